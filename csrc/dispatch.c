@@ -1,0 +1,96 @@
+/* Which table of kernels runs here: the choice, its override, and the guard that keeps a forked child out of OpenMP. */
+#if !defined(_WIN32)
+#define _GNU_SOURCE /* dladdr */
+#include <dlfcn.h>
+#include <pthread.h>
+#endif
+#include <string.h>
+
+#include "fastopt.h"
+#include "rules.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#define FO_ROW(rule, buffers, scalars, point)                                                                          \
+    {#rule, #buffers, #scalars, sizeof(struct rule##_element) / sizeof(float),                                         \
+     sizeof(struct rule##_scalars) / sizeof(float)},
+const struct fo_rule fo_rules[] = {RULES(FO_ROW)};
+const int fo_n_rules = sizeof fo_rules / sizeof fo_rules[0];
+
+#define FO_FITS(rule, buffers, scalars, point)                                                                         \
+    _Static_assert(sizeof(struct rule##_element) <= FO_MAX_BUFFERS * sizeof(float), #rule " has too many buffers");    \
+    _Static_assert(sizeof(struct rule##_scalars) <= FO_MAX_SCALARS * sizeof(float), #rule " has too many scalars");
+RULES(FO_FITS)
+
+extern const struct fo_kernels fo_kernels_baseline;
+#ifdef FASTOPT_X86_KERNELS
+extern const struct fo_kernels fo_kernels_avx2, fo_kernels_avx512;
+static const struct fo_kernels *const built[] = {&fo_kernels_baseline, &fo_kernels_avx2, &fo_kernels_avx512};
+#else
+static const struct fo_kernels *const built[] = {&fo_kernels_baseline};
+#endif
+enum { N_BUILT = sizeof built / sizeof built[0] };
+
+static const struct fo_kernels *in_use = &fo_kernels_baseline;
+static bool forked;
+
+const struct fo_kernels *fo_kernels(void) { return in_use; }
+bool fo_forked(void) { return forked; }
+const char *fo_isa_name(int index) { return index < N_BUILT ? built[index]->isa : NULL; }
+
+bool fo_isa_runs(int index)
+{
+#ifdef FASTOPT_X86_KERNELS
+    /* Asks the CPU and the operating system: the wide registers must be saved, too. */
+    __builtin_cpu_init();
+    if (index == 1)
+        return __builtin_cpu_supports("avx2");
+    if (index == 2)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+#endif
+    return index == 0;
+}
+
+bool fo_select(const char *isa)
+{
+    for (int i = 0; i < N_BUILT; i++)
+        if (strcmp(isa, built[i]->isa) == 0 && fo_isa_runs(i)) {
+            in_use = built[i];
+            return true;
+        }
+    return false;
+}
+
+#if !defined(_WIN32)
+static void child_of_fork(void) { forked = true; }
+#endif
+
+int fo_init(void)
+{
+    for (int i = 0; i < N_BUILT; i++)
+        if (fo_isa_runs(i))
+            in_use = built[i];
+#if !defined(_WIN32)
+    return pthread_atfork(NULL, NULL, child_of_fork) == 0 ? 0 : -1;
+#else
+    return 0;
+#endif
+}
+
+const char *fo_openmp_runtime(void)
+{
+#if defined(_OPENMP) && !defined(_WIN32)
+    Dl_info info;
+    int (*probe)(void) = omp_get_max_threads;
+    void *address;
+    memcpy(&address, &probe, sizeof address);
+    return dladdr(address, &info) != 0 ? info.dli_fname : "unknown";
+#elif defined(_OPENMP)
+    return "unknown";
+#else
+    return NULL;
+#endif
+}

@@ -1,0 +1,179 @@
+/* Many tensors, one parallel region. Threads take contiguous shares of equal cost that meet at tile borders; every sum
+ * is formed tile by tile and added up in tile order, so that the number of threads changes no bit. */
+#include "fastopt.h"
+
+#include <math.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* A place among all elements of all spans. */
+struct place {
+    int64_t span, element;
+};
+
+int64_t fo_lay_out(struct fo_span *span, int64_t n_spans, int64_t *tiles)
+{
+    int64_t cost = 0, tile = 0;
+    for (int64_t s = 0; s < n_spans; s++) {
+        span[s].first_cost = cost;
+        span[s].first_tile = tile;
+        cost += span[s].size + FO_SPAN_COST;
+        tile += (span[s].size + FO_TILE - 1) / FO_TILE;
+    }
+    *tiles = tile;
+    return cost;
+}
+
+/* The tile border at or after `cost`; both neighbours compute the same one. */
+static struct place place_at(const struct fo_step *step, int64_t cost, int64_t total)
+{
+    if (cost >= total)
+        return (struct place){step->n_spans, 0};
+    int64_t low = 0, high = step->n_spans; /* the last span that starts at or before cost */
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (step->span[middle].first_cost <= cost)
+            low = middle;
+        else
+            high = middle;
+    }
+    const int64_t into = cost - step->span[low].first_cost;
+    const int64_t border = (into + FO_TILE - 1) / FO_TILE * FO_TILE;
+    if (border >= step->span[low].size)
+        return (struct place){low + (into > 0), 0};
+    return (struct place){low, border};
+}
+
+/* share(part, of): from which place to which place this thread works. */
+static void share(const struct fo_step *step, int64_t cost, int part, int of, struct place *from, struct place *to)
+{
+    const int64_t each = cost / of, more = cost % of;
+    *from = place_at(step, part * each + (part < more ? part : more), cost);
+    *to = place_at(step, (part + 1) * each + (part + 1 < more ? part + 1 : more), cost);
+}
+
+/* The elements [begin, end) of span s that lie between two places. */
+static int64_t begin_in(int64_t s, struct place from) { return s == from.span ? from.element : 0; }
+static int64_t end_in(const struct fo_step *step, int64_t s, struct place to)
+{
+    return s == to.span ? to.element : step->span[s].size;
+}
+static int64_t last_span(struct place to) { return to.element > 0 ? to.span : to.span - 1; }
+
+static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from, struct place to)
+{
+    for (int64_t s = from.span; s <= last_span(to); s++) {
+        const struct fo_span *span = &step->span[s];
+        const int64_t end = end_in(step, s, to);
+        for (int64_t i = begin_in(s, from); i < end; i += FO_TILE) {
+            const int64_t size = end - i < FO_TILE ? end - i : FO_TILE;
+            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(span->gradient + i, size);
+        }
+    }
+}
+
+/* The norm of all gradients; decides whether the step is skipped. */
+static void finish_norm(struct fo_step *step)
+{
+    double sum = 0;
+    for (int64_t s = 0; s < step->n_spans; s++) {
+        const int64_t tiles = (step->span[s].size + FO_TILE - 1) / FO_TILE;
+        for (int64_t tile = 0; tile < tiles; tile++)
+            sum += step->partial[step->span[s].first_tile + tile];
+    }
+    step->norm = fabs(step->grad_scale) * sqrt(sum);
+    step->skipped = step->skip_nonfinite && !isfinite(step->norm);
+}
+
+static void update_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from,
+                         struct place to)
+{
+    const double clip = step->norm > step->max_norm ? step->max_norm / step->norm : 1.0;
+    for (int64_t s = from.span; s <= last_span(to); s++) {
+        const struct fo_span *span = &step->span[s];
+        const struct fo_group *group = &step->group[span->group];
+        const struct fo_prelude *prelude = &group->prelude;
+        const bool penalized = prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0;
+        fo_update *const update = kernels->update[group->rule][penalized];
+        const float scale = (float)(prelude->scale * step->grad_scale * clip);
+        const int64_t begin = begin_in(s, from), end = end_in(step, s, to);
+        if (!step->zero_gradients) {
+            update(span->buffer, span->gradient, begin, end, prelude, scale, group->scalars);
+            continue;
+        }
+        for (int64_t i = begin; i < end; i += FO_TILE) { /* zeroed while the tile is still in the cache */
+            const int64_t stop = end - i < FO_TILE ? end : i + FO_TILE;
+            update(span->buffer, span->gradient, i, stop, prelude, scale, group->scalars);
+            memset(span->gradient + i, 0, (size_t)(stop - i) * sizeof(float));
+        }
+    }
+}
+
+static void step_serially(struct fo_step *step, int64_t cost)
+{
+    const struct fo_kernels *kernels = fo_kernels();
+    struct place from, to;
+    share(step, cost, 0, 1, &from, &to);
+    if (step->want_norm) {
+        sum_tiles(step, kernels, from, to);
+        finish_norm(step);
+    }
+    if (!step->skipped)
+        update_tiles(step, kernels, from, to);
+}
+
+void fo_run_step(struct fo_step *step, int64_t cost)
+{
+    step->norm = 0;
+    step->skipped = false;
+#ifdef _OPENMP
+    if (step->threads > 1 && !fo_forked()) {
+        const struct fo_kernels *kernels = fo_kernels();
+#pragma omp parallel num_threads(step->threads)
+        {
+            struct place from, to;
+            share(step, cost, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
+            if (step->want_norm) {
+                sum_tiles(step, kernels, from, to);
+#pragma omp barrier
+#pragma omp single
+                finish_norm(step);
+            }
+            if (!step->skipped)
+                update_tiles(step, kernels, from, to);
+        }
+        return;
+    }
+#endif
+    step_serially(step, cost);
+}
+
+/* To the lookahead point, or back where shift is NULL. */
+static void look_ahead(const struct fo_step *step, int64_t cost, const float *shift, int part, int of)
+{
+    struct place from, to;
+    share(step, cost, part, of, &from, &to);
+    for (int64_t s = from.span; s <= last_span(to); s++) {
+        const struct fo_span *span = &step->span[s];
+        const int64_t begin = begin_in(s, from), end = end_in(step, s, to);
+        if (shift != NULL)
+            fo_kernels()->lookahead(span->buffer[0], span->buffer[1], span->origin, shift[span->group], begin, end);
+        else if (begin < end)
+            memcpy(span->buffer[0] + begin, span->origin + begin, (size_t)(end - begin) * sizeof(float));
+    }
+}
+
+void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
+{
+#ifdef _OPENMP
+    if (step->threads > 1 && !fo_forked()) {
+#pragma omp parallel num_threads(step->threads)
+        look_ahead(step, cost, shift, omp_get_thread_num(), omp_get_num_threads());
+        return;
+    }
+#endif
+    look_ahead(step, cost, shift, 0, 1);
+}

@@ -1,0 +1,47 @@
+"""fastopt: gradient-descent optimizers in C with OpenMP, for NumPy. The public names; needs NumPy alone."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastopt import _core
+from fastopt._core import available_isas, build_info, get_num_threads, isa
+from fastopt.base import Optimizer
+from fastopt.batches import Batches, batches
+from fastopt.optimizers import NAG, SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, RMSprop
+from fastopt.threads import choose_isa, default_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from fastopt import functional
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NAG",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Batches",
+    "Momentum",
+    "Optimizer",
+    "RMSprop",
+    "available_isas",
+    "batches",
+    "build_info",
+    "functional",
+    "get_num_threads",
+    "isa",
+    "set_num_threads",
+]
+
+choose_isa()
+_core.set_num_threads(default_num_threads())
+
+
+def __getattr__(name: str) -> Any:
+    """fastopt.functional is loaded when it is first asked for: `import fastopt` stays short."""
+    if name == "functional":
+        import importlib
+
+        return importlib.import_module("fastopt.functional")
+    raise AttributeError(f"module 'fastopt' has no attribute {name!r}")

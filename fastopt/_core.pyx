@@ -1,0 +1,668 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The only file that touches C: checks every buffer, drops the GIL, calls. Holds no formula and no default.
+
+Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
+"""
+
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport qsort
+from libc.string cimport memset
+
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.ref cimport PyObject
+
+cimport numpy as cnp
+
+import numpy as np
+
+cdef extern from "fastopt.h" nogil:
+    const int FO_MAX_BUFFERS
+    const int FO_MAX_SCALARS
+    const int FO_TILE
+    const int FO_SPAN_COST
+
+    struct fo_prelude:
+        double scale
+        float clip, weight_decay, l1, decay
+
+    struct fo_span:
+        float *buffer[4]
+        float *gradient
+        float *origin
+        int64_t size
+        int32_t group
+
+    struct fo_group:
+        int rule
+        fo_prelude prelude
+        float scalars[12]
+
+    struct fo_rule:
+        const char *name
+        const char *buffers
+        const char *scalars
+        int n_buffers
+        int n_scalars
+
+    struct fo_kernels_table "fo_kernels":
+        const char *isa
+
+    struct fo_step:
+        fo_span *span
+        int64_t n_spans
+        const fo_group *group
+        double *partial
+        double grad_scale
+        double max_norm
+        bint want_norm
+        bint skip_nonfinite
+        bint zero_gradients
+        int threads
+        double norm
+        bint skipped
+
+    const fo_rule fo_rules[]
+    const int fo_n_rules
+    int fo_init()
+    const fo_kernels_table *fo_kernels()
+    bint fo_select(const char *isa)
+    const char *fo_isa_name(int index)
+    bint fo_isa_runs(int index)
+    bint fo_forked()
+    const char *fo_openmp_runtime()
+    int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
+    void fo_run_step(fo_step *step, int64_t cost)
+    void fo_run_lookahead(const fo_step *step, int64_t cost, const float *shift)
+
+cdef extern from *:
+    """
+    #ifndef FASTOPT_BUILD_FLAGS
+    #define FASTOPT_BUILD_FLAGS "unknown"
+    #endif
+    #if defined(__clang__)
+    #define FASTOPT_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTOPT_COMPILER "gcc " __VERSION__
+    #elif defined(_MSC_VER)
+    #define FASTOPT_COMPILER "MSVC"
+    #else
+    #define FASTOPT_COMPILER "unknown"
+    #endif
+    """
+    const char *FASTOPT_BUILD_FLAGS
+    const char *FASTOPT_COMPILER
+
+cnp.import_array()
+if fo_init() != 0:
+    raise ImportError("fastopt: pthread_atfork failed")
+
+# Below this many elements the GIL is kept: giving it up and waiting for it again would cost more than the step.
+cdef int64_t KEEP_GIL = 4096
+
+cdef int n_threads = 1
+cdef int64_t parallel_from = 32768
+
+
+# -- rules and instruction sets ---------------------------------------------------------------------------------------
+
+cdef tuple _names(const char *row):
+    """"(w, m, v)" -> ("w", "m", "v")."""
+    return tuple([name.strip() for name in row.decode().strip("()").split(",")])
+
+
+cdef dict _read_rules():
+    return {fo_rules[i].name.decode(): (_names(fo_rules[i].buffers), _names(fo_rules[i].scalars))
+            for i in range(fo_n_rules)}
+
+
+RULES = _read_rules()
+TILE = FO_TILE
+PRELUDE = ("scale", "clip", "weight_decay", "l1", "decay")
+cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
+
+
+def isa():
+    """The instruction set of the kernels in use."""
+    return fo_kernels().isa.decode()
+
+
+def available_isas():
+    """The instruction sets that were built and that this CPU has, from plain to wide."""
+    cdef int i = 0
+    found = []
+    while fo_isa_name(i) != NULL:
+        if fo_isa_runs(i):
+            found.append(fo_isa_name(i).decode())
+        i += 1
+    return tuple(found)
+
+
+def set_isa(str name not None):
+    """Use the kernels of this instruction set from now on; the results are the same bits on each."""
+    if not fo_select(name.encode()):
+        raise ValueError(f"instruction set {name!r} is not available here: this CPU and build have "
+                         f"{', '.join(available_isas())}")
+
+
+def get_num_threads():
+    return n_threads
+
+
+def set_num_threads(threads):
+    global n_threads
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"threads must be an int, got {threads!r}")
+    if not 1 <= threads <= 4096:
+        raise ValueError(f"threads must be between 1 and 4096, got {threads}")
+    n_threads = threads
+
+
+def serial_threshold():
+    """Steps of fewer elements than this run on the calling thread and never enter the OpenMP runtime."""
+    return parallel_from
+
+
+def set_serial_threshold(int64_t elements):
+    """Set it, return the old one. For tests and measurements."""
+    global parallel_from
+    old, parallel_from = parallel_from, elements
+    return old
+
+
+def build_info():
+    """Compiler, flags, instruction sets and OpenMP runtime of this build."""
+    cdef const char *runtime = fo_openmp_runtime()
+    return {
+        "compiler": FASTOPT_COMPILER.decode(),
+        "flags": FASTOPT_BUILD_FLAGS.decode(),
+        "isas": available_isas(),
+        "openmp": None if runtime == NULL else runtime.decode(),
+    }
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+
+cdef object _explain_type(object x, str label):
+    module = type(x).__module__.partition(".")[0]
+    advice = {
+        "torch": ": pass tensor.numpy() (or use fastopt.torch)",
+        "jax": ": pass numpy.array(x)",
+        "jaxlib": ": pass numpy.array(x)",
+        "cupy": ": pass x.get()",
+        "NoneType": "",
+    }.get(module, "")
+    if isinstance(x, np.ma.MaskedArray):
+        advice = ", whose mask would be ignored: pass x.filled(...)"
+    elif isinstance(x, (list, tuple, int, float)):
+        advice = ": pass numpy.asarray(x, dtype=numpy.float32)"
+    name = type(x).__name__ if module in ("builtins", "numpy") else f"{type(x).__module__}.{type(x).__name__}"
+    return TypeError(f"{label} must be a float32 numpy.ndarray, got {name}{advice}")
+
+
+cdef inline bint _is_float32(cnp.ndarray a) noexcept:
+    return cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32 and cnp.PyArray_ISNOTSWAPPED(a) and cnp.PyArray_ISALIGNED(a)
+
+
+cdef cnp.ndarray _as_float32(object x, str label):
+    """x itself, known to be an aligned float32 array in native byte order; of any strides."""
+    if not cnp.PyArray_CheckExact(x) and not (isinstance(x, np.memmap)):
+        raise _explain_type(x, label)
+    cdef cnp.ndarray a = x
+    if not _is_float32(a):
+        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT32:
+            raise TypeError(f"{label} has dtype {a.dtype}, expected float32")
+        if not cnp.PyArray_ISNOTSWAPPED(a):
+            raise ValueError(f"{label} has byte order {a.dtype.str!r}, expected the native {np.dtype('f4').str!r}")
+        raise ValueError(f"{label} is not aligned: its address {_address(a):#x} is no multiple of 4 bytes")
+    return a
+
+
+cdef cnp.ndarray _as_buffer(object x, str label):
+    """x itself, known to be one block of float32 that may be updated in place."""
+    cdef cnp.ndarray a = _as_float32(x, label)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
+        raise ValueError(f"{label} is not contiguous (shape {_shape(a)}, strides {(<object> a).strides} bytes): "
+                         "it is updated in place and never through a copy")
+    if not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{label} is read-only")
+    return a
+
+
+cdef inline tuple _shape(cnp.ndarray a):
+    return tuple([cnp.PyArray_DIM(a, i) for i in range(cnp.PyArray_NDIM(a))])
+
+
+cdef inline uintptr_t _address(cnp.ndarray a) noexcept:
+    return <uintptr_t> cnp.PyArray_DATA(a)
+
+
+cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef int i, ndim = cnp.PyArray_NDIM(a)
+    if cnp.PyArray_NDIM(b) != ndim:
+        return False
+    for i in range(ndim):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i):
+            return False
+    return True
+
+
+cdef inline int _layout(cnp.ndarray a) noexcept:
+    """The flag of the order in which a's elements lie: C where it is both."""
+    return cnp.NPY_ARRAY_C_CONTIGUOUS if cnp.PyArray_IS_C_CONTIGUOUS(a) else cnp.NPY_ARRAY_F_CONTIGUOUS
+
+
+cdef int _matches(cnp.ndarray a, str label, cnp.ndarray parameter, str parameter_label) except -1:
+    if not _same_shape(a, parameter):
+        raise ValueError(f"{label} has shape {_shape(a)}, {parameter_label} has {_shape(parameter)}")
+    return 0
+
+
+# -- the plan ---------------------------------------------------------------------------------------------------------
+
+cdef int _set_scalar(fo_group *group, int slot, double value) except -1:
+    """Slots 0-4 are those of PRELUDE, the others the rule's."""
+    if slot > 4:
+        group.scalars[slot - 5] = <float> value
+    elif slot == 0:
+        group.prelude.scale = value
+    elif slot == 1:
+        group.prelude.clip = <float> value
+    elif slot == 2:
+        group.prelude.weight_decay = <float> value
+    elif slot == 3:
+        group.prelude.l1 = <float> value
+    else:
+        group.prelude.decay = <float> value
+    return 0
+
+
+cdef struct interval:
+    uintptr_t start
+    uintptr_t end
+    int64_t span
+    int buffer
+
+
+cdef int _by_start(const void *a, const void *b) noexcept nogil:
+    cdef uintptr_t x = (<const interval *> a).start, y = (<const interval *> b).start
+    return (x > y) - (x < y)
+
+
+cdef class Clock:
+    """The steps that a group has taken, and when its scalars must be formed again.
+
+    stale: all of them, because a hyper-parameter changed or the learning rate is a schedule. moving: those that change
+    from step to step. formed_after: the count of steps when they were last formed.
+    """
+
+    cdef public int64_t steps, formed_after
+    cdef public bint stale, moving
+
+    def __cinit__(self):
+        self.stale = True
+
+
+cdef class Plan:
+    """What every step of some groups touches: a table of spans in C, checked once and re-checked where it can change.
+
+    groups: a list of (rule, buffers): per tensor a tuple (parameter, *states), arrays of one shape and layout.
+    names: per group the names of its buffers, for messages ("parameter" first).
+    single: there is one tensor and messages shall not number it.
+    clocks: per group its Clock, advanced by every step that is not skipped.
+
+    States are private to their owner, so their addresses cannot move; parameters belong to the caller and are looked
+    at again in every step.
+    """
+
+    cdef fo_span *span
+    cdef fo_group *group
+    cdef interval *owned            # parameters and states by address, disjoint
+    cdef double *partial
+    cdef float *shift
+    cdef int64_t n_spans, n_groups, n_owned, cost, tiles, elements
+    cdef bint busy, single
+    cdef list parameters            # one array per span
+    cdef list keep_alive
+    cdef list origins
+    cdef list clocks
+    cdef list names                 # per group
+    cdef list slots                 # per group: scalar name -> place in fo_group.scalars
+    cdef readonly bint skipped
+
+    def __cinit__(self):
+        self.span = NULL
+        self.group = NULL
+        self.owned = NULL
+        self.partial = NULL
+        self.shift = NULL
+
+    def __dealloc__(self):
+        PyMem_Free(self.span)
+        PyMem_Free(self.group)
+        PyMem_Free(self.owned)
+        PyMem_Free(self.partial)
+        PyMem_Free(self.shift)
+
+    def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
+        if self.span != NULL:
+            raise RuntimeError("a plan is made once")
+        cdef int64_t g, s = 0
+        self.single = single
+        self.clocks = clocks or []
+        self.names = names
+        self.slots = []
+        self.parameters = []
+        self.keep_alive = []
+        self.n_groups = len(groups)
+        self.n_spans = sum([len(buffers) for _, buffers in groups])
+        self.span = <fo_span *> _allocate(self.n_spans, sizeof(fo_span))
+        self.group = <fo_group *> _allocate(self.n_groups, sizeof(fo_group))
+        self.owned = <interval *> _allocate(self.n_spans * FO_MAX_BUFFERS, sizeof(interval))
+        for g, (rule, tensors) in enumerate(groups):
+            self._add_group(g, rule)
+            for buffers in tensors:
+                self._add_span(s, g, buffers)
+                s += 1
+        self._check_owned()
+        self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
+        self.elements = self.cost - self.n_spans * FO_SPAN_COST
+
+    cdef int _add_group(self, int64_t g, str rule) except -1:
+        cdef fo_group *group = &self.group[g]
+        cdef int i
+        group.rule = RULE_INDEX[rule]
+        group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=1.0)
+        for i in range(FO_MAX_SCALARS):
+            group.scalars[i] = NAN
+        self.slots.append({name: i for i, name in enumerate((*PRELUDE, *RULES[rule][1]))})
+        return 0
+
+    cdef int _add_span(self, int64_t s, int64_t g, tuple buffers) except -1:
+        cdef fo_span *span = &self.span[s]
+        cdef int k
+        cdef cnp.ndarray a, parameter = _as_buffer(buffers[0], self._label(g, 0, s))
+        if len(buffers) != fo_rules[self.group[g].rule].n_buffers:
+            raise ValueError(f"{self._label(g, 0, s)} needs {fo_rules[self.group[g].rule].n_buffers - 1} state buffers,"
+                             f" got {len(buffers) - 1}")
+        span.group = <int32_t> g
+        span.size = cnp.PyArray_SIZE(parameter)
+        for k, x in enumerate(buffers):
+            a = _as_buffer(x, self._label(g, k, s))
+            _matches(a, self._label(g, k, s), parameter, self._label(g, 0, s))
+            if _layout(a) != _layout(parameter) and span.size > 1:
+                raise ValueError(f"{self._label(g, k, s)} and {self._label(g, 0, s)} differ in memory order (C and F)")
+            span.buffer[k] = <float *> cnp.PyArray_DATA(a)
+            if span.size > 0:
+                self.owned[self.n_owned] = interval(start=_address(a), end=_address(a) + span.size * sizeof(float),
+                                                    span=s, buffer=k)
+                self.n_owned += 1
+        self.parameters.append(parameter)
+        self.keep_alive.append(buffers)
+        return 0
+
+    cdef str _label(self, int64_t g, int k, int64_t s):
+        return self.names[g][k] if self.single else f"{self.names[g][k]} {s}"
+
+    cdef str _gradient_label(self, int64_t s):
+        return "gradient" if self.single else f"gradient {s}"
+
+    cdef str _owner(self, const interval *owner):
+        return self._label(self.span[owner.span].group, owner.buffer, owner.span)
+
+    cdef int _check_owned(self) except -1:
+        """No parameter or state overlaps another; leaves `owned` sorted by address."""
+        cdef int64_t i
+        qsort(self.owned, self.n_owned, sizeof(interval), _by_start)
+        for i in range(1, self.n_owned):
+            if self.owned[i].start < self.owned[i - 1].end:
+                raise ValueError(f"{self._owner(&self.owned[i])} overlaps {self._owner(&self.owned[i - 1])} in memory")
+        return 0
+
+    cdef int _check_apart(self, int64_t s, uintptr_t start, uintptr_t end) except -1:
+        """Gradient s overlaps no parameter and no state."""
+        cdef int64_t low = 0, high = self.n_owned, middle
+        while low < high:               # the first owner that ends after start
+            middle = (low + high) // 2
+            if self.owned[middle].end > start:
+                high = middle
+            else:
+                low = middle + 1
+        if low < self.n_owned and self.owned[low].start < end:
+            raise ValueError(f"{self._gradient_label(s)} overlaps {self._owner(&self.owned[low])} in memory")
+        return 0
+
+    cdef int _check_parameters(self) except -1:
+        """The parameters are where they were. One that moved (resize, dtype, shape, flags) is named."""
+        cdef int64_t s
+        cdef cnp.ndarray a
+        for s in range(self.n_spans):
+            a = <cnp.ndarray> self.parameters[s]
+            if (_address(a) != <uintptr_t> self.span[s].buffer[0] or cnp.PyArray_SIZE(a) != self.span[s].size
+                    or not _is_float32(a) or not cnp.PyArray_ISWRITEABLE(a)
+                    or not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))):
+                label = self._label(self.span[s].group, 0, s)
+                _as_buffer(a, label)
+                raise ValueError(f"{label} was moved or resized since the optimizer was made: it now has shape "
+                                 f"{_shape(a)} at another address; make a new optimizer for it")
+        return 0
+
+    cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
+        """Check gradient s and write its address into the table. Returns what must be kept alive, if not x itself."""
+        cdef fo_span *span = &self.span[s]
+        cdef cnp.ndarray a, parameter = <cnp.ndarray> self.parameters[s]
+        cdef float *data
+        if cnp.PyArray_CheckExact(x) and _is_float32(<cnp.ndarray> x):
+            a = <cnp.ndarray> x
+        else:
+            a = _as_float32(x, self._gradient_label(s))
+        _matches_gradient(self, s, a, parameter)
+        if will_be_zeroed and not cnp.PyArray_ISWRITEABLE(a):
+            raise ValueError(f"{self._gradient_label(s)} is read-only: zero_grads has to write it")
+        if not cnp.PyArray_CHKFLAGS(a, _layout(parameter)):
+            return self._copy_gradient(s, a, parameter)
+        data = <float *> cnp.PyArray_DATA(a)
+        if data != span.gradient:
+            span.gradient = NULL        # known to be apart only once it was checked
+            if span.size > 0:
+                self._check_apart(s, <uintptr_t> data, <uintptr_t> (data + span.size))
+            span.gradient = data
+        return None
+
+    cdef object _copy_gradient(self, int64_t s, cnp.ndarray a, cnp.ndarray parameter):
+        start, end = np.lib.array_utils.byte_bounds(a)
+        if self.span[s].size > 0:
+            self._check_apart(s, start, end)
+        order = "C" if _layout(parameter) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"
+        cdef cnp.ndarray copy = np.array(a, order=order, copy=True)
+        self.span[s].gradient = <float *> cnp.PyArray_DATA(copy)
+        return copy
+
+    cdef int _check_gradients_apart(self, gradients) except -1:
+        """Gradients that are going to be zeroed overlap nothing, not even one another."""
+        bounds = sorted([(np.lib.array_utils.byte_bounds(a), s) for s, a in enumerate(gradients) if a.size > 0])
+        for ((_, end), first), ((start, _), second) in zip(bounds, bounds[1:]):
+            if start < end:
+                raise ValueError(f"{self._gradient_label(second)} overlaps {self._gradient_label(first)} in memory: "
+                                 "zero_grads would clear one before the other is read")
+        return 0
+
+    cdef tuple _list_gradients(self, object grads):
+        if self.single:
+            return (grads,)
+        if isinstance(grads, tuple):
+            gradients = grads
+        elif isinstance(grads, list):
+            gradients = tuple(grads)
+        elif isinstance(grads, (np.ndarray, dict, str)) or not hasattr(grads, "__iter__"):
+            raise TypeError(f"gradients must be a list of {self.n_spans} arrays, one per parameter, "
+                            f"got {type(grads).__name__}")
+        else:
+            gradients = tuple(grads)
+        if len(gradients) != self.n_spans:
+            raise ValueError(f"expected {self.n_spans} gradients, one per parameter, got {len(gradients)}")
+        return gradients
+
+    def acquire(self):
+        """Keep other threads from stepping until release(); RuntimeError if one is at it."""
+        self._enter()
+
+    def release(self):
+        self.busy = False
+
+    cdef int _enter(self) except -1:
+        if self.busy:
+            raise RuntimeError("this optimizer is in the middle of a step on another thread")
+        self.busy = True
+        return 0
+
+    def set(self, int64_t index, dict values not None, int64_t steps=0):
+        """Set scalars of the rule and of the prelude of one group, by name; doubles, rounded to float here.
+
+        A name that this rule has no use for is passed over: a class forms the scalars of all its rules, and base.py
+        has made sure at import that none is missing. steps: how many were taken when the values were formed.
+        """
+        if not 0 <= index < self.n_groups:
+            raise IndexError(f"group {index} of {self.n_groups}")
+        cdef fo_group *group = &self.group[index]
+        cdef PyObject *slots = <PyObject *> self.slots[index]
+        cdef PyObject *name
+        cdef PyObject *number
+        cdef PyObject *slot
+        cdef Py_ssize_t position = 0
+        cdef double value
+        while PyDict_Next(values, &position, &name, &number):
+            value = <object> number
+            slot = PyDict_GetItemWithError(<object> slots, <object> name)
+            if slot != NULL:
+                _set_scalar(group, <int> <object> slot, value)
+        if self.clocks:
+            (<Clock> self.clocks[index]).formed_after = steps
+
+    def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False):
+        """One step. Returns the gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
+        self._enter()
+        try:
+            self._check_clocks()
+            norm = self._step(grads, grad_scale, INFINITY if max_norm is None else max_norm,
+                              max_norm is not None or skip_nonfinite, skip_nonfinite, zero_gradients)
+            if not self.skipped:
+                self._advance_clocks()
+            return norm
+        finally:
+            self.busy = False
+
+    @property
+    def due(self):
+        """Some group's scalars must be formed before the next step."""
+        cdef Clock clock
+        for clock in self.clocks:
+            if clock.moving or clock.stale:
+                return True
+        return False
+
+    cdef int _check_clocks(self) except -1:
+        """The scalars are those of this step. They are formed outside of it, where another thread may come between."""
+        cdef Clock clock
+        for clock in self.clocks:
+            if (clock.moving or clock.stale) and clock.formed_after != clock.steps:
+                raise RuntimeError("this optimizer was stepped by another thread at the same time")
+        return 0
+
+    cdef int _advance_clocks(self) except -1:
+        cdef Clock clock
+        for clock in self.clocks:
+            clock.steps += 1
+        return 0
+
+    cdef object _step(self, object grads, double grad_scale, double max_norm, bint want_norm, bint skip_nonfinite,
+                      bint zero_gradients):
+        cdef fo_step step
+        cdef int64_t s
+        cdef object copy, copies = None
+        cdef tuple gradients = self._list_gradients(grads)
+        self._check_parameters()
+        for s in range(self.n_spans):
+            copy = self._take_gradient(s, gradients[s], zero_gradients)
+            if copy is not None:
+                copies = copies or []
+                copies.append((s, copy))
+        if zero_gradients and not self.single:
+            self._check_gradients_apart(gradients)
+        if want_norm and self.partial == NULL:
+            self.partial = <double *> _allocate(self.tiles, sizeof(double))
+        self._describe(&step)
+        step.grad_scale = grad_scale
+        step.max_norm = max_norm
+        step.want_norm = want_norm
+        step.skip_nonfinite = skip_nonfinite
+        step.zero_gradients = zero_gradients
+        if self.elements < KEEP_GIL:
+            fo_run_step(&step, self.cost)
+        else:
+            with nogil:
+                fo_run_step(&step, self.cost)
+        self.skipped = step.skipped
+        if copies is not None:
+            self._finish_copies(gradients, copies, zero_gradients and not step.skipped)
+        return step.norm if want_norm else None
+
+    cdef int _describe(self, fo_step *step) except -1:
+        step.span = self.span
+        step.n_spans = self.n_spans
+        step.group = self.group
+        step.partial = self.partial
+        step.threads = n_threads if self.elements >= parallel_from else 1
+        return 0
+
+    cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1:
+        for s, _ in copies:
+            self.span[<int64_t> s].gradient = NULL     # the copy goes away: its address means nothing in the next step
+            if zero:
+                gradients[s][...] = 0
+        return 0
+
+    def look_ahead(self, list origins not None, list shifts not None):
+        """Every w moves to w − shift·a, a its first state; what it was goes to the origins, one array per parameter."""
+        cdef int64_t s, g
+        cdef cnp.ndarray a
+        self._check_parameters()
+        for s in range(self.n_spans):
+            a = _as_buffer(origins[s], f"origin {s}")
+            _matches(a, f"origin {s}", <cnp.ndarray> self.parameters[s], f"parameter {s}")
+            self.span[s].origin = <float *> cnp.PyArray_DATA(a)
+        if self.shift == NULL:
+            self.shift = <float *> _allocate(self.n_groups, sizeof(float))
+        for g in range(self.n_groups):
+            self.shift[g] = <float> <double> shifts[g]
+        self.origins = origins
+        self._move(self.shift)
+
+    def restore(self):
+        """The way back from look_ahead: every parameter holds its origin's bits again."""
+        self._check_parameters()
+        self._move(NULL)
+
+    cdef int _move(self, const float *shift) except -1:
+        cdef fo_step step
+        self._describe(&step)
+        self._enter()
+        with nogil:
+            fo_run_lookahead(&step, self.cost, shift)
+        self.busy = False
+        return 0
+
+
+cdef int _matches_gradient(Plan plan, int64_t s, cnp.ndarray a, cnp.ndarray parameter) except -1:
+    if not _same_shape(a, parameter):
+        _matches(a, plan._gradient_label(s), parameter, "parameter")
+    return 0
+
+
+cdef void *_allocate(int64_t count, size_t size) except NULL:
+    """Zeroed memory, at least one element of it."""
+    cdef void *memory = PyMem_Calloc(count if count > 0 else 1, size)
+    if memory == NULL:
+        raise MemoryError(f"{count} × {size} bytes")
+    return memory

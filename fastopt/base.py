@@ -1,0 +1,453 @@
+"""What all optimizers share: params, states, the step, state to dict and back. Knows no formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from fastopt import _core
+from fastopt.conventions import CHECKS, COMMON, Check, nonnegative, number, resolve, scheduled
+from fastopt.param_groups import ParamGroup, check_values
+
+Array: TypeAlias = npt.NDArray[np.float32]
+Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
+Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
+LR: TypeAlias = float | Callable[[int], Any]
+Hyper: TypeAlias = Mapping[str, Any]
+
+STATE_VERSION = 1
+any_number = number(-3.4028234663852886e38)
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments of every optimizer; see Optimizer."""
+
+    weight_decay: float
+    decoupled: bool | None
+    l1: float
+    clip_value: float | None
+    maximize: bool
+    convention: str
+    skip_nonfinite: bool
+
+
+class Optimizer:
+    """The common part of all optimizers. Use one of its subclasses.
+
+    Parameters of every optimizer
+    ----------
+    params : a float32 array, or a list of them, or a list of dicts {"params": ..., "lr": ..., ...} (param groups, each
+        with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
+    lr : the learning rate η >= 0, or a schedule: a callable that is given the count of steps done (0, 1, ...) and
+        returns it. None: the convention's.
+    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
+    l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
+    clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
+    maximize : ascend instead.
+    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the form of that library. An
+        argument that is given always wins.
+    skip_nonfinite : a step whose gradients hold a NaN or an infinity changes nothing and is counted in `skipped`.
+
+    Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
+    """
+
+    #: rule (a row of csrc/rules.h) -> names of its states, in the row's order
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: convention -> values of the hyper-parameters where they differ from the textbook's
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: rule -> hyper-parameters whose value the choice of the rule implies
+    implied: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: ranges of hyper-parameters that conventions.CHECKS does not know
+    checks: ClassVar[Mapping[str, Check]] = {}
+
+    registry: ClassVar[dict[str, type[Optimizer]]] = {}  # rule -> class
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "rules" in cls.__dict__:
+            for rule in cls.rules:
+                Optimizer.registry[rule] = cls
+
+    # -- what a subclass says -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def rule_of(cls, h: Hyper) -> str:
+        """The rule that these hyper-parameters ask for."""
+        return next(iter(cls.rules))
+
+    @classmethod
+    def scalars(cls, h: Hyper) -> dict[str, float]:
+        """The rule's scalars that depend neither on the step nor on the learning rate."""
+        return {}
+
+    @classmethod
+    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        """Those that do; t = 1, 2, ... and lr the learning rate of this step."""
+        return {"lr": lr}
+
+    @classmethod
+    def depends_on_step(cls, h: Hyper) -> bool:
+        """Whether scalars_at depends on t at a constant learning rate."""
+        return False
+
+    @classmethod
+    def initial(cls, h: Hyper) -> dict[str, float]:
+        """What a state is filled with at first, where that is not 0."""
+        return {}
+
+    # -- construction -------------------------------------------------------------------------------------------------
+
+    def __init__(self, params: Params, common: Common, own: dict[str, Any]) -> None:
+        options: dict[str, Any] = dict(common)
+        self.convention = options.pop("convention", "textbook")
+        self.skip_nonfinite = bool(options.pop("skip_nonfinite", False))
+        self.skipped = 0
+        given = {k: v for k, v in {**own, **options}.items() if v is not None}
+        defaults = resolve(type(self).__name__, self.conventions, self.convention)
+        self.defaults = {**defaults, **self._check_values(given, defaults)}
+        self._single = isinstance(params, np.ndarray)
+        self._set_groups([self._make_group(group) for group in _as_groups(params)])
+
+    def _check_values(self, values: Mapping[str, Any], known: Iterable[str] | None = None) -> dict[str, Any]:
+        return check_values(type(self).__name__, values, self.defaults if known is None else known, self.checks)
+
+    def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
+        values = {k: v for k, v in group.items() if k != "params" and v is not None}
+        params = group["params"]
+        if isinstance(params, np.ndarray):
+            params = (params,)
+        elif not isinstance(params, Iterable) or isinstance(params, (str, bytes, dict)):
+            raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
+        return ParamGroup(tuple(params), {**self.defaults, **values}, self._check_values, self.rule_of)
+
+    def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
+        """Checks and allocates everything for these groups, then makes them the optimizer's."""
+        states = list(states or [])
+        names = [("parameter", *self.rules[group.rule]) for group in groups]
+        if len(states) < len(groups):
+            no_states: list[Any] = [("sgd", [(p,) for p in group["params"]]) for group in groups]
+            _core.Plan(no_states, names, self._single)  # the parameters are in order: before states are made for them
+        for group in groups[len(states) :]:
+            states.append(self._allocate(group))
+        spans: list[tuple[str, list[tuple[Array, ...]]]] = [
+            (group.rule, list(zip(group["params"], *state.values(), strict=True)))
+            for group, state in zip(groups, states, strict=True)
+        ]
+        plan = _core.Plan(spans, names, self._single, [group.clock for group in groups])
+        self._plan, self.param_groups, self._states = plan, groups, states
+        for group in groups:
+            group.clock.stale = True  # the new plan has no scalars yet
+
+    def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
+        """Each state in one block for all parameters of the group, every array at a multiple of 64 bytes."""
+        initial = self.initial(group)
+        states: dict[str, list[Array]] = {}
+        for name in self.rules[group.rule]:
+            sizes = [-(-p.size // 16) * 16 for p in group["params"]]
+            block = np.zeros(sum(sizes) + 16, np.float32)
+            start = -block.ctypes.data % 64 // 4 if sizes else 0
+            states[name] = []
+            for p, size in zip(group["params"], sizes, strict=True):
+                order: Any = "C" if p.flags.c_contiguous else "F"
+                states[name].append(block[start : start + p.size].reshape(p.shape, order=order))
+                start += size
+            if initial.get(name):
+                for state in states[name]:
+                    state.fill(initial[name])
+        return states
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Add parameters with hyper-parameters of their own; their step count starts at 0."""
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
+        single, self._single = self._single, False
+        try:
+            with self._exclusively():
+                self._set_groups([*self.param_groups, self._make_group(group)], self._states)
+        except BaseException:
+            self._single = single
+            raise
+
+    def _remove_last_group(self) -> None:
+        self._set_groups(self.param_groups[:-1], self._states[:-1])
+
+    @property
+    def _params(self) -> list[Array]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        plan = self._plan
+        plan.acquire()
+        try:
+            yield
+        finally:
+            plan.release()
+
+    def step(
+        self,
+        grads: Grads,
+        *,
+        max_norm: float | None = None,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+    ) -> float | None:
+        """Update every parameter, wholly or not at all.
+
+        Parameters
+        ----------
+        grads : gradients like the params: one float32 array if those were one array, else a list over all groups in
+            order; or a function without arguments that returns them. A gradient that is not contiguous is copied.
+        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm.
+        grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
+        zero_grads : set the gradients to 0 in the same pass.
+
+        Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
+        skip_nonfinite asked for it, else None.
+        """
+        if callable(grads):
+            grads = grads()
+        if max_norm is not None:
+            max_norm = nonnegative("max_norm", max_norm)
+        if grad_scale != 1.0:
+            grad_scale = any_number("grad_scale", grad_scale)
+        plan = self._plan
+        if plan.due:
+            for index, group in enumerate(self.param_groups):
+                clock = group.clock
+                steps = clock.steps
+                if clock.stale:
+                    plan.set(index, self._scalars(group), steps)
+                elif clock.moving:
+                    plan.set(index, self.scalars_at(group, group["lr"], steps + 1), steps)
+        norm = plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
+        if plan.skipped:
+            self.skipped += 1
+        return norm
+
+    def _lr_at(self, group: ParamGroup) -> float:
+        return scheduled(group["lr"], group.clock.steps)
+
+    def _scalars(self, group: ParamGroup) -> dict[str, float]:
+        """All scalars of the group's next step; sets its clock."""
+        lr = self._lr_at(group)
+        clock = group.clock
+        clock.stale = callable(group["lr"])
+        clock.moving = self.depends_on_step(group)
+        return {**self.scalars(group), **prelude(group, lr), **self.scalars_at(group, lr, clock.steps + 1)}
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> list[dict[str, Any]]:
+        """Per parameter, in order: its "step" count and views of its states by name."""
+        return [
+            {"step": group.clock.steps, **{name: arrays[i].view() for name, arrays in states.items()}}
+            for group, states in zip(self.param_groups, self._states, strict=True)
+            for i in range(len(group["params"]))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all that a run needs to go on, as plain dicts, numbers and arrays.
+
+        A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
+        """
+        first = 0
+        groups = []
+        for group in self.param_groups:
+            values = {k: None if callable(v) else v for k, v in group.items() if k != "params"}
+            indices = list(range(first, first + len(group["params"])))
+            groups.append({**values, "steps": group.clock.steps, "params": indices})
+            first += len(indices)
+        state = [{k: v.copy(order="K") if k != "step" else v for k, v in s.items()} for s in self.state]
+        return {
+            "version": STATE_VERSION,
+            "optimizer": type(self).__name__,
+            "skipped": self.skipped,
+            "param_groups": groups,
+            "state": state,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
+        with self._exclusively():
+            values = self._check_state_dict(state_dict)
+            for group, new, saved in zip(self.param_groups, values, state_dict["param_groups"], strict=True):
+                group.update(new)
+                group.clock.steps = int(saved["steps"])
+                group.clock.stale = True
+            for mine, theirs in zip(self.state, state_dict["state"], strict=True):
+                for name in mine.keys() - {"step"}:
+                    mine[name][...] = theirs[name]
+            self.skipped = int(state_dict["skipped"])
+
+    def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The checked hyper-parameters of each group."""
+        name = type(self).__name__
+        if not isinstance(d, Mapping) or "version" not in d:
+            raise ValueError("state_dict must be a dict from state_dict(), with a 'version'")
+        if d["version"] != STATE_VERSION:
+            raise ValueError(f"state_dict has version {d['version']!r}, this fastopt reads version {STATE_VERSION}")
+        missing = {"optimizer", "skipped", "param_groups", "state"} - d.keys()
+        if missing:
+            raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
+        if d["optimizer"] != name:
+            raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
+        if len(d["param_groups"]) != len(self.param_groups):
+            raise ValueError(
+                f"state_dict has {len(d['param_groups'])} param groups, this {name} has {len(self.param_groups)}"
+            )
+        values = [
+            self._check_saved_group(i, mine, theirs)
+            for i, (mine, theirs) in enumerate(zip(self.param_groups, d["param_groups"], strict=True))
+        ]
+        if len(d["state"]) != len(self._params):
+            raise ValueError(f"state_dict has {len(d['state'])} parameters, this {name} has {len(self._params)}")
+        for i, (mine, theirs) in enumerate(zip(self.state, d["state"], strict=True)):
+            _check_saved_state(i, mine, theirs)
+        return values
+
+    def _check_saved_group(self, index: int, mine: ParamGroup, saved: Mapping[str, Any]) -> dict[str, Any]:
+        steps = saved.get("steps")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"steps of param group {index} must be an int >= 0, got {steps!r}")
+        count = len(saved.get("params", ()))
+        if count != len(mine["params"]):
+            raise ValueError(
+                f"param group {index} of state_dict has {count} parameters, here it has {len(mine['params'])}"
+            )
+        new = {k: v for k, v in saved.items() if k not in ("params", "steps")}
+        missing = mine.keys() - {"name", "params"} - new.keys()
+        if missing:
+            raise ValueError(f"param group {index} of state_dict lacks {', '.join(sorted(missing))}")
+        if new["lr"] is None:
+            new["lr"] = mine["lr"]
+            if not callable(mine["lr"]):
+                raise ValueError(f"param group {index} was saved with a schedule for lr: make this optimizer with one")
+        new = self._check_values(new)
+        if self.rule_of({**mine, **new}) != mine.rule:
+            raise ValueError(
+                f"param group {index} of state_dict needs the states of {self.rule_of(new)}, this has {mine.rule}'s"
+            )
+        return new
+
+    def save(self, path: str | Path, *, params: bool = False) -> None:
+        """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
+        from fastopt import checkpoint
+
+        checkpoint.save(path, self.state_dict(), self._params if params else None)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a file of save(), with its parameters if it holds them; a damaged file changes nothing."""
+        from fastopt import checkpoint
+
+        state_dict, params = checkpoint.load(path)
+        mine = self._params
+        if params is not None:
+            for i, (p, q) in enumerate(zip(mine, params, strict=len(mine) == len(params))):
+                _check_saved_array(f"parameter {i}", p, q)
+        self.load_state_dict(state_dict)
+        for p, q in zip(mine, params or (), strict=params is not None):
+            p[...] = q
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._exclusively():
+            keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k != "param_groups"}
+            groups = [({**group}, group.clock.steps) for group in self.param_groups]
+            return {"attributes": keep, "single": self._single, "groups": groups, "states": self._states}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self._single = state["single"]
+        groups = []
+        for values, steps in state["groups"]:
+            groups.append(self._make_group(values))
+            groups[-1].clock.steps = steps
+        self._set_groups(groups)
+        for mine, theirs in zip(self._states, state["states"], strict=True):
+            for name in mine:
+                for a, b in zip(mine[name], theirs[name], strict=True):
+                    a[...] = b
+
+    def __repr__(self) -> str:
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            shown = {k: v for k, v in group.items() if k != "params" and v != COMMON.get(k, math.nan)}
+            tensors, elements = len(group["params"]), sum(p.size for p in group["params"])
+            values = ", ".join(f"{k}={v!r}" for k, v in shown.items())
+            lines.append(f"  group {i}: {tensors} tensors, {elements:,} elements, step {group.clock.steps}: {values}")
+        return "\n".join([f"{type(self).__name__}(convention={self.convention!r}", *lines, ")"])
+
+
+def prelude(h: Hyper, lr: float) -> dict[str, float]:
+    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/fastopt.h)."""
+    decoupled = h["decoupled"]
+    return {
+        "scale": -1.0 if h["maximize"] else 1.0,
+        "clip": math.inf if h["clip_value"] is None else h["clip_value"],
+        "weight_decay": 0.0 if decoupled else h["weight_decay"],
+        "l1": h["l1"],
+        "decay": 1.0 - lr * h["weight_decay"] if decoupled else 1.0,
+    }
+
+
+def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
+    if isinstance(params, np.ndarray):
+        return [{"params": params}]
+    if isinstance(params, (dict, str, bytes)) or not isinstance(params, Iterable):
+        raise TypeError(
+            f"params must be a float32 array, a list of them or a list of param groups, got {type(params).__name__}"
+        )
+    items = list(params)
+    if not items:
+        raise ValueError("params is empty: there is nothing to optimize")
+    if not any(isinstance(item, dict) for item in items):
+        return [{"params": items}]
+    for i, item in enumerate(items):
+        if not isinstance(item, dict) or "params" not in item:
+            raise TypeError(f"param group {i} must be a dict with 'params', got {type(item).__name__}")
+    return items
+
+
+def _check_saved_state(index: int, mine: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    if mine.keys() != saved.keys():
+        raise ValueError(f"parameter {index} has the states {sorted(mine)}, state_dict has {sorted(saved)}")
+    for name in mine.keys() - {"step"}:
+        _check_saved_array(f"{name} of parameter {index}", mine[name], saved[name])
+
+
+def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
+    if not isinstance(saved, np.ndarray) or saved.dtype != np.float32:
+        raise TypeError(
+            f"{label} in the saved state must be a float32 array, got {getattr(saved, 'dtype', type(saved))}"
+        )
+    if saved.shape != mine.shape:
+        raise ValueError(f"{label} has shape {saved.shape} in the saved state, here it has {mine.shape}")
+
+
+def check_registry() -> None:
+    """Every row of csrc/rules.h has a class that names its states and forms its scalars. Runs once at import."""
+    for rule, (buffers, scalars) in _core.RULES.items():
+        cls = Optimizer.registry.get(rule)
+        if cls is None:
+            raise ImportError(f"rule {rule} has no optimizer class: name it in the class's `rules`")
+        if len(cls.rules[rule]) != len(buffers) - 1:
+            raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
+        h = {**COMMON, **cls.conventions["textbook"]}
+        missing = set(scalars) - cls.scalars(h).keys() - cls.scalars_at(h, 0.1, 1).keys()
+        if missing:
+            raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")
+        unknown = set(h) - CHECKS.keys() - cls.checks.keys()
+        if unknown:
+            raise ImportError(f"{cls.__name__} says no range for {', '.join(sorted(unknown))}: name it in `checks`")
+    for rule in Optimizer.registry:
+        if rule not in _core.RULES:
+            raise ImportError(f"{Optimizer.registry[rule].__name__} names rule {rule!r}, which csrc/rules.h lacks")

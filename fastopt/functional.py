@@ -1,0 +1,144 @@
+"""The kernels without state: one in-place function per rule, on buffers that the caller owns. Same kernels and checks.
+
+`adam_(param, grad, exp_avg, exp_avg_sq, *, step, lr=..., betas=..., ...)` and its like, one per row of csrc/rules.h:
+sgd_, momentum_, nesterov_, nag_, adagrad_, adadelta_, rmsprop_, rmsprop_centered_, rmsprop_momentum_,
+rmsprop_centered_momentum_, adam_, amsgrad_. They are made from the optimizer classes, so that none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.base import Array, Optimizer, any_number, prelude
+from fastopt.conventions import COMMON, nonnegative, resolve, scheduled
+from fastopt.param_groups import check_values
+
+Tensors = Array | Sequence[Array]
+
+
+@functools.lru_cache(maxsize=256)
+def _hyper(rule: str, convention: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """All hyper-parameters of a call, checked. Cached: a training loop repeats itself."""
+    cls = Optimizer.registry[rule]
+    implied = cls.implied.get(rule, {})
+    defaults = resolve(cls.__name__, cls.conventions, convention)
+    known = defaults.keys() - implied.keys()
+    values = {name: value for name, value in given if value is not None}
+    return {**defaults, **check_values(f"{rule}_", values, known, cls.checks), **implied}
+
+
+def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list[list[Array]]]:
+    """Every buffer as a list of arrays; whether they were single arrays."""
+    single = not isinstance(buffers[0], (list, tuple))
+    if single:
+        return True, [[b] for b in buffers]  # type: ignore[list-item]
+    lists = [list(b) if isinstance(b, (list, tuple)) else [b] for b in buffers]
+    for name, arrays in zip(names, lists, strict=True):
+        if len(arrays) != len(lists[0]):
+            raise ValueError(f"{name} has {len(arrays)} arrays, {names[0]} has {len(lists[0])}")
+    return False, lists  # type: ignore[return-value]
+
+
+def _update(
+    rule: str,
+    names: tuple[str, ...],
+    param: Tensors,
+    grad: Tensors,
+    states: tuple[Tensors, ...],
+    step: int,
+    convention: str,
+    options: dict[str, Any],
+    hyper: dict[str, Any],
+) -> float | None:
+    if len(states) != len(names) - 1:
+        raise TypeError(f"{rule}_() takes param, grad, {', '.join(names[1:])}: got {len(states)} states")
+    if isinstance(step, bool) or not hasattr(step, "__index__") or step < 1:
+        raise ValueError(f"step counts from 1, got {step!r}")
+    cls = Optimizer.registry[rule]
+    h = _hyper(rule, convention, tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in hyper.items()))
+    lr = scheduled(h["lr"], step - 1)
+    single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
+    plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
+    plan.set(0, {**cls.scalars(h), **prelude(h, lr), **cls.scalars_at(h, lr, int(step))})
+    max_norm = options.get("max_norm")
+    return plan.step(
+        lists[1][0] if single else lists[1],
+        any_number("grad_scale", options.get("grad_scale", 1.0)),
+        None if max_norm is None else nonnegative("max_norm", max_norm),
+        options.get("skip_nonfinite", False),
+        options.get("zero_grads", False),
+    )
+
+
+def _signature(cls: type[Optimizer], rule: str) -> inspect.Signature:
+    positional = [
+        inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("param", "grad", *cls.rules[rule])
+    ]
+    own = [n for n in cls.conventions["textbook"] if n not in cls.implied.get(rule, {}) and n not in COMMON]
+    defaults = {
+        "step": inspect.Parameter.empty,
+        **dict.fromkeys(own),
+        **dict.fromkeys(COMMON),
+        "convention": "textbook",
+    }
+    defaults |= {"max_norm": None, "grad_scale": 1.0, "zero_grads": False, "skip_nonfinite": False}
+    keywords = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
+    return inspect.Signature([*positional, *keywords], return_annotation="float | None")
+
+
+_OPTIONS = ("max_norm", "grad_scale", "zero_grads", "skip_nonfinite")
+
+
+def _function(cls: type[Optimizer], rule: str) -> Callable[..., float | None]:
+    names = ("param", *cls.rules[rule])
+    signature = _signature(cls, rule)
+
+    def function(param: Tensors, grad: Tensors, *states: Tensors, step: int, **hyper: Any) -> float | None:
+        options = {k: hyper.pop(k) for k in _OPTIONS if k in hyper}
+        convention = hyper.pop("convention", "textbook")
+        if len(states) < len(names) - 1:  # states given by name
+            states += tuple(hyper.pop(n) for n in names[1 + len(states) :] if n in hyper)
+        return _update(rule, names, param, grad, states, step, convention, options, hyper)
+
+    function.__name__ = function.__qualname__ = f"{rule}_"
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__doc__ = f"""One in-place step of {cls.__name__}, rule {rule!r}.
+
+    param, grad, {", ".join(cls.rules[rule]) or "no states"}: float32 arrays of one shape, or lists of them (all in one
+    parallel region). step = 1, 2, ...; other arguments as in fastopt.{cls.__name__}, None meaning the convention's
+    value, and as in its step(). Returns the gradients' global norm if max_norm or skip_nonfinite asked for it.
+
+    {cls.__doc__}"""
+    return function
+
+
+__all__ = [f"{rule}_" for rule in _core.RULES]
+for _rule in _core.RULES:
+    globals()[f"{_rule}_"] = _function(Optimizer.registry[_rule], _rule)
+
+
+def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr: float, momentum: float = 0.9) -> None:
+    """origin ← W;  W ← W − lr·momentum·a: to the point where nag_ wants its gradient. Back with param[...] = origin."""
+    shift = nonnegative("lr", lr) * nonnegative("momentum", momentum)
+    single, (params, buffers, origins) = _lists(
+        ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
+    )
+    plan = _core.Plan([("nag", list(zip(params, buffers, strict=True)))], [("param", "momentum_buffer")], single)
+    for i, p in enumerate([*params, *buffers]):
+        for q in origins:
+            if isinstance(q, np.ndarray) and np.may_share_memory(p, q):
+                raise ValueError(f"origin overlaps {'param' if i < len(params) else 'momentum_buffer'} in memory")
+    plan.look_ahead(origins, [shift])
+
+
+__all__ += ["lookahead_"]
+
+
+def __getattr__(name: str) -> Callable[..., float | None]:  # for type checkers: the names above are made at import
+    raise AttributeError(f"fastopt.functional has no function {name!r}; it has {', '.join(__all__)}")

@@ -1,0 +1,79 @@
+"""A param group: hyper-parameters shared by some parameters, checked whenever one is assigned. Knows no optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastopt._core import Clock
+from fastopt.conventions import CHECKS, Check
+
+
+def check_values(
+    optimizer: str, values: Mapping[str, Any], known: Iterable[str], checks: Mapping[str, Check]
+) -> dict[str, Any]:
+    """The values, converted; TypeError or ValueError for one that is unknown or out of range."""
+    checked = {}
+    for name, value in values.items():
+        if name == "name":
+            checked[name] = str(value)
+        elif name not in known:
+            raise TypeError(f"{optimizer} has no hyper-parameter {name!r}; it has {', '.join(sorted(known))}")
+        else:
+            checked[name] = (checks.get(name) or CHECKS[name])(name, value)
+    return checked
+
+
+class ParamGroup(dict[str, Any]):
+    """A dict like one of torch's param_groups. Assigning a value out of range raises and changes nothing.
+
+    "params" is a tuple and stays as it is; a value that would need other states than the group has is refused.
+    """
+
+    __slots__ = ("_check", "_rule_of", "clock", "rule")
+
+    def __init__(
+        self,
+        params: tuple[np.ndarray[Any, Any], ...],
+        values: dict[str, Any],
+        check: Callable[[Mapping[str, Any]], dict[str, Any]],
+        rule_of: Callable[[Mapping[str, Any]], str],
+    ) -> None:
+        super().__init__({"params": params, **check(values)})
+        self._check = check
+        self._rule_of = rule_of
+        self.rule = rule_of(self)
+        self.clock = Clock()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Assign several values: all of them or, if one is refused, none."""
+        values = dict(*args, **kwargs)
+        if "params" in values and values.pop("params") is not self["params"]:
+            raise ValueError("the params of a group cannot be replaced: add a group with add_param_group")
+        checked = self._check(values)
+        if self._rule_of({**self, **checked}) != self.rule:
+            raise ValueError(f"{checked} needs other states than this group has: set it when the group is added")
+        super().update(checked)
+        self.clock.stale = True
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __ior__(self, other: Any) -> ParamGroup:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise TypeError("a hyper-parameter can be set, not removed")
+
+    __delitem__ = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)

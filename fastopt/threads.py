@@ -1,0 +1,55 @@
+"""How many threads a step may use, and which instruction set is asked for: what the environment and the machine say."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from fastopt import _core
+
+
+def set_num_threads(threads: int | None) -> None:
+    """Use at most this many threads in a step (1 to 4096); None: the default again. No result depends on it."""
+    _core.set_num_threads(default_num_threads() if threads is None else threads)
+
+
+def default_num_threads() -> int:
+    """OMP_NUM_THREADS, else the CPUs that this process may use: its affinity and its cgroup's quota counted."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdecimal() and int(asked) >= 1:
+        return min(int(asked), 4096)
+    return max(1, min(_cpus(), _quota(), 4096))
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Whole CPUs that the cgroup's quota allows, at least 1; without a quota, more than any machine has."""
+    try:  # cgroup 2
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:  # cgroup 1
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return 4096
+    try:
+        cpus = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return 4096
+    return max(1, math.ceil(cpus)) if cpus > 0 else 4096
+
+
+def choose_isa() -> None:
+    """Obey FASTOPT_ISA; an ImportError if this CPU or this build lacks what it names."""
+    asked = os.environ.get("FASTOPT_ISA")
+    if asked:
+        try:
+            _core.set_isa(asked)
+        except ValueError as error:
+            raise ImportError(f"FASTOPT_ISA: {error}") from None
