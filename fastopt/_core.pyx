@@ -7,7 +7,6 @@ Nothing is written before everything is checked and allocated: a step happens wh
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport qsort
-from libc.string cimport memset
 
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -205,6 +204,11 @@ cdef inline bint _is_float32(cnp.ndarray a) noexcept:
     return cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32 and cnp.PyArray_ISNOTSWAPPED(a) and cnp.PyArray_ISALIGNED(a)
 
 
+cdef inline bint _is_block(cnp.ndarray a) noexcept:
+    """One contiguous block, in either order, that may be written."""
+    return (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)) and cnp.PyArray_ISWRITEABLE(a)
+
+
 cdef cnp.ndarray _as_float32(object x, str label):
     """x itself, known to be an aligned float32 array in native byte order; of any strides."""
     if not cnp.PyArray_CheckExact(x) and not (isinstance(x, np.memmap)):
@@ -251,12 +255,6 @@ cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
 cdef inline int _layout(cnp.ndarray a) noexcept:
     """The flag of the order in which a's elements lie: C where it is both."""
     return cnp.NPY_ARRAY_C_CONTIGUOUS if cnp.PyArray_IS_C_CONTIGUOUS(a) else cnp.NPY_ARRAY_F_CONTIGUOUS
-
-
-cdef int _matches(cnp.ndarray a, str label, cnp.ndarray parameter, str parameter_label) except -1:
-    if not _same_shape(a, parameter):
-        raise ValueError(f"{label} has shape {_shape(a)}, {parameter_label} has {_shape(parameter)}")
-    return 0
 
 
 # -- the plan ---------------------------------------------------------------------------------------------------------
@@ -322,7 +320,7 @@ cdef class Plan:
     cdef double *partial
     cdef float *shift
     cdef int64_t n_spans, n_groups, n_owned, cost, tiles, elements
-    cdef bint busy, single
+    cdef bint busy, single, gradients_apart
     cdef list parameters            # one array per span
     cdef list keep_alive
     cdef list origins
@@ -382,16 +380,18 @@ cdef class Plan:
     cdef int _add_span(self, int64_t s, int64_t g, tuple buffers) except -1:
         cdef fo_span *span = &self.span[s]
         cdef int k
-        cdef cnp.ndarray a, parameter = _as_buffer(buffers[0], self._label(g, 0, s))
+        cdef cnp.ndarray a, parameter = self._buffer(buffers[0], g, 0, s)
         if len(buffers) != fo_rules[self.group[g].rule].n_buffers:
             raise ValueError(f"{self._label(g, 0, s)} needs {fo_rules[self.group[g].rule].n_buffers - 1} state buffers,"
                              f" got {len(buffers) - 1}")
         span.group = <int32_t> g
         span.size = cnp.PyArray_SIZE(parameter)
         for k, x in enumerate(buffers):
-            a = _as_buffer(x, self._label(g, k, s))
-            _matches(a, self._label(g, k, s), parameter, self._label(g, 0, s))
-            if _layout(a) != _layout(parameter) and span.size > 1:
+            a = self._buffer(x, g, k, s)
+            if not _same_shape(a, parameter):
+                raise ValueError(f"{self._label(g, k, s)} has shape {_shape(a)}, "
+                                 f"{self._label(g, 0, s)} has {_shape(parameter)}")
+            if _layout(a) != _layout(parameter):
                 raise ValueError(f"{self._label(g, k, s)} and {self._label(g, 0, s)} differ in memory order (C and F)")
             span.buffer[k] = <float *> cnp.PyArray_DATA(a)
             if span.size > 0:
@@ -401,6 +401,11 @@ cdef class Plan:
         self.parameters.append(parameter)
         self.keep_alive.append(buffers)
         return 0
+
+    cdef cnp.ndarray _buffer(self, object x, int64_t g, int k, int64_t s):
+        if cnp.PyArray_CheckExact(x) and _is_float32(<cnp.ndarray> x) and _is_block(<cnp.ndarray> x):
+            return <cnp.ndarray> x
+        return _as_buffer(x, self._label(g, k, s))
 
     cdef str _label(self, int64_t g, int k, int64_t s):
         return self.names[g][k] if self.single else f"{self.names[g][k]} {s}"
@@ -440,8 +445,7 @@ cdef class Plan:
         for s in range(self.n_spans):
             a = <cnp.ndarray> self.parameters[s]
             if (_address(a) != <uintptr_t> self.span[s].buffer[0] or cnp.PyArray_SIZE(a) != self.span[s].size
-                    or not _is_float32(a) or not cnp.PyArray_ISWRITEABLE(a)
-                    or not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))):
+                    or not _is_float32(a) or not _is_block(a)):
                 label = self._label(self.span[s].group, 0, s)
                 _as_buffer(a, label)
                 raise ValueError(f"{label} was moved or resized since the optimizer was made: it now has shape "
@@ -449,7 +453,7 @@ cdef class Plan:
         return 0
 
     cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
-        """Check gradient s and write its address into the table. Returns what must be kept alive, if not x itself."""
+        """Check gradient s and write its address into the table. Returns the copy to keep alive, if there is one."""
         cdef fo_span *span = &self.span[s]
         cdef cnp.ndarray a, parameter = <cnp.ndarray> self.parameters[s]
         cdef float *data
@@ -457,7 +461,8 @@ cdef class Plan:
             a = <cnp.ndarray> x
         else:
             a = _as_float32(x, self._gradient_label(s))
-        _matches_gradient(self, s, a, parameter)
+        if not _same_shape(a, parameter):
+            raise ValueError(f"{self._gradient_label(s)} has shape {_shape(a)}, parameter has {_shape(parameter)}")
         if will_be_zeroed and not cnp.PyArray_ISWRITEABLE(a):
             raise ValueError(f"{self._gradient_label(s)} is read-only: zero_grads has to write it")
         if not cnp.PyArray_CHKFLAGS(a, _layout(parameter)):
@@ -465,12 +470,15 @@ cdef class Plan:
         data = <float *> cnp.PyArray_DATA(a)
         if data != span.gradient:
             span.gradient = NULL        # known to be apart only once it was checked
+            self.gradients_apart = False
             if span.size > 0:
                 self._check_apart(s, <uintptr_t> data, <uintptr_t> (data + span.size))
             span.gradient = data
         return None
 
     cdef object _copy_gradient(self, int64_t s, cnp.ndarray a, cnp.ndarray parameter):
+        self.span[s].gradient = NULL
+        self.gradients_apart = False
         start, end = np.lib.array_utils.byte_bounds(a)
         if self.span[s].size > 0:
             self._check_apart(s, start, end)
@@ -479,13 +487,30 @@ cdef class Plan:
         self.span[s].gradient = <float *> cnp.PyArray_DATA(copy)
         return copy
 
-    cdef int _check_gradients_apart(self, gradients) except -1:
-        """Gradients that are going to be zeroed overlap nothing, not even one another."""
-        bounds = sorted([(np.lib.array_utils.byte_bounds(a), s) for s, a in enumerate(gradients) if a.size > 0])
-        for ((_, end), first), ((start, _), second) in zip(bounds, bounds[1:]):
-            if start < end:
-                raise ValueError(f"{self._gradient_label(second)} overlaps {self._gradient_label(first)} in memory: "
-                                 "zero_grads would clear one before the other is read")
+    cdef int _check_gradients_apart(self, tuple gradients, list copies) except -1:
+        """Gradients that are going to be zeroed overlap nothing, not even one another. Remembered while none moves."""
+        cdef int64_t s, n = 0
+        cdef interval *taken
+        if self.gradients_apart:
+            return 0
+        copied = {s: np.lib.array_utils.byte_bounds(gradients[s]) for s, _ in copies or ()}
+        taken = <interval *> _allocate(self.n_spans, sizeof(interval))
+        try:
+            for s in range(self.n_spans):
+                start = <uintptr_t> self.span[s].gradient
+                bounds = copied.get(s, (start, start + self.span[s].size * sizeof(float)))
+                if self.span[s].size > 0:
+                    taken[n] = interval(start=bounds[0], end=bounds[1], span=s, buffer=0)
+                    n += 1
+            qsort(taken, n, sizeof(interval), _by_start)
+            for s in range(1, n):
+                if taken[s].start < taken[s - 1].end:
+                    raise ValueError(f"{self._gradient_label(taken[s].span)} overlaps "
+                                     f"{self._gradient_label(taken[s - 1].span)} in memory: "
+                                     "zero_grads would clear one before the other is read")
+        finally:
+            PyMem_Free(taken)
+        self.gradients_apart = not copied
         return 0
 
     cdef tuple _list_gradients(self, object grads):
@@ -589,7 +614,7 @@ cdef class Plan:
                 copies = copies or []
                 copies.append((s, copy))
         if zero_gradients and not self.single:
-            self._check_gradients_apart(gradients)
+            self._check_gradients_apart(gradients, copies)
         if want_norm and self.partial == NULL:
             self.partial = <double *> _allocate(self.tiles, sizeof(double))
         self._describe(&step)
@@ -630,7 +655,9 @@ cdef class Plan:
         self._check_parameters()
         for s in range(self.n_spans):
             a = _as_buffer(origins[s], f"origin {s}")
-            _matches(a, f"origin {s}", <cnp.ndarray> self.parameters[s], f"parameter {s}")
+            if not _same_shape(a, <cnp.ndarray> self.parameters[s]):
+                raise ValueError(f"origin {s} has shape {_shape(a)}, "
+                                 f"parameter has {_shape(<cnp.ndarray> self.parameters[s])}")
             self.span[s].origin = <float *> cnp.PyArray_DATA(a)
         if self.shift == NULL:
             self.shift = <float *> _allocate(self.n_groups, sizeof(float))
@@ -652,12 +679,6 @@ cdef class Plan:
             fo_run_lookahead(&step, self.cost, shift)
         self.busy = False
         return 0
-
-
-cdef int _matches_gradient(Plan plan, int64_t s, cnp.ndarray a, cnp.ndarray parameter) except -1:
-    if not _same_shape(a, parameter):
-        _matches(a, plan._gradient_label(s), parameter, "parameter")
-    return 0
 
 
 cdef void *_allocate(int64_t count, size_t size) except NULL:

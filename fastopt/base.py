@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
 from fastopt import _core
 from fastopt.conventions import CHECKS, COMMON, Check, nonnegative, number, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
-Array: TypeAlias = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from pathlib import Path  # costs 4 ms
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
 Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
 LR: TypeAlias = float | Callable[[int], Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 from fastopt import _core
 
@@ -28,21 +27,24 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+def _quota(root: str = "/sys/fs/cgroup") -> int:
     """Whole CPUs that the cgroup's quota allows, at least 1; without a quota, more than any machine has."""
-    try:  # cgroup 2
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:  # cgroup 1
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return 4096
+    text = _read(f"{root}/cpu.max")  # cgroup 2: "200000 100000" or "max 100000"
+    if not text:
+        text = f"{_read(f'{root}/cpu/cpu.cfs_quota_us')} {_read(f'{root}/cpu/cpu.cfs_period_us')}"  # cgroup 1
     try:
-        cpus = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max"
+        quota, period = map(int, text.split())
+        return max(1, math.ceil(quota / period)) if quota > 0 else 4096
+    except (ValueError, ZeroDivisionError):
         return 4096
-    return max(1, math.ceil(cpus)) if cpus > 0 else 4096
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def choose_isa() -> None:

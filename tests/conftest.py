@@ -1,0 +1,53 @@
+"""What the whole suite shares: the settings of the core are put back after each test, and skips can be forbidden.
+
+FASTOPT_NO_SKIPS=1 (set in CI) fails the run if a test was skipped, as when a peer is not installed. A skip whose
+reason starts with "not here:" is allowed: it names something that this machine cannot have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fastopt import _core
+
+# A slow shared machine is not a failing test; the examples of CI are the same in every run.
+settings.register_profile("fastopt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("fastopt"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "fastopt")
+
+
+@pytest.fixture(autouse=True)
+def _core_settings() -> Iterator[None]:
+    before = _core.isa(), _core.get_num_threads(), _core.serial_threshold()
+    yield
+    _core.set_isa(before[0])
+    _core.set_num_threads(before[1])
+    _core.set_serial_threshold(before[2])
+
+
+def _forbidden_skips(reporter: pytest.TerminalReporter) -> list[str]:
+    found = []
+    for report in reporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith("not here:"):
+            found.append(f"{report.nodeid}: {reason}")
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("FASTOPT_NO_SKIPS") and reporter is not None and _forbidden_skips(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("FASTOPT_NO_SKIPS") and (found := _forbidden_skips(terminalreporter)):
+        terminalreporter.section("skips are forbidden by FASTOPT_NO_SKIPS", red=True)
+        for line in found:
+            terminalreporter.write_line(line)
