@@ -442,7 +442,7 @@ def check_registry() -> None:
             raise ImportError(f"rule {rule} has no optimizer class: name it in the class's `rules`")
         if len(cls.rules[rule]) != len(buffers) - 1:
             raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
-        h = {**COMMON, **cls.conventions["textbook"]}
+        h = {**COMMON, **cls.conventions["textbook"], **cls.implied.get(rule, {})}
         missing = set(scalars) - cls.scalars(h).keys() - cls.scalars_at(h, 0.1, 1).keys()
         if missing:
             raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")

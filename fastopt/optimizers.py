@@ -492,12 +492,20 @@ class Adam(Optimizer):
     @classmethod
     def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         beta1, beta2 = h["betas"]
-        correction2 = 1.0 - beta2**t
-        if not h["corrected_v"]:
-            return {"lr": lr * sqrt(correction2) / (1.0 - beta1**t), "c": 1.0, "cu": 1.0}
-        c = 1.0 / correction2
+        correction = 1.0 - beta2**t
         lr /= 1.0 - beta1**t
-        return {"lr": lr, "c": 1.0, "cu": c} if h["max_corrected_v"] else {"lr": lr, "c": c, "cu": 1.0}
+        if h["amsgrad"]:
+            return cls._amsgrad_at(h, lr, correction)
+        return {"lr": lr, "c": 1.0 / correction} if h["corrected_v"] else {"lr": lr * sqrt(correction), "c": 1.0}
+
+    @classmethod
+    def _amsgrad_at(cls, h: Hyper, lr: float, correction: float) -> dict[str, float]:
+        """The largest v takes v's place; the largest v̂ that of v̂, whether or not v would be corrected."""
+        if h["max_corrected_v"]:
+            return {"lr": lr, "c": 1.0, "cu": 1.0 / correction}
+        if h["corrected_v"]:
+            return {"lr": lr, "c": 1.0 / correction, "cu": 1.0}
+        return {"lr": lr * sqrt(correction), "c": 1.0, "cu": 1.0}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
