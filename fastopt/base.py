@@ -21,6 +21,7 @@ Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
 Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
 LR: TypeAlias = float | Callable[[int], Any]
 Hyper: TypeAlias = Mapping[str, Any]
+ScalarsAt: TypeAlias = Callable[[float, int], dict[str, float]]
 
 STATE_VERSION = 1
 any_number = number(-3.4028234663852886e38)
@@ -88,9 +89,9 @@ class Optimizer:
         return {}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        """Those that do; t = 1, 2, ... and lr the learning rate of this step."""
-        return {"lr": lr}
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        """Those that do, as a function of the step's learning rate and of t = 1, 2, ..."""
+        return lambda lr, t: {"lr": lr}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -228,7 +229,7 @@ class Optimizer:
                 if clock.stale:
                     plan.set(index, self._scalars(group), steps)
                 elif clock.moving:
-                    plan.set(index, self.scalars_at(group, group["lr"], steps + 1), steps)
+                    plan.set(index, group.scalars_at(group["lr"], steps + 1), steps)
         norm = plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
         if plan.skipped:
             self.skipped += 1
@@ -238,12 +239,13 @@ class Optimizer:
         return scheduled(group["lr"], group.clock.steps)
 
     def _scalars(self, group: ParamGroup) -> dict[str, float]:
-        """All scalars of the group's next step; sets its clock."""
+        """All scalars of the group's next step; sets its clock and its scalars_at."""
         lr = self._lr_at(group)
         clock = group.clock
         clock.stale = callable(group["lr"])
         clock.moving = self.depends_on_step(group)
-        return {**self.scalars(group), **prelude(group, lr), **self.scalars_at(group, lr, clock.steps + 1)}
+        group.scalars_at = self.scalars_at(group)
+        return {**self.scalars(group), **prelude(group, lr), **group.scalars_at(lr, clock.steps + 1)}
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -443,7 +445,7 @@ def check_registry() -> None:
         if len(cls.rules[rule]) != len(buffers) - 1:
             raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
         h = {**COMMON, **cls.conventions["textbook"], **cls.implied.get(rule, {})}
-        missing = set(scalars) - cls.scalars(h).keys() - cls.scalars_at(h, 0.1, 1).keys()
+        missing = set(scalars) - cls.scalars(h).keys() - cls.scalars_at(h)(0.1, 1).keys()
         if missing:
             raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")
         unknown = set(h) - CHECKS.keys() - cls.checks.keys()

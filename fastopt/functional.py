@@ -65,7 +65,7 @@ def _update(
     lr = scheduled(h["lr"], step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
     plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
-    plan.set(0, {**cls.scalars(h), **prelude(h, lr), **cls.scalars_at(h, lr, int(step))})
+    plan.set(0, {**cls.scalars(h), **prelude(h, lr), **cls.scalars_at(h)(lr, int(step))})
     max_norm = options.get("max_norm")
     return plan.step(
         lists[1][0] if single else lists[1],

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from fastopt.base import LR, Common, Grads, Hyper, Optimizer, Params, check_registry
+from fastopt.base import LR, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
 
@@ -89,8 +89,8 @@ class Momentum(Optimizer):
         return {"beta": h["momentum"]}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return _momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        return lambda lr, t: _momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -155,8 +155,8 @@ class NAG(Optimizer):
         return {"beta": h["momentum"]}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return _momentum(h, lr)
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        return lambda lr, t: _momentum(h, lr)
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:
@@ -229,7 +229,7 @@ class NAG(Optimizer):
         return bool(self.param_groups[0]["lookahead"])
 
     def _shift(self, h: Any) -> float:
-        step = self.scalars_at(h, self._lr_at(h), h.clock.steps + 1)["lr"]
+        step = self.scalars_at(h)(self._lr_at(h), h.clock.steps + 1)["lr"]
         return step * float(h["momentum"])
 
     def _leave_lookahead(self) -> None:
@@ -287,8 +287,8 @@ class Adagrad(Optimizer):
         return _denominator(h)
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return {"lr": lr / (1.0 + (t - 1) * h["lr_decay"])}
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        return lambda lr, t: {"lr": lr / (1.0 + (t - 1) * h["lr_decay"])}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -410,8 +410,10 @@ class RMSprop(Optimizer):
         return {**constants, "beta": h["momentum"], "nesterov": float(h["nesterov"])}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return {"lr": 1.0, "gain": lr} if h["lr_in_momentum"] else {"lr": lr, "gain": 1.0}
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        if h["lr_in_momentum"] and h["momentum"]:
+            return lambda lr, t: {"lr": 1.0, "gain": lr}
+        return lambda lr, t: {"lr": lr, "gain": 1.0}
 
 
 class Adam(Optimizer):
@@ -487,25 +489,17 @@ class Adam(Optimizer):
     @classmethod
     def scalars(cls, h: Hyper) -> dict[str, float]:
         beta1, beta2 = h["betas"]
-        return {"beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "beta2c": 1.0 - beta2, **_denominator(h)}
+        averages = {"beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "beta2c": 1.0 - beta2}
+        return {**averages, **_denominator(h), "cu": 1.0}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
         beta1, beta2 = h["betas"]
-        correction = 1.0 - beta2**t
-        lr /= 1.0 - beta1**t
-        if h["amsgrad"]:
-            return cls._amsgrad_at(h, lr, correction)
-        return {"lr": lr, "c": 1.0 / correction} if h["corrected_v"] else {"lr": lr * sqrt(correction), "c": 1.0}
-
-    @classmethod
-    def _amsgrad_at(cls, h: Hyper, lr: float, correction: float) -> dict[str, float]:
-        """The largest v takes v's place; the largest v̂ that of v̂, whether or not v would be corrected."""
-        if h["max_corrected_v"]:
-            return {"lr": lr, "c": 1.0, "cu": 1.0 / correction}
+        if h["amsgrad"] and h["max_corrected_v"]:
+            return lambda lr, t: {"lr": lr / (1.0 - beta1**t), "c": 1.0, "cu": 1.0 / (1.0 - beta2**t)}
         if h["corrected_v"]:
-            return {"lr": lr, "c": 1.0 / correction, "cu": 1.0}
-        return {"lr": lr * sqrt(correction), "c": 1.0, "cu": 1.0}
+            return lambda lr, t: {"lr": lr / (1.0 - beta1**t), "c": 1.0 / (1.0 - beta2**t)}
+        return lambda lr, t: {"lr": lr * sqrt(1.0 - beta2**t) / (1.0 - beta1**t), "c": 1.0}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:

@@ -32,7 +32,8 @@ class ParamGroup(dict[str, Any]):
     "params" is a tuple and stays as it is; a value that would need other states than the group has is refused.
     """
 
-    __slots__ = ("_check", "_rule_of", "clock", "rule")
+    scalars_at: Callable[[float, int], dict[str, float]]  # the optimizer's, for the values as they are
+    __slots__ = ("_check", "_rule_of", "clock", "rule", "scalars_at")
 
     def __init__(
         self,

@@ -44,8 +44,8 @@ class Adamax(Optimizer):
         return {"beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "eps": h["eps"]}
 
     @classmethod
-    def scalars_at(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return {"lr": lr / (1.0 - h["betas"][0] ** t)}
+    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+        return lambda lr, t: {"lr": lr / (1.0 - h["betas"][0] ** t)}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
