@@ -288,6 +288,20 @@ cdef int _by_start(const void *a, const void *b) noexcept nogil:
     return (x > y) - (x < y)
 
 
+cdef inline interval _interval(float *data, int64_t size, int64_t span, int buffer) noexcept:
+    return interval(start=<uintptr_t> data, end=<uintptr_t> (data + size), span=span, buffer=buffer)
+
+
+cdef int64_t _first_overlap(interval *taken, int64_t n) noexcept:
+    """Sort by address; the index of the first that overlaps the one before it, or 0."""
+    cdef int64_t i
+    qsort(taken, n, sizeof(interval), _by_start)
+    for i in range(1, n):
+        if taken[i].start < taken[i - 1].end:
+            return i
+    return 0
+
+
 cdef class Clock:
     """The steps that a group has taken, and when its scalars must be formed again.
 
@@ -395,8 +409,7 @@ cdef class Plan:
                 raise ValueError(f"{self._label(g, k, s)} and {self._label(g, 0, s)} differ in memory order (C and F)")
             span.buffer[k] = <float *> cnp.PyArray_DATA(a)
             if span.size > 0:
-                self.owned[self.n_owned] = interval(start=_address(a), end=_address(a) + span.size * sizeof(float),
-                                                    span=s, buffer=k)
+                self.owned[self.n_owned] = _interval(span.buffer[k], span.size, s, k)
                 self.n_owned += 1
         self.parameters.append(parameter)
         self.keep_alive.append(buffers)
@@ -418,15 +431,13 @@ cdef class Plan:
 
     cdef int _check_owned(self) except -1:
         """No parameter or state overlaps another; leaves `owned` sorted by address."""
-        cdef int64_t i
-        qsort(self.owned, self.n_owned, sizeof(interval), _by_start)
-        for i in range(1, self.n_owned):
-            if self.owned[i].start < self.owned[i - 1].end:
-                raise ValueError(f"{self._owner(&self.owned[i])} overlaps {self._owner(&self.owned[i - 1])} in memory")
+        cdef int64_t i = _first_overlap(self.owned, self.n_owned)
+        if i > 0:
+            raise ValueError(f"{self._owner(&self.owned[i])} overlaps {self._owner(&self.owned[i - 1])} in memory")
         return 0
 
-    cdef int _check_apart(self, int64_t s, uintptr_t start, uintptr_t end) except -1:
-        """Gradient s overlaps no parameter and no state."""
+    cdef int _check_apart(self, str kind, int64_t s, uintptr_t start, uintptr_t end) except -1:
+        """This gradient or origin overlaps no parameter and no state."""
         cdef int64_t low = 0, high = self.n_owned, middle
         while low < high:               # the first owner that ends after start
             middle = (low + high) // 2
@@ -435,7 +446,8 @@ cdef class Plan:
             else:
                 low = middle + 1
         if low < self.n_owned and self.owned[low].start < end:
-            raise ValueError(f"{self._gradient_label(s)} overlaps {self._owner(&self.owned[low])} in memory")
+            label = kind if self.single else f"{kind} {s}"
+            raise ValueError(f"{label} overlaps {self._owner(&self.owned[low])} in memory")
         return 0
 
     cdef int _check_parameters(self) except -1:
@@ -472,7 +484,7 @@ cdef class Plan:
             span.gradient = NULL        # known to be apart only once it was checked
             self.gradients_apart = False
             if span.size > 0:
-                self._check_apart(s, <uintptr_t> data, <uintptr_t> (data + span.size))
+                self._check_apart("gradient", s, <uintptr_t> data, <uintptr_t> (data + span.size))
             span.gradient = data
         return None
 
@@ -481,36 +493,36 @@ cdef class Plan:
         self.gradients_apart = False
         start, end = np.lib.array_utils.byte_bounds(a)
         if self.span[s].size > 0:
-            self._check_apart(s, start, end)
+            self._check_apart("gradient", s, start, end)
         order = "C" if _layout(parameter) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"
         cdef cnp.ndarray copy = np.array(a, order=order, copy=True)
         self.span[s].gradient = <float *> cnp.PyArray_DATA(copy)
         return copy
 
-    cdef int _check_gradients_apart(self, tuple gradients, list copies) except -1:
-        """Gradients that are going to be zeroed overlap nothing, not even one another. Remembered while none moves."""
+    cdef int _check_gradients_apart(self, list copies) except -1:
+        """Gradients that are going to be zeroed overlap no other that is read. Remembered while none moves.
+
+        One that was copied is read already, and zeroed when all is done.
+        """
         cdef int64_t s, n = 0
         cdef interval *taken
         if self.gradients_apart:
             return 0
-        copied = {s: np.lib.array_utils.byte_bounds(gradients[s]) for s, _ in copies or ()}
+        copied = {s for s, _ in copies or ()}
         taken = <interval *> _allocate(self.n_spans, sizeof(interval))
         try:
             for s in range(self.n_spans):
-                start = <uintptr_t> self.span[s].gradient
-                bounds = copied.get(s, (start, start + self.span[s].size * sizeof(float)))
-                if self.span[s].size > 0:
-                    taken[n] = interval(start=bounds[0], end=bounds[1], span=s, buffer=0)
+                if self.span[s].size > 0 and s not in copied:
+                    taken[n] = _interval(self.span[s].gradient, self.span[s].size, s, 0)
                     n += 1
-            qsort(taken, n, sizeof(interval), _by_start)
-            for s in range(1, n):
-                if taken[s].start < taken[s - 1].end:
-                    raise ValueError(f"{self._gradient_label(taken[s].span)} overlaps "
-                                     f"{self._gradient_label(taken[s - 1].span)} in memory: "
-                                     "zero_grads would clear one before the other is read")
+            s = _first_overlap(taken, n)
+            if s > 0:
+                raise ValueError(f"{self._gradient_label(taken[s].span)} overlaps "
+                                 f"{self._gradient_label(taken[s - 1].span)} in memory: "
+                                 "zero_grads would clear one before the other is read")
         finally:
             PyMem_Free(taken)
-        self.gradients_apart = not copied
+        self.gradients_apart = True
         return 0
 
     cdef tuple _list_gradients(self, object grads):
@@ -614,7 +626,7 @@ cdef class Plan:
                 copies = copies or []
                 copies.append((s, copy))
         if zero_gradients and not self.single:
-            self._check_gradients_apart(gradients, copies)
+            self._check_gradients_apart(copies)
         if want_norm and self.partial == NULL:
             self.partial = <double *> _allocate(self.tiles, sizeof(double))
         self._describe(&step)
@@ -650,25 +662,56 @@ cdef class Plan:
 
     def look_ahead(self, list origins not None, list shifts not None):
         """Every w moves to w − shift·a, a its first state; what it was goes to the origins, one array per parameter."""
-        cdef int64_t s, g
-        cdef cnp.ndarray a
+        cdef int64_t g
         self._check_parameters()
-        for s in range(self.n_spans):
-            a = _as_buffer(origins[s], f"origin {s}")
-            if not _same_shape(a, <cnp.ndarray> self.parameters[s]):
-                raise ValueError(f"origin {s} has shape {_shape(a)}, "
-                                 f"parameter has {_shape(<cnp.ndarray> self.parameters[s])}")
-            self.span[s].origin = <float *> cnp.PyArray_DATA(a)
+        if origins is not self.origins:         # a list that was checked before and is nobody else's
+            self._take_origins(origins)
+        if len(shifts) != self.n_groups:
+            raise ValueError(f"expected {self.n_groups} shifts, got {len(shifts)}")
         if self.shift == NULL:
             self.shift = <float *> _allocate(self.n_groups, sizeof(float))
         for g in range(self.n_groups):
             self.shift[g] = <float> <double> shifts[g]
-        self.origins = origins
         self._move(self.shift)
+
+    cdef int _take_origins(self, list origins) except -1:
+        cdef int64_t s, n = 0
+        cdef interval *taken
+        cdef cnp.ndarray a, parameter
+        if len(origins) != self.n_spans:
+            raise ValueError(f"expected {self.n_spans} origins, got {len(origins)}")
+        taken = <interval *> _allocate(self.n_spans, sizeof(interval))
+        try:
+            for s in range(self.n_spans):
+                label = "origin" if self.single else f"origin {s}"
+                parameter = <cnp.ndarray> self.parameters[s]
+                a = _as_buffer(origins[s], label)
+                if not _same_shape(a, parameter):
+                    raise ValueError(f"{label} has shape {_shape(a)}, parameter has {_shape(parameter)}")
+                if _layout(a) != _layout(parameter):
+                    raise ValueError(f"{label} and its parameter differ in memory order (C and F)")
+                self.span[s].origin = <float *> cnp.PyArray_DATA(a)
+                if self.span[s].size > 0:
+                    taken[n] = _interval(self.span[s].origin, self.span[s].size, s, 0)
+                    self._check_apart("origin", s, taken[n].start, taken[n].end)
+                    n += 1
+            s = _first_overlap(taken, n)
+            if s > 0:
+                raise ValueError(f"origin {taken[s].span} overlaps origin {taken[s - 1].span} in memory")
+        finally:
+            PyMem_Free(taken)
+        self.origins = origins
+        return 0
+
+    def check(self):
+        """Raises if a parameter is not where and what it was, or cannot be written."""
+        self._check_parameters()
 
     def restore(self):
         """The way back from look_ahead: every parameter holds its origin's bits again."""
         self._check_parameters()
+        if self.origins is None:
+            raise RuntimeError("restore without look_ahead")
         self._move(NULL)
 
     cdef int _move(self, const float *shift) except -1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 import numpy as np
 
 from fastopt import _core
-from fastopt.conventions import CHECKS, COMMON, Check, nonnegative, number, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, Check, flag, nonnegative, number, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Hyper: TypeAlias = Mapping[str, Any]
 ScalarsAt: TypeAlias = Callable[[float, int], dict[str, float]]
 
 STATE_VERSION = 1
+MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = number(-3.4028234663852886e38)
 
 
@@ -108,7 +109,7 @@ class Optimizer:
     def __init__(self, params: Params, common: Common, own: dict[str, Any]) -> None:
         options: dict[str, Any] = dict(common)
         self.convention = options.pop("convention", "textbook")
-        self.skip_nonfinite = bool(options.pop("skip_nonfinite", False))
+        self.skip_nonfinite = flag("skip_nonfinite", options.pop("skip_nonfinite", False))
         self.skipped = 0
         given = {k: v for k, v in {**own, **options}.items() if v is not None}
         defaults = resolve(type(self).__name__, self.conventions, self.convention)
@@ -120,7 +121,7 @@ class Optimizer:
         return check_values(type(self).__name__, values, self.defaults if known is None else known, self.checks)
 
     def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
-        values = {k: v for k, v in group.items() if k != "params" and v is not None}
+        values = {k: v for k, v in group.items() if k != "params"}
         params = group["params"]
         if isinstance(params, np.ndarray):
             params = (params,)
@@ -130,6 +131,7 @@ class Optimizer:
 
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
         """Checks and allocates everything for these groups, then makes them the optimizer's."""
+        self._check_groups(groups)
         states = list(states or [])
         names = [("parameter", *self.rules[group.rule]) for group in groups]
         if len(states) < len(groups):
@@ -138,7 +140,7 @@ class Optimizer:
         for group in groups[len(states) :]:
             states.append(self._allocate(group))
         spans: list[tuple[str, list[tuple[Array, ...]]]] = [
-            (group.rule, list(zip(group["params"], *state.values(), strict=True)))
+            (group.rule, list(zip(group["params"], *_like(group["params"], state).values(), strict=True)))
             for group, state in zip(groups, states, strict=True)
         ]
         plan = _core.Plan(spans, names, self._single, [group.clock for group in groups])
@@ -146,8 +148,11 @@ class Optimizer:
         for group in groups:
             group.clock.stale = True  # the new plan has no scalars yet
 
+    def _check_groups(self, groups: list[ParamGroup]) -> None:
+        """ValueError if these groups cannot be together."""
+
     def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
-        """Each state in one block for all parameters of the group, every array at a multiple of 64 bytes."""
+        """Each state in one block for all parameters of the group: 1-d arrays, each at a multiple of 64 bytes."""
         initial = self.initial(group)
         states: dict[str, list[Array]] = {}
         for name in self.rules[group.rule]:
@@ -156,8 +161,7 @@ class Optimizer:
             start = -block.ctypes.data % 64 // 4 if sizes else 0
             states[name] = []
             for p, size in zip(group["params"], sizes, strict=True):
-                order: Any = "C" if p.flags.c_contiguous else "F"
-                states[name].append(block[start : start + p.size].reshape(p.shape, order=order))
+                states[name].append(block[start : start + p.size])
                 start += size
             if initial.get(name):
                 for state in states[name]:
@@ -175,9 +179,6 @@ class Optimizer:
         except BaseException:
             self._single = single
             raise
-
-    def _remove_last_group(self) -> None:
-        self._set_groups(self.param_groups[:-1], self._states[:-1])
 
     @property
     def _params(self) -> list[Array]:
@@ -219,7 +220,7 @@ class Optimizer:
             grads = grads()
         if max_norm is not None:
             max_norm = nonnegative("max_norm", max_norm)
-        if grad_scale != 1.0:
+        if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
         plan = self._plan
         if plan.due:
@@ -253,8 +254,9 @@ class Optimizer:
     def state(self) -> list[dict[str, Any]]:
         """Per parameter, in order: its "step" count and views of its states by name."""
         return [
-            {"step": group.clock.steps, **{name: arrays[i].view() for name, arrays in states.items()}}
-            for group, states in zip(self.param_groups, self._states, strict=True)
+            {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
+            for group, flat in zip(self.param_groups, self._states, strict=True)
+            for states in [_like(group["params"], flat)]
             for i in range(len(group["params"]))
         ]
 
@@ -304,28 +306,26 @@ class Optimizer:
             raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
         if d["optimizer"] != name:
             raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
-        if len(d["param_groups"]) != len(self.param_groups):
-            raise ValueError(
-                f"state_dict has {len(d['param_groups'])} param groups, this {name} has {len(self.param_groups)}"
-            )
+        _check_count("skipped", d["skipped"])
+        _check_dicts("param groups", d["param_groups"], len(self.param_groups))
+        _check_dicts("parameters", d["state"], len(self._params))
         values = [
             self._check_saved_group(i, mine, theirs)
             for i, (mine, theirs) in enumerate(zip(self.param_groups, d["param_groups"], strict=True))
         ]
-        if len(d["state"]) != len(self._params):
-            raise ValueError(f"state_dict has {len(d['state'])} parameters, this {name} has {len(self._params)}")
+        steps = [
+            g["steps"] for mine, g in zip(self.param_groups, d["param_groups"], strict=True) for _ in mine["params"]
+        ]
         for i, (mine, theirs) in enumerate(zip(self.state, d["state"], strict=True)):
-            _check_saved_state(i, mine, theirs)
+            _check_saved_state(i, mine, theirs, steps[i])
         return values
 
     def _check_saved_group(self, index: int, mine: ParamGroup, saved: Mapping[str, Any]) -> dict[str, Any]:
-        steps = saved.get("steps")
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"steps of param group {index} must be an int >= 0, got {steps!r}")
-        count = len(saved.get("params", ()))
-        if count != len(mine["params"]):
+        _check_count(f"steps of param group {index}", saved.get("steps"))
+        params = saved.get("params")
+        if not isinstance(params, (list, tuple)) or len(params) != len(mine["params"]):
             raise ValueError(
-                f"param group {index} of state_dict has {count} parameters, here it has {len(mine['params'])}"
+                f"param group {index} of state_dict has params {params!r}, here it has {len(mine['params'])}"
             )
         new = {k: v for k, v in saved.items() if k not in ("params", "steps")}
         missing = mine.keys() - {"name", "params"} - new.keys()
@@ -336,10 +336,9 @@ class Optimizer:
             if not callable(mine["lr"]):
                 raise ValueError(f"param group {index} was saved with a schedule for lr: make this optimizer with one")
         new = self._check_values(new)
-        if self.rule_of({**mine, **new}) != mine.rule:
-            raise ValueError(
-                f"param group {index} of state_dict needs the states of {self.rule_of(new)}, this has {mine.rule}'s"
-            )
+        rule = self.rule_of({**mine, **new})
+        if rule != mine.rule:
+            raise ValueError(f"param group {index} of state_dict has the states of {rule}, this has {mine.rule}'s")
         return new
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
@@ -355,11 +354,15 @@ class Optimizer:
         state_dict, params = checkpoint.load(path)
         mine = self._params
         if params is not None:
-            for i, (p, q) in enumerate(zip(mine, params, strict=len(mine) == len(params))):
+            self._plan.check()
+            if len(params) != len(mine):
+                raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
+            for i, (p, q) in enumerate(zip(mine, params, strict=True)):
                 _check_saved_array(f"parameter {i}", p, q)
         self.load_state_dict(state_dict)
-        for p, q in zip(mine, params or (), strict=params is not None):
-            p[...] = q
+        if params is not None:
+            for p, q in zip(mine, params, strict=True):
+                p[...] = q
 
     def __getstate__(self) -> dict[str, Any]:
         with self._exclusively():
@@ -420,15 +423,41 @@ def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
     return items
 
 
-def _check_saved_state(index: int, mine: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:
+    """Views of flat states in the shapes and memory orders of the parameters."""
+    return {name: [_shaped(a, p) for a, p in zip(arrays, params, strict=True)] for name, arrays in flat.items()}
+
+
+def _shaped(state: Array, param: Array) -> Array:
+    """A parameter that was resized meanwhile will be refused by the next step; its state can still be looked at."""
+    if param.size != state.size:
+        return state.view()
+    return state.reshape(param.shape, order="C" if param.flags.c_contiguous else "F")
+
+
+def _check_count(label: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_STEPS:
+        raise ValueError(f"{label} must be an int in [0, 2**53], got {value!r}")
+
+
+def _check_dicts(label: str, value: Any, count: int) -> None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, Mapping) for item in value):
+        raise ValueError(f"{label} of state_dict must be a list of dicts, got {value!r:.80}")
+    if len(value) != count:
+        raise ValueError(f"state_dict has {len(value)} {label}, this optimizer has {count}")
+
+
+def _check_saved_state(index: int, mine: Mapping[str, Any], saved: Mapping[str, Any], steps: int) -> None:
     if mine.keys() != saved.keys():
         raise ValueError(f"parameter {index} has the states {sorted(mine)}, state_dict has {sorted(saved)}")
+    if saved["step"] != steps or type(saved["step"]) is not int:
+        raise ValueError(f"step of parameter {index} is {saved['step']!r} in state_dict, its param group has {steps}")
     for name in mine.keys() - {"step"}:
         _check_saved_array(f"{name} of parameter {index}", mine[name], saved[name])
 
 
 def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
-    if not isinstance(saved, np.ndarray) or saved.dtype != np.float32:
+    if not isinstance(saved, np.ndarray) or saved.dtype.str != np.dtype(np.float32).str:
         raise TypeError(
             f"{label} in the saved state must be a float32 array, got {getattr(saved, 'dtype', type(saved))}"
         )

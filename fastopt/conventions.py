@@ -10,6 +10,8 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 CONVENTIONS = ("textbook", "torch", "keras", "optax", "sklearn")
 
 LARGEST = 3.4028234663852886e38  # of float32: every scalar ends as one
@@ -30,14 +32,15 @@ Check = Callable[[str, Any], Any]
 
 def number(low: float, high: float = LARGEST, *, below: bool = False, above: bool = False) -> Check:
     """A check for low <= x <= high; `below`: x < high, `above`: low < x."""
-    interval = f"{'(' if above else '['}{low:g}, {'inf' if high == LARGEST else f'{high:g}'}{')' if below else ']'}"
-    if high == LARGEST:
-        interval = interval[:-1] + ")"
+    interval = f"{'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
 
     def check(name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name} must be a number, got {value!r}")
-        x = float(value)
+        try:
+            x = float(value)
+        except OverflowError:  # an int beyond every float
+            x = math.inf
         inside = (low < x if above else low <= x) and (x < high if below else x <= high)
         if not inside:  # NaN is never inside
             raise ValueError(f"{name} must be in {interval}, got {value!r}")
@@ -48,7 +51,7 @@ def number(low: float, high: float = LARGEST, *, below: bool = False, above: boo
 
 def flag(name: str, value: Any) -> bool:
     """A check for True or False."""
-    if type(value).__name__ not in ("bool", "bool_"):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
@@ -123,7 +126,15 @@ def scheduled(lr: float | Callable[[int], Any], count: int) -> float:
     """The learning rate of the step after `count` steps."""
     if not callable(lr):
         return lr
-    value = float(lr(count))
-    if not (0.0 <= value <= LARGEST and math.isfinite(value)):
+    value = lr(count)
+    try:
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError
+        x = float(value)  # also of a 0-d array, as optax returns it
+    except (TypeError, ValueError):
+        raise TypeError(f"lr({count}) must be a number, got {value!r}") from None
+    except OverflowError:
+        x = math.inf
+    if not 0.0 <= x <= LARGEST:
         raise ValueError(f"lr({count}) must be a finite number >= 0, got {value!r}")
-    return value
+    return x

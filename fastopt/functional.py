@@ -9,22 +9,31 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from fastopt import _core
-from fastopt.base import Array, Optimizer, any_number, prelude
+from fastopt.base import MAX_STEPS, Array, Optimizer, any_number, prelude
 from fastopt.conventions import COMMON, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
 
 
+def _hyper(rule: str, convention: str, given: dict[str, Any]) -> dict[str, Any]:
+    """All hyper-parameters of a call, checked. Remembered where all are floats: a training loop repeats itself."""
+    values = [x for v in given.values() for x in (v if type(v) is tuple else (v,))]
+    if type(convention) is str and all(type(x) is float for x in values):  # 1.0 == 1 == True, but not to a check
+        return _remembered(rule, convention, tuple(given.items()))
+    return _checked(rule, convention, given.items())
+
+
 @functools.lru_cache(maxsize=256)
-def _hyper(rule: str, convention: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """All hyper-parameters of a call, checked. Cached: a training loop repeats itself."""
+def _remembered(rule: str, convention: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    return _checked(rule, convention, given)
+
+
+def _checked(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     cls = Optimizer.registry[rule]
     implied = cls.implied.get(rule, {})
     defaults = resolve(cls.__name__, cls.conventions, convention)
@@ -58,10 +67,10 @@ def _update(
 ) -> float | None:
     if len(states) != len(names) - 1:
         raise TypeError(f"{rule}_() takes param, grad, {', '.join(names[1:])}: got {len(states)} states")
-    if isinstance(step, bool) or not hasattr(step, "__index__") or step < 1:
-        raise ValueError(f"step counts from 1, got {step!r}")
+    if isinstance(step, bool) or not hasattr(step, "__index__") or not 1 <= step <= MAX_STEPS:
+        raise ValueError(f"step must be an int in [1, 2**53], got {step!r}")
     cls = Optimizer.registry[rule]
-    h = _hyper(rule, convention, tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in hyper.items()))
+    h = _hyper(rule, convention, hyper)
     lr = scheduled(h["lr"], step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
     plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
@@ -130,10 +139,6 @@ def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr:
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
     )
     plan = _core.Plan([("nag", list(zip(params, buffers, strict=True)))], [("param", "momentum_buffer")], single)
-    for i, p in enumerate([*params, *buffers]):
-        for q in origins:
-            if isinstance(q, np.ndarray) and np.may_share_memory(p, q):
-                raise ValueError(f"origin overlaps {'param' if i < len(params) else 'momentum_buffer'} in memory")
     plan.look_ahead(origins, [shift])
 
 

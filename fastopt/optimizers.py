@@ -6,14 +6,19 @@ rules and the states of each; `scalars` forms what stays, `scalars_at` what depe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import sqrt
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
 from fastopt.base import LR, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
 
@@ -168,7 +173,7 @@ class NAG(Optimizer):
             )
         if self._at_lookahead:
             raise RuntimeError("the parameters hold the lookahead point already")
-        if sum(map(np.size, self._origins)) != sum(map(np.size, self._params)):
+        if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
         self._plan.look_ahead(self._origins, [self._shift(group) for group in self.param_groups])
         self._at_lookahead = True
@@ -208,10 +213,16 @@ class NAG(Optimizer):
     def add_param_group(self, group: dict[str, Any]) -> None:
         self._refuse_at_lookahead("a param group cannot be added")
         super().add_param_group(group)
-        if len({g["lookahead"] for g in self.param_groups}) > 1:
-            self._remove_last_group()
-            raise ValueError("lookahead must be the same in every group")
         self._gradient_due = False
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self._refuse_at_lookahead("a state cannot be loaded")
+        super().load_state_dict(state_dict)
+        self._gradient_due = False  # it was taken at the lookahead point of another momentum
+
+    def save(self, path: str | Path, *, params: bool = False) -> None:
+        self._refuse_at_lookahead("the optimizer cannot be saved")
+        super().save(path, params=params)
 
     def __getstate__(self) -> dict[str, Any]:
         self._refuse_at_lookahead("the optimizer cannot be copied")
@@ -220,6 +231,10 @@ class NAG(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._origins, self._at_lookahead, self._gradient_due = [], False, False
         super().__setstate__(state)
+
+    def _check_groups(self, groups: list[ParamGroup]) -> None:
+        if len({group["lookahead"] for group in groups}) > 1:
+            raise ValueError("lookahead must be the same in every param group")
 
     def _refuse_at_lookahead(self, what: str) -> None:
         if self._at_lookahead:
@@ -516,6 +531,7 @@ class AdamW(Adam):
     conventions: ClassVar = {
         name: {**values, "decoupled": True, "weight_decay": {"keras": 4e-3, "optax": 1e-4}.get(name, 1e-2)}
         for name, values in Adam.conventions.items()
+        if name != "sklearn"
     }
 
 

@@ -41,7 +41,7 @@ def _quota(root: str = "/sys/fs/cgroup") -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="ascii", errors="replace") as file:
             return file.read()
     except OSError:
         return ""

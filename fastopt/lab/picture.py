@@ -1,0 +1,166 @@
+"""The picture of a comparison: both losses and the held-out score by epoch, labelled at the lines' ends.
+
+Refuses to need a display, pyplot or the user's matplotlib settings.
+"""
+
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastopt.lab.compare import GOAL_SHARE, Comparison, Run
+from fastopt.lab.errors import require
+from fastopt.lab.network import Array
+from fastopt.lab.report import describe, score_name
+
+# Okabe and Ito's colours for colour-blind readers, their yellow (too pale on white) replaced by grey.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+LABEL_GAP = 0.058  # of a panel's height: one line of label text
+STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E5E5E5",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+}
+
+
+def draw(comparison: Comparison) -> bytes:
+    """A PNG, three panels wide."""
+    matplotlib = require("matplotlib")
+    style = require("matplotlib.style")
+    with style.context("default"), matplotlib.rc_context(STYLE):
+        figure = require("matplotlib.figure").Figure(figsize=(14, 5.2), dpi=150)
+        panels = figure.subplots(1, 3)
+        unit = "cross-entropy, nats" if comparison.problem.classes else "half squared error, standardised"
+        _loss_panel(panels[0], "Training loss", unit, comparison.runs, "train_loss")
+        _loss_panel(panels[1], "Held-out loss", unit, comparison.runs, "held_out_loss")
+        _score_panel(panels[2], f"Held-out {score_name(comparison)}", comparison)
+        _captions(figure, comparison)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _captions(figure: Any, comparison: Comparison) -> None:
+    figure.suptitle(describe(comparison), x=0.05, y=0.975, ha="left", fontsize=10.5, color="#333333")
+    lrs = "   ".join(f"{run.optimizer} {run.lr:g}" for run in comparison.runs)
+    how = "learning rates, searched" if comparison.searched else "learning rates"
+    note = "   (×: diverged)" if any(run.diverged for run in comparison.runs) else ""
+    figure.text(0.05, 0.025, f"{how}:   {lrs}{note}", fontsize=9, color="#333333")
+    if comparison.goal is not None:
+        goal = f"grey line: {100 * GOAL_SHARE:.0f} % of the best, {comparison.goal:.3f}"
+        figure.text(0.895, 0.025, goal, ha="right", fontsize=9, color="#666666")
+    figure.subplots_adjust(left=0.05, right=0.895, top=0.86, bottom=0.16, wspace=0.52)
+
+
+def _loss_panel(axes: Any, title: str, unit: str, runs: list[Run], field: str) -> None:
+    lines = [_line(run, field) for run in runs]
+    _draw_lines(axes, lines, runs)
+    # Losses beyond ten times the untrained network's leave the panel: they would flatten all others.
+    ceiling = 10 * max((run.series(field)[0] for run in runs), default=1.0)
+    heights = np.concatenate([line.y for line in lines])
+    shown = heights[(heights > 0) & (heights <= ceiling)]
+    if shown.size and shown.max() > 10 * shown.min():
+        axes.set_yscale("log")
+        if shown.max() < 300 * shown.min():
+            axes.yaxis.set_major_locator(require("matplotlib.ticker").LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+    if shown.size and np.any(heights > ceiling):
+        axes.set_ylim(shown.min() / 2, ceiling)
+    _label_ends(axes, lines, [_label(run) for run in runs], lost=1.0)
+    axes.set_title(title, loc="left")
+    axes.set_ylabel(unit)
+
+
+def _score_panel(axes: Any, title: str, comparison: Comparison) -> None:
+    runs = comparison.runs
+    lines = [_line(run, "held_out_score") for run in runs]
+    _draw_lines(axes, lines, runs)
+    axes.set_ylim(*_score_limits(np.concatenate([line.y for line in lines])))
+    _label_ends(axes, lines, [_label(run, with_score=True) for run in runs], lost=0.0)
+    axes.set_title(title, loc="left")
+    axes.set_ylabel(score_name(comparison))
+    if comparison.goal is not None:
+        axes.axhline(comparison.goal, color="#999999", linewidth=0.9)
+
+
+def _score_limits(scores: Array) -> tuple[float, float]:
+    """Lowest to best score; an R² has no floor, so that half the best below the best is the least shown."""
+    best = float(scores.max(initial=0.0))
+    bottom = max(float(scores.min(initial=best)), best - max(0.5 * best, 0.05))
+    margin = max(0.04 * (best - bottom), 0.005)
+    return bottom - margin, best + margin
+
+
+def _label(run: Run, with_score: bool = False) -> str:
+    if run.diverged:
+        return f"{run.optimizer} ×"
+    return f"{run.optimizer} {run.history[-1].held_out_score:.3f}" if with_score else run.optimizer
+
+
+class Line(NamedTuple):
+    x: Array
+    y: Array
+    whole: bool  # reaches the last epoch
+
+
+def _line(run: Run, field: str) -> Line:
+    """From epoch 1: epoch 0, before any training, is the same for all and would only squeeze the rest."""
+    return Line(np.arange(1, run.epochs + 1), np.array(run.series(field)[1:]), not run.diverged)
+
+
+def _draw_lines(axes: Any, lines: list[Line], runs: list[Run]) -> None:
+    """Epochs on a logarithmic axis: who is quick shows in the first ones."""
+    for index, line in enumerate(lines):
+        axes.plot(*line[:2], color=_colour(index), linestyle=DASHES[index % len(DASHES)], linewidth=1.7)
+        if len(line.x) and (len(line.x) == 1 or not line.whole):
+            axes.plot(line.x[-1], line.y[-1], color=_colour(index), marker="o" if line.whole else "x")
+    last = max([1, *(run.epochs for run in runs)])
+    axes.set_xscale("log")
+    axes.set_xlim(1 if last > 1 else 0.9, max(last, 1.1))
+    ticks = [digit * 10**power for power in range(9) for digit in (1, 2, 5)]
+    axes.set_xticks([tick for tick in ticks if tick <= last / 1.3] + [last], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("epochs")
+
+
+def _label_ends(axes: Any, lines: list[Line], texts: list[str], lost: float) -> None:
+    """Each line's text in the right margin, with a thin lead from its end; at `lost` if there is no line."""
+    ends = [(line.x[-1], line.y[-1]) if len(line.y) else (1, 1) for line in lines]
+    heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
+    visible = (heights >= 0) & (heights <= 1) & np.array([line.whole for line in lines])
+    wanted = np.where(visible, heights, lost)
+    for index, height in enumerate(spread(wanted, LABEL_GAP)):
+        lead = {"arrowstyle": "-", "color": _colour(index), "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0}
+        axes.annotate(
+            texts[index], ends[index], xycoords="data", xytext=(1.06, height), textcoords="axes fraction",
+            va="center", fontsize=9, color=_colour(index), annotation_clip=False,
+            arrowprops={**lead, "relpos": (0, 0.5)} if visible[index] else None,
+        )  # fmt: skip
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def spread(wanted: Array, gap: float) -> Array:
+    """The heights in [0, 1] at least `gap` apart, in the same order, with the least squared shift.
+
+    With the gaps taken off, an isotonic regression: max over j <= i of min over k >= i of mean(w[j..k]).
+    """
+    order = np.argsort(wanted, kind="stable")
+    count = len(wanted)
+    offsets = gap * np.arange(count)
+    free = wanted[order] - offsets
+    means = [[free[j : k + 1].mean() for k in range(j, count)] for j in range(count)]
+    fitted = [max(min(means[j][i - j :]) for j in range(i + 1)) for i in range(count)]
+    heights = np.empty(count)
+    heights[order] = np.clip(fitted, 0, max(0.0, 1 - offsets[-1])) + offsets
+    return heights
