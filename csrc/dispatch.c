@@ -68,10 +68,20 @@ bool fo_select(const char *isa)
 static void child_of_fork(void) { forked = true; }
 #endif
 
+/* AVX-512 only from Ice Lake and Zen 4 on (VBMI2 tells them): earlier CPUs lower their clock for it. */
+static bool preferred(int index)
+{
+#ifdef FASTOPT_X86_KERNELS
+    if (index == 2)
+        return __builtin_cpu_supports("avx512vbmi2");
+#endif
+    return index >= 0;
+}
+
 int fo_init(void)
 {
     for (int i = 0; i < N_BUILT; i++)
-        if (fo_isa_runs(i))
+        if (fo_isa_runs(i) && preferred(i))
             in_use = built[i];
 #if !defined(_WIN32)
     return pthread_atfork(NULL, NULL, child_of_fork) == 0 ? 0 : -1;

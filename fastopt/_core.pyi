@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ class Clock:
     steps: int
     stale: bool
     moving: bool
-    formed_after: int
+    lr: float
+    scalars: Callable[[], dict[str, float]]
+    scalars_at: Callable[[float, int], dict[str, float]]
 
 class Plan:
     skipped: bool
-    due: bool
+    ahead: bool
+    looked_ahead: bool
     def __init__(
         self,
         groups: list[tuple[str, list[tuple[np.ndarray[Any, Any], ...]]]],
@@ -31,9 +35,9 @@ class Plan:
         single: bool = False,
         clocks: list[Clock] | None = None,
     ) -> None: ...
-    def acquire(self) -> None: ...
-    def release(self) -> None: ...
-    def set(self, index: int, values: dict[str, float], steps: int = 0) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    def set(self, index: int, values: dict[str, float]) -> None: ...
     def step(
         self,
         grads: Any,
@@ -45,3 +49,8 @@ class Plan:
     def look_ahead(self, origins: list[np.ndarray[Any, Any]], shifts: list[float]) -> None: ...
     def restore(self) -> None: ...
     def check(self) -> None: ...
+
+class Lookahead:
+    def __init__(self, plan: Plan, arguments: Callable[[], tuple[list[np.ndarray[Any, Any]], list[float]]]) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...

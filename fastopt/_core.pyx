@@ -303,14 +303,16 @@ cdef int64_t _first_overlap(interval *taken, int64_t n) noexcept:
 
 
 cdef class Clock:
-    """The steps that a group has taken, and when its scalars must be formed again.
+    """The steps that a group has taken, and how its scalars are formed.
 
-    stale: all of them, because a hyper-parameter changed or the learning rate is a schedule. moving: those that change
-    from step to step. formed_after: the count of steps when they were last formed.
+    scalars: forms all of them; called when `stale`: a value changed since, or the learning rate is a schedule.
+    scalars_at(lr, t): forms those that change from step to step, if `moving`; lr is the constant learning rate.
     """
 
-    cdef public int64_t steps, formed_after
+    cdef public int64_t steps
     cdef public bint stale, moving
+    cdef public double lr
+    cdef public object scalars, scalars_at
 
     def __cinit__(self):
         self.stale = True
@@ -342,6 +344,8 @@ cdef class Plan:
     cdef list names                 # per group
     cdef list slots                 # per group: scalar name -> place in fo_group.scalars
     cdef readonly bint skipped
+    cdef readonly bint ahead        # the parameters hold the lookahead point
+    cdef public bint looked_ahead   # they did, and no step has used the gradients yet
 
     def __cinit__(self):
         self.span = NULL
@@ -541,24 +545,24 @@ cdef class Plan:
             raise ValueError(f"expected {self.n_spans} gradients, one per parameter, got {len(gradients)}")
         return gradients
 
-    def acquire(self):
-        """Keep other threads from stepping until release(); RuntimeError if one is at it."""
+    def __enter__(self):
+        """Keep others from stepping within the block; RuntimeError if one is at it."""
         self._enter()
 
-    def release(self):
+    def __exit__(self, *_):
         self.busy = False
 
     cdef int _enter(self) except -1:
         if self.busy:
-            raise RuntimeError("this optimizer is in the middle of a step on another thread")
+            raise RuntimeError("this optimizer is in the middle of a step, on another thread or in what called this")
         self.busy = True
         return 0
 
-    def set(self, int64_t index, dict values not None, int64_t steps=0):
+    def set(self, int64_t index, dict values not None):
         """Set scalars of the rule and of the prelude of one group, by name; doubles, rounded to float here.
 
         A name that this rule has no use for is passed over: a class forms the scalars of all its rules, and base.py
-        has made sure at import that none is missing. steps: how many were taken when the values were formed.
+        has made sure at import that none is missing.
         """
         if not 0 <= index < self.n_groups:
             raise IndexError(f"group {index} of {self.n_groups}")
@@ -574,37 +578,34 @@ cdef class Plan:
             slot = PyDict_GetItemWithError(<object> slots, <object> name)
             if slot != NULL:
                 _set_scalar(group, <int> <object> slot, value)
-        if self.clocks:
-            (<Clock> self.clocks[index]).formed_after = steps
 
     def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False):
         """One step. Returns the gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
         self._enter()
         try:
-            self._check_clocks()
+            self._form_scalars()
             norm = self._step(grads, grad_scale, INFINITY if max_norm is None else max_norm,
                               max_norm is not None or skip_nonfinite, skip_nonfinite, zero_gradients)
             if not self.skipped:
                 self._advance_clocks()
+            self.looked_ahead = False
             return norm
         finally:
             self.busy = False
 
-    @property
-    def due(self):
-        """Some group's scalars must be formed before the next step."""
+    cdef int _form_scalars(self) except -1:
+        cdef int64_t g
         cdef Clock clock
-        for clock in self.clocks:
-            if clock.moving or clock.stale:
-                return True
-        return False
-
-    cdef int _check_clocks(self) except -1:
-        """The scalars are those of this step. They are formed outside of it, where another thread may come between."""
-        cdef Clock clock
-        for clock in self.clocks:
-            if (clock.moving or clock.stale) and clock.formed_after != clock.steps:
-                raise RuntimeError("this optimizer was stepped by another thread at the same time")
+        for g, clock in enumerate(self.clocks):
+            if clock.stale:
+                clock.stale = False     # before the values are read: one that is set meanwhile makes it stale again
+                try:
+                    self.set(g, clock.scalars())
+                except BaseException:
+                    clock.stale = True
+                    raise
+            elif clock.moving:
+                self.set(g, clock.scalars_at(clock.lr, clock.steps + 1))
         return 0
 
     cdef int _advance_clocks(self) except -1:
@@ -662,7 +663,16 @@ cdef class Plan:
 
     def look_ahead(self, list origins not None, list shifts not None):
         """Every w moves to w − shift·a, a its first state; what it was goes to the origins, one array per parameter."""
+        self._enter()
+        try:
+            self._look_ahead(origins, shifts)
+        finally:
+            self.busy = False
+
+    cdef int _look_ahead(self, list origins, list shifts) except -1:
         cdef int64_t g
+        if self.ahead:
+            raise RuntimeError("the parameters hold the lookahead point already")
         self._check_parameters()
         if origins is not self.origins:         # a list that was checked before and is nobody else's
             self._take_origins(origins)
@@ -673,6 +683,9 @@ cdef class Plan:
         for g in range(self.n_groups):
             self.shift[g] = <float> <double> shifts[g]
         self._move(self.shift)
+        self.ahead = True
+        self.looked_ahead = False
+        return 0
 
     cdef int _take_origins(self, list origins) except -1:
         cdef int64_t s, n = 0
@@ -709,19 +722,48 @@ cdef class Plan:
 
     def restore(self):
         """The way back from look_ahead: every parameter holds its origin's bits again."""
-        self._check_parameters()
-        if self.origins is None:
-            raise RuntimeError("restore without look_ahead")
-        self._move(NULL)
+        self._enter()
+        try:
+            if self.ahead:
+                self._check_parameters()
+                self._move(NULL)
+                self.ahead = False
+        finally:
+            self.busy = False
 
     cdef int _move(self, const float *shift) except -1:
         cdef fo_step step
         self._describe(&step)
-        self._enter()
         with nogil:
             fo_run_lookahead(&step, self.cost, shift)
-        self.busy = False
         return 0
+
+
+cdef class Lookahead:
+    """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back."""
+
+    cdef Plan plan
+    cdef object arguments           # called when the block is entered: origins and shifts
+    cdef bint inside
+
+    def __init__(self, Plan plan not None, arguments):
+        self.plan = plan
+        self.arguments = arguments
+
+    def __enter__(self):
+        origins, shifts = self.arguments()
+        self.plan.look_ahead(origins, shifts)
+        self.inside = True
+
+    def __exit__(self, kind, value, traceback):
+        self.plan.restore()
+        self.inside = False
+        self.plan.looked_ahead = kind is None
+
+    def __del__(self):
+        """A block that was entered by hand and is never left is left when nobody can leave it any more."""
+        if self.inside:
+            self.plan.restore()
 
 
 cdef void *_allocate(int64_t count, size_t size) except NULL:

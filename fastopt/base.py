@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
@@ -24,6 +23,7 @@ Hyper: TypeAlias = Mapping[str, Any]
 ScalarsAt: TypeAlias = Callable[[float, int], dict[str, float]]
 
 STATE_VERSION = 1
+LINE = 16  # floats in a cache line
 MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = number(-3.4028234663852886e38)
 
@@ -127,7 +127,7 @@ class Optimizer:
             params = (params,)
         elif not isinstance(params, Iterable) or isinstance(params, (str, bytes, dict)):
             raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
-        return ParamGroup(tuple(params), {**self.defaults, **values}, self._check_values, self.rule_of)
+        return ParamGroup(tuple(params), {**self.defaults, **values}, self._check_values, self.rule_of, self._scalars)
 
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
         """Checks and allocates everything for these groups, then makes them the optimizer's."""
@@ -152,20 +152,23 @@ class Optimizer:
         """ValueError if these groups cannot be together."""
 
     def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
-        """Each state in one block for all parameters of the group: 1-d arrays, each at a multiple of 64 bytes."""
+        """Each state in one block for all parameters of the group, as 1-d arrays.
+
+        A state starts at the same place in its cache line as its parameter, so that one vector crosses a line's border
+        in all of them or in none.
+        """
         initial = self.initial(group)
         states: dict[str, list[Array]] = {}
         for name in self.rules[group.rule]:
-            sizes = [-(-p.size // 16) * 16 for p in group["params"]]
-            block = np.zeros(sum(sizes) + 16, np.float32)
-            start = -block.ctypes.data % 64 // 4 if sizes else 0
-            states[name] = []
-            for p, size in zip(group["params"], sizes, strict=True):
-                states[name].append(block[start : start + p.size])
-                start += size
+            block = np.zeros(sum(p.size + LINE for p in group["params"]), np.float32)
             if initial.get(name):
-                for state in states[name]:
-                    state.fill(initial[name])
+                block.fill(initial[name])
+            states[name] = []
+            end = 0
+            for p in group["params"]:
+                start = end + (_word(p) - _word(block) - end) % LINE
+                end = start + p.size
+                states[name].append(block[start:end])
         return states
 
     def add_param_group(self, group: dict[str, Any]) -> None:
@@ -174,7 +177,7 @@ class Optimizer:
             raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
         single, self._single = self._single, False
         try:
-            with self._exclusively():
+            with self._plan:
                 self._set_groups([*self.param_groups, self._make_group(group)], self._states)
         except BaseException:
             self._single = single
@@ -185,15 +188,6 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     # -- the step -----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        plan = self._plan
-        plan.acquire()
-        try:
-            yield
-        finally:
-            plan.release()
 
     def step(
         self,
@@ -223,30 +217,23 @@ class Optimizer:
         if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
         plan = self._plan
-        if plan.due:
-            for index, group in enumerate(self.param_groups):
-                clock = group.clock
-                steps = clock.steps
-                if clock.stale:
-                    plan.set(index, self._scalars(group), steps)
-                elif clock.moving:
-                    plan.set(index, group.scalars_at(group["lr"], steps + 1), steps)
         norm = plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
         if plan.skipped:
             self.skipped += 1
         return norm
 
-    def _lr_at(self, group: ParamGroup) -> float:
-        return scheduled(group["lr"], group.clock.steps)
-
-    def _scalars(self, group: ParamGroup) -> dict[str, float]:
-        """All scalars of the group's next step; sets its clock and its scalars_at."""
-        lr = self._lr_at(group)
+    @classmethod
+    def _scalars(cls, group: ParamGroup) -> dict[str, float]:
+        """All scalars of the group's next step; tells its clock how those that move are formed."""
+        lr = scheduled(group["lr"], group.clock.steps)
         clock = group.clock
-        clock.stale = callable(group["lr"])
-        clock.moving = self.depends_on_step(group)
-        group.scalars_at = self.scalars_at(group)
-        return {**self.scalars(group), **prelude(group, lr), **group.scalars_at(lr, clock.steps + 1)}
+        clock.lr = lr
+        clock.moving = cls.depends_on_step(group)
+        clock.scalars_at = cls.scalars_at(group)
+        values = {**cls.scalars(group), **prelude(group, lr), **clock.scalars_at(lr, clock.steps + 1)}
+        if callable(group["lr"]):
+            clock.stale = True  # to be called again in every step
+        return values
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -283,7 +270,7 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
-        with self._exclusively():
+        with self._plan:
             values = self._check_state_dict(state_dict)
             for group, new, saved in zip(self.param_groups, values, state_dict["param_groups"], strict=True):
                 group.update(new)
@@ -365,7 +352,7 @@ class Optimizer:
                 p[...] = q
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._exclusively():
+        with self._plan:
             keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k != "param_groups"}
             groups = [({**group}, group.clock.steps) for group in self.param_groups]
             return {"attributes": keep, "single": self._single, "groups": groups, "states": self._states}
@@ -421,6 +408,11 @@ def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
         if not isinstance(item, dict) or "params" not in item:
             raise TypeError(f"param group {i} must be a dict with 'params', got {type(item).__name__}")
     return items
+
+
+def _word(a: Array) -> int:
+    """The address in units of four bytes."""
+    return int(a.__array_interface__["data"][0]) // 4
 
 
 def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:

@@ -21,7 +21,7 @@ class Batches:
     ) -> None:
         if not arrays:
             raise TypeError("batches() needs at least one array")
-        self.arrays = tuple(np.asarray(a) for a in arrays)
+        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays)  # a mask stays
         for i, a in enumerate(self.arrays):
             if a.ndim == 0:
                 raise ValueError(f"array {i} has no dimensions: there are no samples to batch")

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastopt import _core
 from fastopt.base import MAX_STEPS, Array, Optimizer, any_number, prelude
-from fastopt.conventions import COMMON, nonnegative, resolve, scheduled
+from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
@@ -134,7 +134,7 @@ for _rule in _core.RULES:
 
 def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr: float, momentum: float = 0.9) -> None:
     """origin ← W;  W ← W − lr·momentum·a: to the point where nag_ wants its gradient. Back with param[...] = origin."""
-    shift = nonnegative("lr", lr) * nonnegative("momentum", momentum)
+    shift = nonnegative("lr", lr) * fraction("momentum", momentum)
     single, (params, buffers, origins) = _lists(
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
     )

@@ -6,14 +6,15 @@ rules and the states of each; `scalars` forms what stays, `scalars_at` what depe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
+from fastopt._core import Lookahead
 from fastopt.base import LR, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
+from fastopt.conventions import scheduled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,8 +147,6 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         self._origins: list[np.ndarray[Any, Any]] = []
-        self._at_lookahead = False  # the parameters hold the lookahead point now
-        self._gradient_due = False  # they did, and no step has used it yet
         own = {"lr": lr, "momentum": momentum, "lookahead": lookahead, "lr_in_momentum": lr_in_momentum}
         super().__init__(params, common, own)
 
@@ -163,27 +162,14 @@ class NAG(Optimizer):
     def scalars_at(cls, h: Hyper) -> ScalarsAt:
         return lambda lr, t: _momentum(h, lr)
 
-    @contextmanager
-    def lookahead(self) -> Iterator[None]:
+    def lookahead(self) -> Lookahead:
         """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
         if not self._looks_ahead():
             raise RuntimeError(
                 "this NAG is in the shifted form (lookahead=False): its parameters are the lookahead "
                 "point already, take the gradient as they stand"
             )
-        if self._at_lookahead:
-            raise RuntimeError("the parameters hold the lookahead point already")
-        if len(self._origins) != len(self._params):
-            self._origins = [np.empty_like(p) for p in self._params]
-        self._plan.look_ahead(self._origins, [self._shift(group) for group in self.param_groups])
-        self._at_lookahead = True
-        try:
-            yield
-        except BaseException:
-            self._leave_lookahead()
-            raise
-        self._leave_lookahead()
-        self._gradient_due = True
+        return Lookahead(self._plan, self._lookahead_arguments)
 
     def step(
         self,
@@ -199,26 +185,23 @@ class NAG(Optimizer):
             if callable(grads):
                 with self.lookahead():
                     grads = grads()
-            if self._at_lookahead:
+            if self._plan.ahead:
                 raise RuntimeError("leave the lookahead() block before the step: the parameters still hold W − η β a")
-            if not self._gradient_due:
+            if not self._plan.looked_ahead:
                 raise RuntimeError(
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with opt.lookahead():', or pass a function as in opt.step(closure)"
                 )
-        norm = super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads)
-        self._gradient_due = False
-        return norm
+        return super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         self._refuse_at_lookahead("a param group cannot be added")
         super().add_param_group(group)
-        self._gradient_due = False
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
         super().load_state_dict(state_dict)
-        self._gradient_due = False  # it was taken at the lookahead point of another momentum
+        self._plan.looked_ahead = False  # it was at the lookahead point of another momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
@@ -229,7 +212,7 @@ class NAG(Optimizer):
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._origins, self._at_lookahead, self._gradient_due = [], False, False
+        self._origins = []
         super().__setstate__(state)
 
     def _check_groups(self, groups: list[ParamGroup]) -> None:
@@ -237,19 +220,20 @@ class NAG(Optimizer):
             raise ValueError("lookahead must be the same in every param group")
 
     def _refuse_at_lookahead(self, what: str) -> None:
-        if self._at_lookahead:
+        if self._plan.ahead:
             raise RuntimeError(f"{what} inside lookahead(): the parameters hold W − η β a")
 
     def _looks_ahead(self) -> bool:
         return bool(self.param_groups[0]["lookahead"])
 
-    def _shift(self, h: Any) -> float:
-        step = self.scalars_at(h)(self._lr_at(h), h.clock.steps + 1)["lr"]
-        return step * float(h["momentum"])
+    def _lookahead_arguments(self) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+        if len(self._origins) != len(self._params):
+            self._origins = [np.empty_like(p) for p in self._params]
+        return self._origins, [self._shift(group) for group in self.param_groups]
 
-    def _leave_lookahead(self) -> None:
-        self._plan.restore()
-        self._at_lookahead = False
+    def _shift(self, group: ParamGroup) -> float:
+        steps = group.clock.steps
+        return self.scalars_at(group)(scheduled(group["lr"], steps), steps + 1)["lr"] * float(group["momentum"])
 
 
 class Adagrad(Optimizer):

@@ -32,8 +32,7 @@ class ParamGroup(dict[str, Any]):
     "params" is a tuple and stays as it is; a value that would need other states than the group has is refused.
     """
 
-    scalars_at: Callable[[float, int], dict[str, float]]  # the optimizer's, for the values as they are
-    __slots__ = ("_check", "_rule_of", "clock", "rule", "scalars_at")
+    __slots__ = ("_check", "_rule_of", "clock", "rule")
 
     def __init__(
         self,
@@ -41,12 +40,14 @@ class ParamGroup(dict[str, Any]):
         values: dict[str, Any],
         check: Callable[[Mapping[str, Any]], dict[str, Any]],
         rule_of: Callable[[Mapping[str, Any]], str],
+        scalars: Callable[[ParamGroup], dict[str, float]],
     ) -> None:
         super().__init__({"params": params, **check(values)})
         self._check = check
         self._rule_of = rule_of
         self.rule = rule_of(self)
         self.clock = Clock()
+        self.clock.scalars = lambda: scalars(self)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Assign several values: all of them or, if one is refused, none."""

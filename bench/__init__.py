@@ -1,0 +1,13 @@
+"""The proof of speed: what the machine gives, what fastopt takes, what its peers take. Validates, then times.
+
+`python -m bench` prints figures and writes them as JSON; `pytest bench/test_step.py` is for comparing two commits.
+No test of correctness, and no part of the package: it runs from a checkout, whose tests hold the reference.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if str(ROOT / "tests") not in sys.path:
+    sys.path.append(str(ROOT / "tests"))  # catalogue.py has the rows, reference.py the equations

@@ -1,0 +1,45 @@
+"""What `import fastopt` costs beyond NumPy, in fresh processes, in turns with what NumPy costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from bench import ROOT
+from bench.report import Options, Report, duration, seconds
+from bench.timing import Spread
+
+TARGET = 5e-3
+FEWEST = 21
+#: Each process tells the seconds of its last import.
+PROGRAM = "{before}; from time import perf_counter as c; t = c(); import {module}; print(c() - t)"
+PROGRAMS = {
+    "fastopt after numpy": PROGRAM.format(before="import numpy", module="fastopt"),
+    "numpy": PROGRAM.format(before="pass", module="numpy"),
+}
+
+
+def report(options: Options) -> Report:
+    samples: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for program in PROGRAMS.values():  # untimed: compiles to bytecode, fills the page cache
+        import_seconds(program)
+    for _ in range(max(FEWEST, options.rounds)):
+        for name, program in PROGRAMS.items():
+            samples[name].append(import_seconds(program))
+    records = [{"import": name, **seconds(Spread.of(times)), "runs": len(times)} for name, times in samples.items()]
+    records[0] |= {"target": TARGET, "met": records[0]["median"] <= TARGET}
+    rows = [
+        [r["import"], duration(r["median"]), f"{duration(r['q1'])} – {duration(r['q3'])}", r["runs"]] for r in records
+    ]
+    rows[0] += [f"<= {duration(TARGET)}", "met" if records[0]["met"] else "MISSED"]
+    head = ["import", "time", "quartiles", "processes", "target", ""]
+    return Report("import", "Import", head, [[*row, "", ""][:6] for row in rows], records)
+
+
+def import_seconds(program: str) -> float:
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # bytecode is what a user has
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)

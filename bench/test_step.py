@@ -1,0 +1,39 @@
+"""One step of every row by every contender, for pytest-benchmark: compare two commits with --benchmark-autosave and
+--benchmark-compare. Contenders run one after the other here; for ratios between them use `python -m bench peers`."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+import fastopt
+from bench.cells import comparable
+from bench.contenders import FASTOPT, Contender, contenders_of
+from bench.timing import Run
+from fastopt import _core
+
+pytest.importorskip("pytest_benchmark")
+
+WORKS = ("1x64", "100x64", "20k", "1M")
+ROUNDS = 50  # where every call needs a preparation of its own
+
+CASES = [(c, rule, work) for work, rule in product(WORKS, _core.RULES) for c in contenders_of(rule)]
+
+if missing := set(_core.RULES) - {rule for c, rule, _ in CASES if c is FASTOPT}:
+    raise ImportError(f"rows without a benchmark: {', '.join(sorted(missing))}")
+
+
+@pytest.mark.parametrize(("contender", "rule", "work"), CASES, ids=lambda x: str(getattr(x, "name", x)))
+@pytest.mark.benchmark(max_time=0.1, min_rounds=5)
+def test_step(benchmark, contender: Contender, rule: str, work: str) -> None:
+    if (why := contender.missing()) is not None:
+        pytest.skip(why)
+    cell = comparable(rule, work, fastopt.get_num_threads())
+    benchmark.group = f"{rule}, {work}"
+    benchmark.extra_info.update(isa=fastopt.isa(), threads=cell.threads, bytes=cell.bytes)
+    run: Run = contender.run(cell)
+    if run.prepare is None:
+        benchmark(run.step)
+    else:
+        benchmark.pedantic(run.step, setup=run.prepare, rounds=ROUNDS)

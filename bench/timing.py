@@ -1,0 +1,125 @@
+"""Interleaved timing A B C A B C … in one process, and what is told of it: medians, their ratio, quartiles.
+
+Never a minimum and never a mean: a machine that others use too makes the one flattering and the other arbitrary.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from time import perf_counter
+from typing import Any
+
+BATCH = 5e-4  # seconds that a batch of calls should take: far above the clock's resolution, far below a time slice
+MOST = 10_000  # calls in a batch
+
+
+@dataclass
+class Run:
+    """Something to be timed. `step` is the call; `times` is how often it does the work."""
+
+    name: str
+    step: Callable[[], object]
+    #: untimed, before every call (the calls are then timed one by one)
+    prepare: Callable[[], object] | None = None
+    #: untimed, before every batch of calls
+    enter: Callable[[], object] | None = None
+    times: int = 1
+    #: per tensor its parameter and its states, as NumPy arrays that see what `step` writes
+    buffers: Callable[[], list[tuple[Any, ...]]] = field(default=list)
+    #: per tensor the gradient that `step` reads
+    gradients: Sequence[Any] = ()
+
+    def once(self) -> None:
+        """One whole call, untimed."""
+        if self.prepare is not None:
+            self.prepare()
+        self.step()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of seconds per unit of work, or of a ratio."""
+
+    median: float
+    q1: float
+    q3: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Spread:
+        if len(samples) < 2:
+            return cls(samples[0], samples[0], samples[0])
+        q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+        return cls(median, q1, q3)
+
+
+def ratio(a: Sequence[float], b: Sequence[float]) -> Spread:
+    """Median of a over median of b; the quartiles are those of the ratios round by round."""
+    rounds = Spread.of([x / y for x, y in zip(a, b, strict=True)])
+    return Spread(statistics.median(a) / statistics.median(b), rounds.q1, rounds.q3)
+
+
+def interleave(runs: Sequence[Run], rounds: int, batch: float = BATCH) -> dict[str, list[float]]:
+    """Seconds per unit of work, one sample per round, for each run by name."""
+    if len({run.name for run in runs}) != len(runs):
+        raise ValueError(f"two runs have one name: {', '.join(run.name for run in runs)}")
+    with _quiet():
+        numbers = [_calibrate(run, batch) for run in runs]
+        samples: dict[str, list[float]] = {run.name: [] for run in runs}
+        for _ in range(rounds):
+            for run, number in zip(runs, numbers, strict=True):
+                samples[run.name].append(_batch(run, number) / run.times)
+    return samples
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No garbage collection between two clock readings."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _calibrate(run: Run, batch: float) -> int:
+    """How many calls make a batch; two calls come first, for pages, caches and teams of threads."""
+    if run.enter is not None:
+        run.enter()
+    run.once()
+    run.once()
+    quickest = min(_batch(run, 1) for _ in range(3))
+    return max(1, min(MOST, math.ceil(batch / max(quickest, 1e-9))))
+
+
+def _batch(run: Run, number: int) -> float:
+    """Seconds per call. Where there are several, one untimed call brings this run's own data into the caches."""
+    if run.enter is not None:
+        run.enter()
+    if number > 1:
+        run.once()
+    if run.prepare is not None:
+        return _one_by_one(run.prepare, run.step, number)
+    step, calls = run.step, repeat(None, number)
+    start = perf_counter()
+    for _ in calls:
+        step()
+    return (perf_counter() - start) / number
+
+
+def _one_by_one(prepare: Callable[[], object], step: Callable[[], object], number: int) -> float:
+    total = 0.0
+    for _ in range(number):
+        prepare()
+        start = perf_counter()
+        step()
+        total += perf_counter() - start
+    return total / number
