@@ -12,6 +12,7 @@ from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport PyObject
 
+cimport cython
 cimport numpy as cnp
 
 import numpy as np
@@ -739,6 +740,7 @@ cdef class Plan:
         return 0
 
 
+@cython.no_gc_clear
 cdef class Lookahead:
     """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back."""
 
@@ -760,8 +762,8 @@ cdef class Lookahead:
         self.inside = False
         self.plan.looked_ahead = kind is None
 
-    def __del__(self):
-        """A block that was entered by hand and is never left is left when nobody can leave it any more."""
+    def __dealloc__(self):
+        # A block that was entered by hand and never left is left when nobody can leave it any more.
         if self.inside:
             self.plan.restore()
 
