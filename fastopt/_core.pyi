@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ class Clock:
     stale: bool
     moving: bool
     lr: float
-    scalars: Callable[[], dict[str, float]]
     scalars_at: Callable[[float, int], dict[str, float]]
 
 class Plan:
@@ -33,7 +32,8 @@ class Plan:
         groups: list[tuple[str, list[tuple[np.ndarray[Any, Any], ...]]]],
         names: list[tuple[str, ...]],
         single: bool = False,
-        clocks: list[Clock] | None = None,
+        param_groups: Sequence[Any] | None = None,
+        scalars: Callable[[Any], dict[str, float]] | None = None,
     ) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...

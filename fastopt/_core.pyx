@@ -305,16 +305,16 @@ cdef int64_t _first_overlap(interval *taken, int64_t n) noexcept:
 
 
 cdef class Clock:
-    """The steps that a group has taken, and how its scalars are formed.
+    """The steps that a group has taken, and which of its scalars must be formed for the next one.
 
-    scalars: forms all of them; called when `stale`: a value changed since, or the learning rate is a schedule.
-    scalars_at(lr, t): forms those that change from step to step, if `moving`; lr is the constant learning rate.
+    stale: all of them, because a value changed since or the learning rate is a schedule. moving: those that change from
+    step to step, by scalars_at(lr, t) with the constant learning rate lr.
     """
 
     cdef public int64_t steps
     cdef public bint stale, moving
     cdef public double lr
-    cdef public object scalars, scalars_at
+    cdef public object scalars_at
 
     def __cinit__(self):
         self.stale = True
@@ -326,7 +326,8 @@ cdef class Plan:
     groups: a list of (rule, buffers): per tensor a tuple (parameter, *states), arrays of one shape and layout.
     names: per group the names of its buffers, for messages ("parameter" first).
     single: there is one tensor and messages shall not number it.
-    clocks: per group its Clock, advanced by every step that is not skipped.
+    param_groups, scalars: per group an object with a `clock`, and a function from it to all scalars of its next step.
+    Every step that is not skipped advances the clocks.
 
     States are private to their owner, so their addresses cannot move; parameters belong to the caller and are looked
     at again in every step.
@@ -342,7 +343,8 @@ cdef class Plan:
     cdef list parameters            # one array per span
     cdef list keep_alive
     cdef list origins
-    cdef list clocks
+    cdef list clocks, param_groups
+    cdef object scalars
     cdef list names                 # per group
     cdef list slots                 # per group: scalar name -> place in fo_group.scalars
     cdef readonly bint skipped
@@ -363,12 +365,15 @@ cdef class Plan:
         PyMem_Free(self.partial)
         PyMem_Free(self.shift)
 
-    def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
+    def __init__(self, list groups not None, list names not None, bint single=False, list param_groups=None,
+                 scalars=None):
         if self.span != NULL:
             raise RuntimeError("a plan is made once")
         cdef int64_t g, s = 0
         self.single = single
-        self.clocks = clocks or []
+        self.param_groups = param_groups or []
+        self.clocks = [group.clock for group in self.param_groups]
+        self.scalars = scalars
         self.names = names
         self.slots = []
         self.parameters = []
@@ -602,7 +607,7 @@ cdef class Plan:
             if clock.stale:
                 clock.stale = False     # before the values are read: one that is set meanwhile makes it stale again
                 try:
-                    self.set(g, clock.scalars())
+                    self.set(g, self.scalars(self.param_groups[g]))
                 except BaseException:
                     clock.stale = True
                     raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
@@ -113,12 +114,14 @@ class Optimizer:
         self.skipped = 0
         given = {k: v for k, v in {**own, **options}.items() if v is not None}
         defaults = resolve(type(self).__name__, self.conventions, self.convention)
-        self.defaults = {**defaults, **self._check_values(given, defaults)}
+        self.defaults = {**defaults, **self._checker(defaults)(given)}
         self._single = isinstance(params, np.ndarray)
         self._set_groups([self._make_group(group) for group in _as_groups(params)])
 
-    def _check_values(self, values: Mapping[str, Any], known: Iterable[str] | None = None) -> dict[str, Any]:
-        return check_values(type(self).__name__, values, self.defaults if known is None else known, self.checks)
+    @classmethod
+    def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Checks values by name. Of the class: a group that held its optimizer would keep its arrays alive."""
+        return partial(check_values, cls.__name__, known=frozenset(known), checks=cls.checks)
 
     def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
         values = {k: v for k, v in group.items() if k != "params"}
@@ -127,7 +130,7 @@ class Optimizer:
             params = (params,)
         elif not isinstance(params, Iterable) or isinstance(params, (str, bytes, dict)):
             raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
-        return ParamGroup(tuple(params), {**self.defaults, **values}, self._check_values, self.rule_of, self._scalars)
+        return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
 
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
         """Checks and allocates everything for these groups, then makes them the optimizer's."""
@@ -143,7 +146,7 @@ class Optimizer:
             (group.rule, list(zip(group["params"], *_like(group["params"], state).values(), strict=True)))
             for group, state in zip(groups, states, strict=True)
         ]
-        plan = _core.Plan(spans, names, self._single, [group.clock for group in groups])
+        plan = _core.Plan(spans, names, self._single, groups, self._scalars)
         self._plan, self.param_groups, self._states = plan, groups, states
         for group in groups:
             group.clock.stale = True  # the new plan has no scalars yet
@@ -225,12 +228,13 @@ class Optimizer:
     @classmethod
     def _scalars(cls, group: ParamGroup) -> dict[str, float]:
         """All scalars of the group's next step; tells its clock how those that move are formed."""
-        lr = scheduled(group["lr"], group.clock.steps)
         clock = group.clock
+        lr = scheduled(group["lr"], clock.steps)
+        h = dict(group)  # a function that kept the group itself would close a circle through its clock
         clock.lr = lr
-        clock.moving = cls.depends_on_step(group)
-        clock.scalars_at = cls.scalars_at(group)
-        values = {**cls.scalars(group), **prelude(group, lr), **clock.scalars_at(lr, clock.steps + 1)}
+        clock.moving = cls.depends_on_step(h)
+        clock.scalars_at = cls.scalars_at(h)
+        values = {**cls.scalars(h), **prelude(h, lr), **clock.scalars_at(lr, clock.steps + 1)}
         if callable(group["lr"]):
             clock.stale = True  # to be called again in every step
         return values
@@ -322,7 +326,7 @@ class Optimizer:
             new["lr"] = mine["lr"]
             if not callable(mine["lr"]):
                 raise ValueError(f"param group {index} was saved with a schedule for lr: make this optimizer with one")
-        new = self._check_values(new)
+        new = self._checker(self.defaults)(new)
         rule = self.rule_of({**mine, **new})
         if rule != mine.rule:
             raise ValueError(f"param group {index} of state_dict has the states of {rule}, this has {mine.rule}'s")

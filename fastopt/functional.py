@@ -39,7 +39,7 @@ def _checked(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> di
     defaults = resolve(cls.__name__, cls.conventions, convention)
     known = defaults.keys() - implied.keys()
     values = {name: value for name, value in given if value is not None}
-    return {**defaults, **check_values(f"{rule}_", values, known, cls.checks), **implied}
+    return {**defaults, **check_values(f"{rule}_", values, known=known, checks=cls.checks), **implied}
 
 
 def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list[list[Array]]]:

@@ -12,7 +12,7 @@ from fastopt.conventions import CHECKS, Check
 
 
 def check_values(
-    optimizer: str, values: Mapping[str, Any], known: Iterable[str], checks: Mapping[str, Check]
+    optimizer: str, values: Mapping[str, Any], *, known: Iterable[str], checks: Mapping[str, Check]
 ) -> dict[str, Any]:
     """The values, converted; TypeError or ValueError for one that is unknown or out of range."""
     checked = {}
@@ -40,14 +40,12 @@ class ParamGroup(dict[str, Any]):
         values: dict[str, Any],
         check: Callable[[Mapping[str, Any]], dict[str, Any]],
         rule_of: Callable[[Mapping[str, Any]], str],
-        scalars: Callable[[ParamGroup], dict[str, float]],
     ) -> None:
         super().__init__({"params": params, **check(values)})
         self._check = check
         self._rule_of = rule_of
         self.rule = rule_of(self)
         self.clock = Clock()
-        self.clock.scalars = lambda: scalars(self)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Assign several values: all of them or, if one is refused, none."""

@@ -4,6 +4,7 @@ environment. Numbers are compared bit for bit with what the same optimizer does 
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.util
 import io
 import os
@@ -11,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -1255,3 +1257,20 @@ def test_pickles_do_not_need_what_they_do_not_hold() -> None:
     for row in ROWS.values():
         Unpickler(io.BytesIO(pickle.dumps(steps(row.make(arrays(0)), 1, 1)))).load()
     assert names <= {"fastopt", "numpy", "copyreg", "builtins"}
+
+
+@rows
+def test_an_optimizer_goes_with_its_last_reference(row: Row) -> None:
+    """No circle of references keeps its arrays until the collector comes."""
+    gc.collect()
+    gc.disable()
+    try:
+        opt = row.make([np.ones(3, np.float32)], weight_decay=0.1)
+        opt.step(lambda: [np.ones(3, np.float32)])
+        opt.param_groups[0]["lr"] = 0.5
+        opt.step(lambda: [np.ones(3, np.float32)])
+        gone = weakref.ref(opt), weakref.ref(params_of(opt)[0])
+        del opt
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()

@@ -159,7 +159,7 @@ def test_settings_change_while_others_step() -> None:
     done = threading.Event()
 
     def step() -> None:
-        for t in range(200):
+        for t in range(60):
             opt.step(arrays(t, 30_000))
         done.set()
 
@@ -172,7 +172,7 @@ def test_settings_change_while_others_step() -> None:
 
     with core():
         together(step, disturb)
-    for t in range(200):
+    for t in range(60):
         twin.step(arrays(t, 30_000))
     assert result(opt) == result(twin)
 
@@ -303,14 +303,19 @@ INTERRUPT = (
 
     n = 1 << 24
 
+    def wait():
+        "Long enough for a signal; in short naps, because one that came just before a nap does not end it."
+        for _ in range(500):
+            time.sleep(0.01)
+
     def poke(w):
         "Start to wait for a change of w."
         before, over = sample(w), threading.Event()
-        def wait():
+        def watch():
             while (sample(w) == before).all() and not over.is_set():
                 pass
             os.kill(os.getpid(), signal.SIGINT)
-        poker = threading.Thread(target=wait)
+        poker = threading.Thread(target=watch)
         poker.start()
         return over, poker
 
@@ -322,7 +327,7 @@ INTERRUPT = (
                 begin(lambda: pokers.append(poke(w)))
             finally:
                 pokers[0][0].set()
-            time.sleep(5)  # it comes late
+            wait()  # it comes late
         except KeyboardInterrupt:
             pass
         pokers[0][1].join()
@@ -357,7 +362,7 @@ def test_ctrl_c_while_nag_looks_ahead_or_comes_back(tmp_path: Path, where: str) 
     def enter(poke):
         poke()
         with opt.lookahead():
-            time.sleep(5)
+            wait()
     def leave(poke):
         with opt.lookahead():
             poke()
