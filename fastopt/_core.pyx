@@ -122,6 +122,9 @@ RULES = _read_rules()
 TILE = FO_TILE
 PRELUDE = ("scale", "clip", "weight_decay", "l1", "decay")
 cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
+# Per rule: name of a scalar -> slot, those of the prelude first.
+cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))}
+                   for rule, (_, scalars) in RULES.items()}
 
 
 def isa():
@@ -399,7 +402,7 @@ cdef class Plan:
         group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=1.0)
         for i in range(FO_MAX_SCALARS):
             group.scalars[i] = NAN
-        self.slots.append({name: i for i, name in enumerate((*PRELUDE, *RULES[rule][1]))})
+        self.slots.append(SLOTS[rule])
         return 0
 
     cdef int _add_span(self, int64_t s, int64_t g, tuple buffers) except -1:

@@ -35,7 +35,7 @@ def number(low: float, high: float = LARGEST, *, below: bool = False, above: boo
     interval = f"{'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
 
     def check(name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        if type(value) is not float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
             raise TypeError(f"{name} must be a number, got {value!r}")
         try:
             x = float(value)

@@ -10,36 +10,47 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastopt import _core
-from fastopt.base import MAX_STEPS, Array, Optimizer, any_number, prelude
+from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_number, prelude
 from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
 
 
-def _hyper(rule: str, convention: str, given: dict[str, Any]) -> dict[str, Any]:
+class Recipe(NamedTuple):
+    """What a call's hyper-parameters come to: all that does not depend on its step."""
+
+    lr: LR
+    scalars: Callable[[float], dict[str, float]]  # of the learning rate
+    scalars_at: ScalarsAt
+
+
+def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
     """All hyper-parameters of a call, checked. Remembered where all are floats: a training loop repeats itself."""
-    values = [x for v in given.values() for x in (v if type(v) is tuple else (v,))]
-    if type(convention) is str and all(type(x) is float for x in values):  # 1.0 == 1 == True, but not to a check
-        return _remembered(rule, convention, tuple(given.items()))
-    return _checked(rule, convention, given.items())
+    for value in given.values():
+        if type(value) is not float and not (type(value) is tuple and all(type(x) is float for x in value)):
+            return _make_recipe(rule, convention, given.items())  # 1 == True, but not to a check
+    return _remembered(rule, convention, tuple(given.items()))
 
 
-@functools.lru_cache(maxsize=256)
-def _remembered(rule: str, convention: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    return _checked(rule, convention, given)
-
-
-def _checked(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> Recipe:
     cls = Optimizer.registry[rule]
     implied = cls.implied.get(rule, {})
     defaults = resolve(cls.__name__, cls.conventions, convention)
     known = defaults.keys() - implied.keys()
     values = {name: value for name, value in given if value is not None}
-    return {**defaults, **check_values(f"{rule}_", values, known=known, checks=cls.checks), **implied}
+    h = {**defaults, **check_values(f"{rule}_", values, known=known, checks=cls.checks), **implied}
+    fixed = cls.scalars(h)
+    if callable(h["lr"]):
+        return Recipe(h["lr"], lambda lr: {**fixed, **prelude(h, lr)}, cls.scalars_at(h))
+    fixed |= prelude(h, h["lr"])
+    return Recipe(h["lr"], lambda lr: fixed, cls.scalars_at(h))
+
+
+_remembered = functools.lru_cache(maxsize=256)(_make_recipe)
 
 
 def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list[list[Array]]]:
@@ -69,12 +80,11 @@ def _update(
         raise TypeError(f"{rule}_() takes param, grad, {', '.join(names[1:])}: got {len(states)} states")
     if isinstance(step, bool) or not hasattr(step, "__index__") or not 1 <= step <= MAX_STEPS:
         raise ValueError(f"step must be an int in [1, 2**53], got {step!r}")
-    cls = Optimizer.registry[rule]
-    h = _hyper(rule, convention, hyper)
-    lr = scheduled(h["lr"], step - 1)
+    recipe = _recipe(rule, convention, hyper)
+    lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
     plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
-    plan.set(0, {**cls.scalars(h), **prelude(h, lr), **cls.scalars_at(h)(lr, int(step))})
+    plan.set(0, {**recipe.scalars(lr), **recipe.scalars_at(lr, int(step))})
     max_norm = options.get("max_norm")
     return plan.step(
         lists[1][0] if single else lists[1],
