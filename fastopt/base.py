@@ -147,7 +147,7 @@ class Optimizer:
             for group, state in zip(groups, states, strict=True)
         ]
         plan = _core.Plan(spans, names, self._single, groups, self._scalars)
-        self._plan, self.param_groups, self._states = plan, groups, states
+        self._plan, self._groups, self._states = plan, groups, states
         for group in groups:
             group.clock.stale = True  # the new plan has no scalars yet
 
@@ -181,14 +181,19 @@ class Optimizer:
         single, self._single = self._single, False
         try:
             with self._plan:
-                self._set_groups([*self.param_groups, self._make_group(group)], self._states)
+                self._set_groups([*self._groups, self._make_group(group)], self._states)
         except BaseException:
             self._single = single
             raise
 
     @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """Dicts of "params" and their hyper-parameters. A value that is set counts from the next step on."""
+        return tuple(self._groups)
+
+    @property
     def _params(self) -> list[Array]:
-        return [p for group in self.param_groups for p in group["params"]]
+        return [p for group in self._groups for p in group["params"]]
 
     # -- the step -----------------------------------------------------------------------------------------------------
 
@@ -219,6 +224,8 @@ class Optimizer:
             max_norm = nonnegative("max_norm", max_norm)
         if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
+        if type(zero_grads) is not bool:
+            zero_grads = flag("zero_grads", zero_grads)
         plan = self._plan
         norm = plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
         if plan.skipped:
@@ -246,7 +253,7 @@ class Optimizer:
         """Per parameter, in order: its "step" count and views of its states by name."""
         return [
             {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
-            for group, flat in zip(self.param_groups, self._states, strict=True)
+            for group, flat in zip(self._groups, self._states, strict=True)
             for states in [_like(group["params"], flat)]
             for i in range(len(group["params"]))
         ]
@@ -258,7 +265,7 @@ class Optimizer:
         """
         first = 0
         groups = []
-        for group in self.param_groups:
+        for group in self._groups:
             values = {k: None if callable(v) else v for k, v in group.items() if k != "params"}
             indices = list(range(first, first + len(group["params"])))
             groups.append({**values, "steps": group.clock.steps, "params": indices})
@@ -276,7 +283,7 @@ class Optimizer:
         """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
         with self._plan:
             values = self._check_state_dict(state_dict)
-            for group, new, saved in zip(self.param_groups, values, state_dict["param_groups"], strict=True):
+            for group, new, saved in zip(self._groups, values, state_dict["param_groups"], strict=True):
                 group.update(new)
                 group.clock.steps = int(saved["steps"])
                 group.clock.stale = True
@@ -298,15 +305,13 @@ class Optimizer:
         if d["optimizer"] != name:
             raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
         _check_count("skipped", d["skipped"])
-        _check_dicts("param groups", d["param_groups"], len(self.param_groups))
+        _check_dicts("param groups", d["param_groups"], len(self._groups))
         _check_dicts("parameters", d["state"], len(self._params))
         values = [
             self._check_saved_group(i, mine, theirs)
-            for i, (mine, theirs) in enumerate(zip(self.param_groups, d["param_groups"], strict=True))
+            for i, (mine, theirs) in enumerate(zip(self._groups, d["param_groups"], strict=True))
         ]
-        steps = [
-            g["steps"] for mine, g in zip(self.param_groups, d["param_groups"], strict=True) for _ in mine["params"]
-        ]
+        steps = [g["steps"] for mine, g in zip(self._groups, d["param_groups"], strict=True) for _ in mine["params"]]
         for i, (mine, theirs) in enumerate(zip(self.state, d["state"], strict=True)):
             _check_saved_state(i, mine, theirs, steps[i])
         return values
@@ -357,8 +362,8 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._plan:
-            keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_") and k != "param_groups"}
-            groups = [({**group}, group.clock.steps) for group in self.param_groups]
+            keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+            groups = [({**group}, group.clock.steps) for group in self._groups]
             return {"attributes": keep, "single": self._single, "groups": groups, "states": self._states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -376,7 +381,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         lines = []
-        for i, group in enumerate(self.param_groups):
+        for i, group in enumerate(self._groups):
             shown = {k: v for k, v in group.items() if k != "params" and v != COMMON.get(k, math.nan)}
             tensors, elements = len(group["params"]), sum(p.size for p in group["params"])
             values = ", ".join(f"{k}={v!r}" for k, v in shown.items())

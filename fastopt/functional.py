@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fastopt import _core
 from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_number, prelude
-from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
+from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
@@ -30,10 +30,10 @@ class Recipe(NamedTuple):
 
 def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
     """All hyper-parameters of a call, checked. Remembered where all are floats: a training loop repeats itself."""
-    for value in given.values():
-        if type(value) is not float and not (type(value) is tuple and all(type(x) is float for x in value)):
-            return _make_recipe(rule, convention, given.items())  # 1 == True, but not to a check
-    return _remembered(rule, convention, tuple(given.items()))
+    plain = type(convention) is str
+    for value in given.values():  # 1 == True, but not to a check
+        plain &= type(value) is float or (type(value) is tuple and all(type(x) is float for x in value))
+    return (_remembered if plain else _make_recipe)(rule, convention, tuple(given.items()))
 
 
 def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> Recipe:
@@ -90,8 +90,8 @@ def _update(
         lists[1][0] if single else lists[1],
         any_number("grad_scale", options.get("grad_scale", 1.0)),
         None if max_norm is None else nonnegative("max_norm", max_norm),
-        options.get("skip_nonfinite", False),
-        options.get("zero_grads", False),
+        flag("skip_nonfinite", options.get("skip_nonfinite", False)),
+        flag("zero_grads", options.get("zero_grads", False)),
     )
 
 

@@ -224,12 +224,12 @@ class NAG(Optimizer):
             raise RuntimeError(f"{what} inside lookahead(): the parameters hold W − η β a")
 
     def _looks_ahead(self) -> bool:
-        return bool(self.param_groups[0]["lookahead"])
+        return bool(self._groups[0]["lookahead"])
 
     def _lookahead_arguments(self) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
         if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
-        return self._origins, [self._shift(group) for group in self.param_groups]
+        return self._origins, [self._shift(group) for group in self._groups]
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps

@@ -262,6 +262,47 @@ def test_lookahead_is_the_same_in_every_group() -> None:
         fastopt.NAG([{"params": arrays(0)[2]}, {"params": arrays(0)[3], "lookahead": False}])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "groups.pop()",
+        "groups.clear()",
+        "kept = groups[0]; groups.clear(); kept['lr'] = kept['lr']",
+        "groups.reverse()",
+        "groups.append({'params': [], 'lr': 0.1})",
+        "groups[0] = dict(groups[0])",
+        "groups[0] = groups[1]",
+        "opt.param_groups = groups[:1]",
+        "opt.param_groups = None",
+    ],
+)
+def test_the_list_of_groups_is_not_the_users_to_change(change: str) -> None:
+    """Refused, or without effect: never a group without its parameters, nor a read past the end of a list."""
+    code = f"""
+        import contextlib, numpy as np, fastopt
+
+        def make():
+            opt = fastopt.Adam([{{"params": np.ones(3, np.float32)}}, {{"params": np.ones(2, np.float32), "lr": 0.5}}])
+            opt.step([np.ones(3, np.float32), np.ones(2, np.float32)])
+            return opt
+
+        opt, twin = make(), make()
+        params = [group["params"][0] for group in opt.param_groups]
+        groups = opt.param_groups
+        with contextlib.suppress(AttributeError, TypeError):
+            {change}
+        for one in (opt, twin):
+            for group in list(one.param_groups):
+                with contextlib.suppress(TypeError):
+                    group["weight_decay"] = 0.25
+            one.step([np.ones(3, np.float32), np.ones(2, np.float32)])
+        assert [p.tolist() for p in params] == [group["params"][0].tolist() for group in twin.param_groups]
+        assert [state["step"] for state in opt.state] == [2, 2]
+    """
+    result = run(code)
+    assert result.returncode == 0, f"{result.returncode}: {result.stderr}"
+
+
 @rows
 def test_changing_lr_between_steps(row: Row) -> None:
     """As a schedule with the same rates, whichever way it is set."""
@@ -310,6 +351,25 @@ def test_a_schedule_of_optax_fits() -> None:
     b = fastopt.SGD(arrays(0), lr=lambda count: rates[count])
     assert contents(steps(a, 1, 4))[0] == contents(steps(b, 1, 4))[0]
     assert rates[0] == 0.5 > rates[3] > 0
+
+
+@rows
+def test_what_is_dropped_is_gone(row: Row) -> None:
+    """Without waiting for a garbage collection: states may be most of a machine's memory."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            params = arrays(0)
+            opt = steps(row.make(params), 1, 2)
+            copy.deepcopy(opt)
+            alive = [weakref.ref(state.base) for s in opt.state for name, state in s.items() if name != "step"]
+            counts = [sys.getrefcount(p) for p in params]
+            del opt
+            assert all(ref() is None for ref in alive)
+            assert all(sys.getrefcount(p) < count for p, count in zip(params, counts, strict=True))
+    finally:
+        gc.enable()
 
 
 # -- copies -----------------------------------------------------------------------------------------------------------

@@ -235,9 +235,19 @@ def test_params_that_are_no_arrays_at_all() -> None:
         fastopt.SGD(np.array([floats(2), floats(3)], dtype=object))
 
 
+def _move(p: Array) -> None:
+    """Give it other memory of the same size; what it had is taken by others."""
+    address, shape, taken = p.ctypes.data, p.shape, []
+    while p.ctypes.data == address:
+        p.resize(10_000, refcheck=False)
+        taken += [np.empty(shape, np.float32) for _ in range(9)]
+        p.__setstate__((1, shape, p.dtype, False, bytes(4 * taken[0].size)))
+
+
 #: What may happen to a parameter after the optimizer was made, and what the message names.
 ACCIDENTS: dict[str, tuple[Callable[[Array], Any], tuple[str, ...]]] = {
     "resized": (lambda p: p.resize((400, 300), refcheck=False), ("(400, 300)",)),
+    "moved": (lambda p: _move(p), ("moved",)),
     "shrunk": (lambda p: p.resize((2, 2), refcheck=False), ("(2, 2)",)),
     "read-only": (lambda p: setattr(p.flags, "writeable", False), ("read-only",)),
     "dtype int32": (lambda p: setattr(p, "dtype", np.int32), ("dtype", "int32", "float32")),
@@ -777,6 +787,20 @@ def test_skip_nonfinite_is_a_flag() -> None:
     for bad in ("no", 1, 0.0, [], np.array([True, False])):
         with refused("skip_nonfinite", repr(bad), kind=TypeError):
             fastopt.SGD(floats(), skip_nonfinite=bad)
+        with refused("skip_nonfinite", repr(bad), kind=TypeError):
+            functional.sgd_(floats(), floats(seed=1), step=1, skip_nonfinite=bad)
+
+
+def test_zero_grads_is_a_flag() -> None:
+    """Gradients are not thrown away because "no" is not empty."""
+    opt, g = fastopt.SGD(floats()), floats(seed=1)
+    for bad in ("no", 1, 0.0, None, [], np.array([True, False])):
+        with refused("zero_grads", repr(bad), unchanged=[opt, g], kind=TypeError):
+            opt.step(g, zero_grads=bad)
+        with refused("zero_grads", repr(bad), unchanged=[g], kind=TypeError):
+            functional.sgd_(floats(), g, step=1, zero_grads=bad)
+    opt.step(g, zero_grads=np.True_)
+    assert not g.any()
 
 
 def test_rates_that_schedules_return() -> None:
@@ -900,9 +924,9 @@ def test_groups_that_are_no_groups() -> None:
     for bad in (None, [], [floats()], floats(), "params", {}, {"lr": 0.1}, {"params": None}, {"params": {"w": 1}}):
         with refused("param", unchanged=[opt], kind=TypeError):
             opt.add_param_group(bad)
-    for one in (opt, twin):
+    for one in (opt, twin, again := copy.deepcopy(opt)):
         one.step(floats(seed=2))  # still one array, not a list of one
-    assert contents(opt) == contents(twin)
+    assert contents(opt) == contents(twin) == contents(again)
 
 
 def test_messages_name_optimizers_and_what_they_have() -> None:

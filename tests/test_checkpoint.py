@@ -340,6 +340,40 @@ def test_every_byte_damaged(memory: Path, flip: int) -> None:
     assert len(fates["refused"]) > len(fates["same"])
 
 
+def test_changes_that_the_zip_does_not_see(tmp_path: Path) -> None:
+    """A member replaced, renamed, added, left out, or in another shape or order, all with right sums of their own."""
+    opt = make(ROWS["adam"])
+    opt.save(tmp_path / "whole", params=True)
+    with np.load(tmp_path / "whole") as file:
+        members = {name: file[name] for name in file.files}
+    header = json.loads(members["header"].tobytes())
+    other = {**header, "param_groups": [{**header["param_groups"][0], "lr": 0.5}]}
+    big = next(name for name, a in members.items() if a.shape == (3, 4))
+    changes: list[dict[str, Any]] = [
+        {big: members[big] + np.float32(1e-3)},
+        {big: -members[big]},
+        {big: np.asfortranarray(members[big])},
+        {big: members[big].reshape(4, 3)},
+        {big: members[big].astype(np.float64)},
+        {big: members[big].view(np.int32)},
+        {big: None},
+        {"more": members[big]},
+        {big: None, "renamed": members[big]},
+        {"header": np.frombuffer(json.dumps(other).encode(), np.uint8)},
+        {"header": np.frombuffer(json.dumps({**header, "skipped": 1}).encode(), np.uint8)},
+        {"header": np.frombuffer(json.dumps({**header, "more": 1}).encode(), np.uint8)},
+    ]
+    for change in changes:
+        changed = {name: a for name, a in {**members, **change}.items() if a is not None}
+        with (tmp_path / "changed").open("wb") as file:
+            np.savez(file, **changed)
+        with unchanged(opt), pytest.raises(ValueError, match="changed is damaged"):
+            opt.load(tmp_path / "changed")
+    with (tmp_path / "changed").open("wb") as file:
+        np.savez_compressed(file, **members)  # the same content
+    opt.load(tmp_path / "changed")
+
+
 class Bomb:
     """A pickle that would leave a trace."""
 
