@@ -2,6 +2,7 @@
  * is formed tile by tile and added up in tile order, so that the number of threads changes no bit. */
 #include "fastopt.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -85,7 +86,10 @@ static void finish_norm(struct fo_step *step)
             sum += step->partial[step->span[s].first_tile + tile];
     }
     step->norm = fabs(step->grad_scale) * sqrt(sum);
-    step->skipped = step->skip_nonfinite && !isfinite(step->norm);
+    /* A scale above 1 may overflow what is finite; surely not while the norm, after clipping, is a float's. */
+    const double applied = step->norm > step->max_norm ? step->max_norm : step->norm;
+    const bool overflow = fabs(step->grad_scale) > 1 && applied > FLT_MAX;
+    step->skipped = step->skip_nonfinite && (!isfinite(step->norm) || overflow);
 }
 
 static void update_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from,

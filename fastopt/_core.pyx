@@ -438,7 +438,11 @@ cdef class Plan:
         return self.names[g][k] if self.single else f"{self.names[g][k]} {s}"
 
     cdef str _gradient_label(self, int64_t s):
-        return "gradient" if self.single else f"gradient {s}"
+        name = "grad" if self.names[0][0] == "param" else "gradient"    # fastopt.functional's argument, or a step's
+        return name if self.single else f"{name} {s}"
+
+    cdef str _origin_label(self, int64_t s):
+        return "origin" if self.single else f"origin {s}"
 
     cdef str _owner(self, const interval *owner):
         return self._label(self.span[owner.span].group, owner.buffer, owner.span)
@@ -450,8 +454,8 @@ cdef class Plan:
             raise ValueError(f"{self._owner(&self.owned[i])} overlaps {self._owner(&self.owned[i - 1])} in memory")
         return 0
 
-    cdef int _check_apart(self, str kind, int64_t s, uintptr_t start, uintptr_t end) except -1:
-        """This gradient or origin overlaps no parameter and no state."""
+    cdef int _check_apart(self, bint origin, int64_t s, uintptr_t start, uintptr_t end) except -1:
+        """This gradient, or origin, overlaps no parameter and no state."""
         cdef int64_t low = 0, high = self.n_owned, middle
         while low < high:               # the first owner that ends after start
             middle = (low + high) // 2
@@ -460,7 +464,7 @@ cdef class Plan:
             else:
                 low = middle + 1
         if low < self.n_owned and self.owned[low].start < end:
-            label = kind if self.single else f"{kind} {s}"
+            label = self._origin_label(s) if origin else self._gradient_label(s)
             raise ValueError(f"{label} overlaps {self._owner(&self.owned[low])} in memory")
         return 0
 
@@ -485,20 +489,24 @@ cdef class Plan:
         cdef float *data
         if cnp.PyArray_CheckExact(x) and _is_float32(<cnp.ndarray> x):
             a = <cnp.ndarray> x
+        elif isinstance(x, np.float32) and cnp.PyArray_NDIM(parameter) == 0 and not will_be_zeroed:
+            # what NumPy makes of arithmetic on a 0-d array
+            a = np.asarray(x)
         else:
             a = _as_float32(x, self._gradient_label(s))
         if not _same_shape(a, parameter):
-            raise ValueError(f"{self._gradient_label(s)} has shape {_shape(a)}, parameter has {_shape(parameter)}")
+            raise ValueError(f"{self._gradient_label(s)} has shape {_shape(a)}, "
+                             f"{self.names[0][0]} has {_shape(parameter)}")
         if will_be_zeroed and not cnp.PyArray_ISWRITEABLE(a):
             raise ValueError(f"{self._gradient_label(s)} is read-only: zero_grads has to write it")
-        if not cnp.PyArray_CHKFLAGS(a, _layout(parameter)):
+        if a is not x or not cnp.PyArray_CHKFLAGS(a, _layout(parameter)):
             return self._copy_gradient(s, a, parameter)
         data = <float *> cnp.PyArray_DATA(a)
         if data != span.gradient:
             span.gradient = NULL        # known to be apart only once it was checked
             self.gradients_apart = False
             if span.size > 0:
-                self._check_apart("gradient", s, <uintptr_t> data, <uintptr_t> (data + span.size))
+                self._check_apart(False, s, <uintptr_t> data, <uintptr_t> (data + span.size))
             span.gradient = data
         return None
 
@@ -507,7 +515,7 @@ cdef class Plan:
         self.gradients_apart = False
         start, end = np.lib.array_utils.byte_bounds(a)
         if self.span[s].size > 0:
-            self._check_apart("gradient", s, start, end)
+            self._check_apart(False, s, start, end)
         order = "C" if _layout(parameter) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"
         cdef cnp.ndarray copy = np.array(a, order=order, copy=True)
         self.span[s].gradient = <float *> cnp.PyArray_DATA(copy)
@@ -706,7 +714,7 @@ cdef class Plan:
         taken = <interval *> _allocate(self.n_spans, sizeof(interval))
         try:
             for s in range(self.n_spans):
-                label = "origin" if self.single else f"origin {s}"
+                label = self._origin_label(s)
                 parameter = <cnp.ndarray> self.parameters[s]
                 a = _as_buffer(origins[s], label)
                 if not _same_shape(a, parameter):
@@ -716,7 +724,7 @@ cdef class Plan:
                 self.span[s].origin = <float *> cnp.PyArray_DATA(a)
                 if self.span[s].size > 0:
                     taken[n] = _interval(self.span[s].origin, self.span[s].size, s, 0)
-                    self._check_apart("origin", s, taken[n].start, taken[n].end)
+                    self._check_apart(True, s, taken[n].start, taken[n].end)
                     n += 1
             s = _first_overlap(taken, n)
             if s > 0:
@@ -754,19 +762,22 @@ cdef class Lookahead:
     """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back."""
 
     cdef Plan plan
-    cdef object arguments           # called when the block is entered: origins and shifts
+    cdef object arguments           # called when the block is entered: plan, origins and shifts
     cdef bint inside
 
-    def __init__(self, Plan plan not None, arguments):
-        self.plan = plan
+    def __init__(self, arguments):
         self.arguments = arguments
 
     def __enter__(self):
-        origins, shifts = self.arguments()
-        self.plan.look_ahead(origins, shifts)
+        cdef Plan plan
+        plan, origins, shifts = self.arguments()
+        plan.look_ahead(origins, shifts)
+        self.plan = plan
         self.inside = True
 
     def __exit__(self, kind, value, traceback):
+        if not self.inside:
+            raise RuntimeError("this lookahead() block was not entered")
         self.plan.restore()
         self.inside = False
         self.plan.looked_ahead = kind is None

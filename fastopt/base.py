@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 import numpy as np
 
 from fastopt import _core
-from fastopt.conventions import CHECKS, COMMON, Check, flag, nonnegative, number, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, Check, flag, number, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ STATE_VERSION = 1
 LINE = 16  # floats in a cache line
 MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = number(-3.4028234663852886e38)
+any_norm = number(0.0, math.inf)
 
 
 class Common(TypedDict, total=False):
@@ -211,7 +212,8 @@ class Optimizer:
         ----------
         grads : gradients like the params: one float32 array if those were one array, else a list over all groups in
             order; or a function without arguments that returns them. A gradient that is not contiguous is copied.
-        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm.
+        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm. With infinity the norm
+            is only measured.
         grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
         zero_grads : set the gradients to 0 in the same pass.
 
@@ -221,7 +223,7 @@ class Optimizer:
         if callable(grads):
             grads = grads()
         if max_norm is not None:
-            max_norm = nonnegative("max_norm", max_norm)
+            max_norm = any_norm("max_norm", max_norm)
         if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
         if type(zero_grads) is not bool:

@@ -40,7 +40,7 @@ def number(low: float, high: float = LARGEST, *, below: bool = False, above: boo
         try:
             x = float(value)
         except OverflowError:  # an int beyond every float
-            x = math.inf
+            x = math.nan
         inside = (low < x if above else low <= x) and (x < high if below else x <= high)
         if not inside:  # NaN is never inside
             raise ValueError(f"{name} must be in {interval}, got {value!r}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fastopt import _core
-from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_number, prelude
+from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_norm, any_number, prelude
 from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
@@ -89,7 +89,7 @@ def _update(
     return plan.step(
         lists[1][0] if single else lists[1],
         any_number("grad_scale", options.get("grad_scale", 1.0)),
-        None if max_norm is None else nonnegative("max_norm", max_norm),
+        None if max_norm is None else any_norm("max_norm", max_norm),
         flag("skip_nonfinite", options.get("skip_nonfinite", False)),
         flag("zero_grads", options.get("zero_grads", False)),
     )

@@ -19,6 +19,7 @@ from fastopt.conventions import scheduled
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fastopt._core import Plan
     from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
@@ -169,7 +170,7 @@ class NAG(Optimizer):
                 "this NAG is in the shifted form (lookahead=False): its parameters are the lookahead "
                 "point already, take the gradient as they stand"
             )
-        return Lookahead(self._plan, self._lookahead_arguments)
+        return Lookahead(self._lookahead_arguments)
 
     def step(
         self,
@@ -226,10 +227,10 @@ class NAG(Optimizer):
     def _looks_ahead(self) -> bool:
         return bool(self._groups[0]["lookahead"])
 
-    def _lookahead_arguments(self) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+    def _lookahead_arguments(self) -> tuple[Plan, list[np.ndarray[Any, Any]], list[float]]:
         if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
-        return self._origins, [self._shift(group) for group in self._groups]
+        return self._plan, self._origins, [self._shift(group) for group in self._groups]
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps
@@ -337,7 +338,7 @@ class RMSprop(Optimizer):
     eps : ε >= 0; 1e-16 inside the root.
     momentum : β in [0, 1), 0. Otherwise, with d = g / √(G + ε): a ← β a + d;  W ← W − η a.
     centered : √(G − m² + ε) in place of √(G + ε), with m ← αm + (1−α)g; a negative G − m² counts as 0.
-    nesterov : with momentum, W ← W − η (β a + d) (optax).
+    nesterov : with momentum (without it, nothing changes), W ← W − η (β a + d) (optax).
     eps_in_sqrt : √(G + ε) if True, √G + ε if False (torch).
     lr_in_momentum : a ← β a + η d;  W ← W − a (Keras, optax).
 

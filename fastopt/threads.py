@@ -27,11 +27,23 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _quota(root: str = "/sys/fs/cgroup") -> int:
-    """Whole CPUs that the cgroup's quota allows, at least 1; without a quota, more than any machine has."""
-    text = _read(f"{root}/cpu.max")  # cgroup 2: "200000 100000" or "max 100000"
+def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int:
+    """Whole CPUs that the quotas of this process's cgroup and of those above it allow, at least 1."""
+    allowed = [4096]  # more than any machine has: no quota
+    for line in ["0::/", "0:cpu:/", *_read(own).splitlines()]:
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        folder = root if not controllers else f"{root}/cpu"
+        steps = [step for step in path.split("/") if step]
+        allowed += [_quota_of("/".join([folder, *steps[:depth]])) for depth in range(len(steps) + 1)]
+    return min(allowed)
+
+
+def _quota_of(folder: str) -> int:
+    text = _read(f"{folder}/cpu.max")  # cgroup 2: "200000 100000" or "max 100000"
     if not text:
-        text = f"{_read(f'{root}/cpu/cpu.cfs_quota_us')} {_read(f'{root}/cpu/cpu.cfs_period_us')}"  # cgroup 1
+        text = f"{_read(f'{folder}/cpu.cfs_quota_us')} {_read(f'{folder}/cpu.cfs_period_us')}"  # cgroup 1
     try:
         quota, period = map(int, text.split())
         return max(1, math.ceil(quota / period)) if quota > 0 else 4096

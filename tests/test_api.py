@@ -7,6 +7,7 @@ import copy
 import gc
 import importlib.util
 import io
+import math
 import os
 import pickle
 import subprocess
@@ -1233,25 +1234,31 @@ def test_set_num_threads() -> None:
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4096),
         ({"cpu/cpu.cfs_quota_us": "300000\n"}, 4096),
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "0\n"}, 4096),
-        ({"cpu.max": "200000 100000\n", "cpu/cpu.cfs_quota_us": "5\n", "cpu/cpu.cfs_period_us": "5\n"}, 2),
+        ({"cpu.max": "200000 100000\n", "cpu/cpu.cfs_quota_us": "5\n", "cpu/cpu.cfs_period_us": "5\n"}, 1),
+        ({"own": "0::/a/b\n", "a/b/cpu.max": "300000 100000\n"}, 3),
+        ({"own": "0::/a/b\n", "a/cpu.max": "200000 100000\n", "a/b/cpu.max": "300000 100000\n"}, 2),
+        ({"own": "0::/a/b\n", "a/cpu.max": "max 100000\n", "c/cpu.max": "100000 100000\n"}, 4096),
+        ({"own": "3:memory:/m\n", "cpu/m/cpu.cfs_quota_us": "1\n", "cpu/m/cpu.cfs_period_us": "1\n"}, 4096),
+        ({"own": "4:cpu,cpuacct:/s\n", "cpu/s/cpu.cfs_quota_us": "2\n", "cpu/s/cpu.cfs_period_us": "1\n"}, 2),
+        ({"own": "nonsense\n:\n", "cpu.max": "200000 100000\n"}, 2),
     ],
 )
 def test_quota_of_the_cgroup(tmp_path: Path, files: dict[str, str], expected: int) -> None:
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert threads._quota(str(tmp_path)) == expected
+    assert threads._quota(str(tmp_path), str(tmp_path / "own")) == expected
 
 
 def test_quota_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").mkdir()
-    assert threads._quota(str(tmp_path)) == 4096
+    assert threads._quota(str(tmp_path), "") == 4096
     (tmp_path / "cpu").write_bytes(b"\xff")
-    assert threads._quota(str(tmp_path)) == 4096
+    assert threads._quota(str(tmp_path), "") == 4096
     other = tmp_path / "other"
     other.mkdir()
     (other / "cpu.max").write_bytes(b"\xff\xfe 100000")
-    assert threads._quota(str(other)) == 4096
+    assert threads._quota(str(other), "") == 4096
 
 
 # -- typing -----------------------------------------------------------------------------------------------------------
@@ -1334,3 +1341,18 @@ def test_an_optimizer_goes_with_its_last_reference(row: Row) -> None:
         assert [ref() for ref in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_a_numpy_scalar_is_the_gradient_of_a_0d_parameter() -> None:
+    """NumPy makes one of any arithmetic on a 0-d array; but it cannot be zeroed."""
+    w, v = np.array(1.0, np.float32), np.array(1.0, np.float32)
+    one, many = fastopt.Adam(w), fastopt.Adam([v, np.ones(3, np.float32)])
+    one.step(np.float32(0.5))
+    many.step([v * np.float32(0.5), np.ones(3, np.float32)], max_norm=math.inf)
+    assert w == v != 1.0
+    with pytest.raises(TypeError, match="gradient must be"):
+        one.step(np.float32(0.5), zero_grads=True)
+    with pytest.raises(TypeError, match="gradient 1 must be"):
+        many.step([np.float32(0.5), np.float32(0.5)])
+    with pytest.raises(TypeError, match="float64"):
+        one.step(np.float64(0.5))

@@ -452,3 +452,16 @@ def test_optimizers_step_on_several_threads_of_python_at_once() -> None:
     expected = [run(seed) for seed in range(4)]
     with core(threads=2), ThreadPoolExecutor(4) as pool:
         assert list(pool.map(run, range(4))) == expected
+
+
+def test_a_scale_that_overflows_float32_is_skipped() -> None:
+    """The norm is finite in double, the scaled gradient would not be in float32."""
+    w, g = np.ones(3, np.float32), np.full(3, 1e30, np.float32)
+    opt = fastopt.SGD(w, skip_nonfinite=True)
+    opt.step(g, grad_scale=1e20)
+    assert opt.skipped == 1
+    assert (w == 1).all()
+    opt.step(g, grad_scale=1e20, max_norm=1.0)
+    assert opt.skipped == 1
+    assert (w < 1).all()
+    assert np.isfinite(w).all()
