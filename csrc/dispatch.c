@@ -34,10 +34,11 @@ static const struct fo_kernels *const built[] = {&fo_kernels_baseline};
 enum { N_BUILT = sizeof built / sizeof built[0] };
 
 static const struct fo_kernels *in_use = &fo_kernels_baseline;
-static bool forked;
+static int forks; /* behind this process */
 
 const struct fo_kernels *fo_kernels(void) { return in_use; }
-bool fo_forked(void) { return forked; }
+bool fo_forked(void) { return forks > 0; }
+int fo_forks(void) { return forks; }
 const char *fo_isa_name(int index) { return index < N_BUILT ? built[index]->isa : NULL; }
 
 bool fo_isa_runs(int index)
@@ -65,17 +66,19 @@ bool fo_select(const char *isa)
 }
 
 #if !defined(_WIN32)
-static void child_of_fork(void) { forked = true; }
+static void child_of_fork(void) { forks++; }
 #endif
 
-/* AVX-512 only from Ice Lake and Zen 4 on (VBMI2 tells them): earlier CPUs lower their clock for it. */
+/* AVX-512, which has run on Zen 5, is chosen from Ice Lake and Zen 4 on (VBMI2 tells them): earlier CPUs lower their
+ * clock for it. */
 static bool preferred(int index)
 {
 #ifdef FASTOPT_X86_KERNELS
-    if (index == 2)
-        return __builtin_cpu_supports("avx512vbmi2");
+    return index != 2 || __builtin_cpu_supports("avx512vbmi2");
+#else
+    (void)index;
+    return true;
 #endif
-    return index >= 0;
 }
 
 int fo_init(void)

@@ -79,6 +79,7 @@ bool fo_select(const char *isa);           /* false: unknown, not built, or not 
 const char *fo_isa_name(int index);        /* built for, from plain to wide; NULL past the end */
 bool fo_isa_runs(int index);               /* and this CPU has it */
 bool fo_forked(void);                      /* in a child of fork(): OpenMP must not be entered */
+int fo_forks(void);                        /* how many forks deep */
 const char *fo_openmp_runtime(void);       /* path of the library, or NULL without OpenMP */
 
 /* steps (step.c) */

@@ -15,7 +15,7 @@
     X(sgd,                       (w),          (lr), x.w)                                                              \
     X(momentum,                  (w, a),       (lr, beta, gain), x.w)                                                  \
     X(nesterov,                  (w, a),       (lr, beta, gain), x.w)                                                  \
-    X(nag,                       (w, a),       (lr, beta, gain), x.w - h.lr * h.beta * x.a)                            \
+    X(nag,                       (w, a),       (lr, beta, gain, shift), x.w - h.shift * x.a)                           \
     X(adagrad,                   (w, G),       (lr, eps_in, eps_out), x.w)                                             \
     X(adadelta,                  (w, G, H),    (lr, rho, rhoc, eps), x.w)                                              \
     X(rmsprop,                   (w, G),       (lr, rho, rhoc, eps_in, eps_out), x.w)                                  \
@@ -63,7 +63,8 @@ RULE(nesterov)
     x->w -= h.lr * (h.beta * x->a + d);
 }
 
-/* Nesterov (1983) as the textbook has it: Momentum, with g taken at w − η β a (lookahead() in kernels.h). */
+/* Nesterov (1983) as the textbook has it: Momentum, with g taken at w − shift·a, shift = η β (lookahead() in
+ * kernels.h). */
 RULE(nag)
 {
     x->a = h.beta * x->a + h.gain * g;

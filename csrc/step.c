@@ -95,7 +95,9 @@ static void finish_norm(struct fo_step *step)
 static void update_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from,
                          struct place to)
 {
-    const double clip = step->norm > step->max_norm ? step->max_norm / step->norm : 1.0;
+    /* A norm that is NaN makes every gradient NaN, as in torch; an unclipped rest of them would go unnoticed. */
+    const bool within = step->norm <= step->max_norm || isinf(step->max_norm);
+    const double clip = within ? 1.0 : step->max_norm / step->norm;
     for (int64_t s = from.span; s <= last_span(to); s++) {
         const struct fo_span *span = &step->span[s];
         const struct fo_group *group = &step->group[span->group];

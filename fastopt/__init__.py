@@ -34,6 +34,11 @@ __all__ = [
     "set_num_threads",
 ]
 
+for _cls in Optimizer.registry.values():  # one more optimizer is public without a word here
+    if _cls.__name__ not in __all__:
+        globals()[_cls.__name__] = _cls
+        __all__.append(_cls.__name__)
+
 choose_isa()
 _core.set_num_threads(default_num_threads())
 

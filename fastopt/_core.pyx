@@ -4,7 +4,7 @@
 Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
 """
 
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport qsort
 
@@ -70,7 +70,7 @@ cdef extern from "fastopt.h" nogil:
     bint fo_select(const char *isa)
     const char *fo_isa_name(int index)
     bint fo_isa_runs(int index)
-    bint fo_forked()
+    int fo_forks()
     const char *fo_openmp_runtime()
     int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
     void fo_run_step(fo_step *step, int64_t cost)
@@ -121,6 +121,7 @@ cdef dict _read_rules():
 RULES = _read_rules()
 TILE = FO_TILE
 PRELUDE = ("scale", "clip", "weight_decay", "l1", "decay")
+cdef int CLIP = 1       # the slot whose absence is an infinity
 cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
 # Per rule: name of a scalar -> slot, those of the prelude first.
 cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))}
@@ -332,8 +333,8 @@ cdef class Plan:
     param_groups, scalars: per group an object with a `clock`, and a function from it to all scalars of its next step.
     Every step that is not skipped advances the clocks.
 
-    States are private to their owner, so their addresses cannot move; parameters belong to the caller and are looked
-    at again in every step.
+    States are private to their owner, so their addresses do not move (short of a resize(refcheck=False) of their base);
+    parameters belong to the caller and are looked at again in every step.
     """
 
     cdef fo_span *span
@@ -343,6 +344,7 @@ cdef class Plan:
     cdef float *shift
     cdef int64_t n_spans, n_groups, n_owned, cost, tiles, elements
     cdef bint busy, single, gradients_apart
+    cdef int forks                  # of the process that is busy
     cdef list parameters            # one array per span
     cdef list keep_alive
     cdef list origins
@@ -351,6 +353,7 @@ cdef class Plan:
     cdef list names                 # per group
     cdef list slots                 # per group: scalar name -> place in fo_group.scalars
     cdef readonly bint skipped
+    cdef public int64_t skips       # steps that were skipped so far
     cdef readonly bint ahead        # the parameters hold the lookahead point
     cdef public bint looked_ahead   # they did, and no step has used the gradients yet
 
@@ -381,17 +384,17 @@ cdef class Plan:
         self.slots = []
         self.parameters = []
         self.keep_alive = []
-        self.n_groups = len(groups)
-        self.n_spans = sum([len(buffers) for _, buffers in groups])
-        self.span = <fo_span *> _allocate(self.n_spans, sizeof(fo_span))
-        self.group = <fo_group *> _allocate(self.n_groups, sizeof(fo_group))
-        self.owned = <interval *> _allocate(self.n_spans * FO_MAX_BUFFERS, sizeof(interval))
+        cdef int64_t n_spans = sum([len(buffers) for _, buffers in groups])
+        self.span = <fo_span *> _allocate(n_spans, sizeof(fo_span))
+        self.group = <fo_group *> _allocate(len(groups), sizeof(fo_group))
+        self.owned = <interval *> _allocate(n_spans * FO_MAX_BUFFERS, sizeof(interval))
         for g, (rule, tensors) in enumerate(groups):
             self._add_group(g, rule)
             for buffers in tensors:
                 self._add_span(s, g, buffers)
                 s += 1
         self._check_owned()
+        self.n_groups, self.n_spans = len(groups), n_spans      # from here on there is something to step
         self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
         self.elements = self.cost - self.n_spans * FO_SPAN_COST
 
@@ -571,9 +574,10 @@ cdef class Plan:
         self.busy = False
 
     cdef int _enter(self) except -1:
-        if self.busy:
+        if self.busy and self.forks == fo_forks():      # a step that was under way at a fork goes on in the parent alone
             raise RuntimeError("this optimizer is in the middle of a step, on another thread or in what called this")
         self.busy = True
+        self.forks = fo_forks()
         return 0
 
     def set(self, int64_t index, dict values not None):
@@ -595,6 +599,9 @@ cdef class Plan:
             value = <object> number
             slot = PyDict_GetItemWithError(<object> slots, <object> name)
             if slot != NULL:
+                if not isfinite(<float> value) and <int> <object> slot != CLIP:
+                    raise ValueError(f"{<object> name} of the step comes to {value!r}, which no float32 holds: "
+                                     "a hyper-parameter is too large")
                 _set_scalar(group, <int> <object> slot, value)
 
     def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False):
@@ -604,7 +611,9 @@ cdef class Plan:
             self._form_scalars()
             norm = self._step(grads, grad_scale, INFINITY if max_norm is None else max_norm,
                               max_norm is not None or skip_nonfinite, skip_nonfinite, zero_gradients)
-            if not self.skipped:
+            if self.skipped:
+                self.skips += 1
+            else:
                 self._advance_clocks()
             self.looked_ahead = False
             return norm
@@ -669,7 +678,9 @@ cdef class Plan:
         step.n_spans = self.n_spans
         step.group = self.group
         step.partial = self.partial
-        step.threads = n_threads if self.elements >= parallel_from else 1
+        step.threads = 1
+        if self.elements >= parallel_from:      # each thread gets half a threshold's work at least
+            step.threads = <int> min(n_threads, 2 * self.elements // parallel_from if parallel_from > 0 else n_threads)
         return 0
 
     cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1:
@@ -755,6 +766,22 @@ cdef class Plan:
         with nogil:
             fo_run_lookahead(&step, self.cost, shift)
         return 0
+
+
+def copy_all(list targets not None, list sources not None, list done not None):
+    """Copy each source into its target, arrays of equal shapes; then append True to done.
+
+    In C, so that no signal comes between the first and the last; and whoever is interrupted after it sees it in done.
+    """
+    cdef int64_t i
+    if len(targets) != len(sources):
+        raise ValueError(f"{len(targets)} targets, {len(sources)} sources")
+    for i in range(len(targets)):
+        if not _same_shape(<cnp.ndarray?> targets[i], <cnp.ndarray?> sources[i]):
+            raise ValueError(f"target {i} has shape {targets[i].shape}, its source {sources[i].shape}")
+    for i in range(len(targets)):
+        cnp.PyArray_CopyInto(<cnp.ndarray> targets[i], <cnp.ndarray> sources[i])
+    done.append(True)
 
 
 @cython.no_gc_clear

@@ -50,7 +50,7 @@ class Optimizer:
     params : a float32 array, or a list of them, or a list of dicts {"params": ..., "lr": ..., ...} (param groups, each
         with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
     lr : the learning rate η >= 0, or a schedule: a callable that is given the count of steps done (0, 1, ...) and
-        returns it. None: the convention's.
+        returns it, the same number each time (NAG asks twice). None: the convention's.
     weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
     l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
     clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
@@ -70,6 +70,10 @@ class Optimizer:
     implied: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: ranges of hyper-parameters that conventions.CHECKS does not know
     checks: ClassVar[Mapping[str, Check]] = {}
+
+    _plan: _core.Plan
+    _groups: list[ParamGroup]
+    _states: list[dict[str, list[Array]]]
 
     registry: ClassVar[dict[str, type[Optimizer]]] = {}  # rule -> class
 
@@ -112,7 +116,6 @@ class Optimizer:
         options: dict[str, Any] = dict(common)
         self.convention = options.pop("convention", "textbook")
         self.skip_nonfinite = flag("skip_nonfinite", options.pop("skip_nonfinite", False))
-        self.skipped = 0
         given = {k: v for k, v in {**own, **options}.items() if v is not None}
         defaults = resolve(type(self).__name__, self.conventions, self.convention)
         self.defaults = {**defaults, **self._checker(defaults)(given)}
@@ -136,6 +139,7 @@ class Optimizer:
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
         """Checks and allocates everything for these groups, then makes them the optimizer's."""
         self._check_groups(groups)
+        skips = self._plan.skips if hasattr(self, "_plan") else 0
         states = list(states or [])
         names = [("parameter", *self.rules[group.rule]) for group in groups]
         if len(states) < len(groups):
@@ -148,6 +152,7 @@ class Optimizer:
             for group, state in zip(groups, states, strict=True)
         ]
         plan = _core.Plan(spans, names, self._single, groups, self._scalars)
+        plan.skips = skips
         self._plan, self._groups, self._states = plan, groups, states
         for group in groups:
             group.clock.stale = True  # the new plan has no scalars yet
@@ -188,6 +193,11 @@ class Optimizer:
             raise
 
     @property
+    def skipped(self) -> int:
+        """Steps that skip_nonfinite left out so far."""
+        return self._plan.skips
+
+    @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """Dicts of "params" and their hyper-parameters. A value that is set counts from the next step on."""
         return tuple(self._groups)
@@ -218,7 +228,7 @@ class Optimizer:
         zero_grads : set the gradients to 0 in the same pass.
 
         Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
-        skip_nonfinite asked for it, else None.
+        skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
         """
         if callable(grads):
             grads = grads()
@@ -228,11 +238,7 @@ class Optimizer:
             grad_scale = any_number("grad_scale", grad_scale)
         if type(zero_grads) is not bool:
             zero_grads = flag("zero_grads", zero_grads)
-        plan = self._plan
-        norm = plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
-        if plan.skipped:
-            self.skipped += 1
-        return norm
+        return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
 
     @classmethod
     def _scalars(cls, group: ParamGroup) -> dict[str, float]:
@@ -265,6 +271,10 @@ class Optimizer:
 
         A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
         """
+        with self._plan:
+            return self._state_dict()
+
+    def _state_dict(self) -> dict[str, Any]:
         first = 0
         groups = []
         for group in self._groups:
@@ -276,6 +286,7 @@ class Optimizer:
         return {
             "version": STATE_VERSION,
             "optimizer": type(self).__name__,
+            "convention": self.convention,
             "skipped": self.skipped,
             "param_groups": groups,
             "state": state,
@@ -284,28 +295,46 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
         with self._plan:
-            values = self._check_state_dict(state_dict)
-            for group, new, saved in zip(self._groups, values, state_dict["param_groups"], strict=True):
-                group.update(new)
-                group.clock.steps = int(saved["steps"])
-                group.clock.stale = True
-            for mine, theirs in zip(self.state, state_dict["state"], strict=True):
-                for name in mine.keys() - {"step"}:
-                    mine[name][...] = theirs[name]
-            self.skipped = int(state_dict["skipped"])
+            self._load(state_dict, [])
+
+    def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
+        """Check all, then take it: an interruption before the copy undoes the rest, after it all is done."""
+        values = self._check_state_dict(d)
+        mine = [(dict(group), group.clock.steps) for group in self._groups]
+        targets = [a for state in self.state for name, a in state.items() if name != "step"]
+        names = [[name for name in state if name != "step"] for state in self.state]
+        sources = [saved[name] for saved, ordered in zip(d["state"], names, strict=True) for name in ordered]
+        theirs = [(new, saved["steps"]) for new, saved in zip(values, d["param_groups"], strict=True)]
+        done: list[bool] = []
+        try:
+            self._set_values(theirs)
+            _core.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
+        finally:
+            if not done:
+                self._set_values(mine)
+        self._plan.skips = d["skipped"]
+
+    def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
+        """The hyper-parameters and step counts of the groups."""
+        for group, (new, steps) in zip(self._groups, values, strict=True):
+            group.update(new)
+            group.clock.steps = steps
+            group.clock.stale = True
 
     def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The checked hyper-parameters of each group."""
         name = type(self).__name__
         if not isinstance(d, Mapping) or "version" not in d:
             raise ValueError("state_dict must be a dict from state_dict(), with a 'version'")
-        if d["version"] != STATE_VERSION:
+        if type(d["version"]) is not int or d["version"] != STATE_VERSION:
             raise ValueError(f"state_dict has version {d['version']!r}, this fastopt reads version {STATE_VERSION}")
-        missing = {"optimizer", "skipped", "param_groups", "state"} - d.keys()
+        missing = {"optimizer", "convention", "skipped", "param_groups", "state"} - d.keys()
         if missing:
             raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
         if d["optimizer"] != name:
             raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
+        if d["convention"] != self.convention:
+            raise ValueError(f"state_dict is of convention {d['convention']!r}, this {name}'s is {self.convention!r}")
         _check_count("skipped", d["skipped"])
         _check_dicts("param groups", d["param_groups"], len(self._groups))
         _check_dicts("parameters", d["state"], len(self._params))
@@ -343,30 +372,36 @@ class Optimizer:
         """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
         from fastopt import checkpoint
 
-        checkpoint.save(path, self.state_dict(), self._params if params else None)
+        with self._plan:
+            state = self._state_dict()
+            copies = [p.copy(order="K") for p in self._params] if params else None
+        checkpoint.save(path, state, copies)
 
     def load(self, path: str | Path) -> None:
         """Go on from a file of save(), with its parameters if it holds them; a damaged file changes nothing."""
         from fastopt import checkpoint
 
         state_dict, params = checkpoint.load(path)
+        with self._plan:
+            if params is not None:
+                self._check_saved_params(path, params)
+            self._load(state_dict, params or [])
+
+    def _check_saved_params(self, path: str | Path, params: Sequence[Array]) -> None:
+        self._plan.check()
         mine = self._params
-        if params is not None:
-            self._plan.check()
-            if len(params) != len(mine):
-                raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
-            for i, (p, q) in enumerate(zip(mine, params, strict=True)):
-                _check_saved_array(f"parameter {i}", p, q)
-        self.load_state_dict(state_dict)
-        if params is not None:
-            for p, q in zip(mine, params, strict=True):
-                p[...] = q
+        if len(params) != len(mine):
+            raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
+        for i, (p, q) in enumerate(zip(mine, params, strict=True)):
+            _check_saved_array(f"parameter {i}", p, q)
 
     def __getstate__(self) -> dict[str, Any]:
         with self._plan:
             keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
             groups = [({**group}, group.clock.steps) for group in self._groups]
-            return {"attributes": keep, "single": self._single, "groups": groups, "states": self._states}
+            states = [{k: [a.copy() for a in arrays] for k, arrays in state.items()} for state in self._states]
+            whole = {"attributes": keep, "single": self._single, "skips": self.skipped, "groups": groups}
+            return {**whole, "states": states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
@@ -376,6 +411,7 @@ class Optimizer:
             groups.append(self._make_group(values))
             groups[-1].clock.steps = steps
         self._set_groups(groups)
+        self._plan.skips = state["skips"]
         for mine, theirs in zip(self._states, state["states"], strict=True):
             for name in mine:
                 for a, b in zip(mine[name], theirs[name], strict=True):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastopt.conventions import flag
+
 
 class Batches:
     """What `batches` returns: iterate over it once per epoch; len() is the number of batches of an epoch."""
@@ -35,8 +37,8 @@ class Batches:
             if batch_size < 1:
                 raise ValueError(f"batch_size must be >= 1, or None for the full batch, got {batch_size}")
         self.batch_size = None if batch_size is None else int(batch_size)
-        self.shuffle = shuffle
-        self.drop_last = drop_last
+        self.shuffle = flag("shuffle", shuffle)
+        self.drop_last = flag("drop_last", drop_last)
         self.rng = np.random.default_rng(rng)
 
     def __len__(self) -> int:

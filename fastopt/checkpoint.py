@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,15 @@ def save(path: str | Path, state_dict: Mapping[str, Any], params: Sequence[np.nd
     arrays, header = _flatten(state_dict, params)
     text = json.dumps({"format": FORMAT, "sha256": _digest(arrays, header), **header}).encode()
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".fastopt-", suffix=".part")
+    temporary = path.with_name(f".fastopt-{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             np.savez(file, header=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
 
@@ -85,12 +84,6 @@ def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], header: Mapping[str, Any
         digest.update(f"{name} {array.dtype.str} {array.shape} {array.flags.fnc}".encode())
         digest.update(array.ravel(order="K").data)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_directory(directory: Path) -> None:

@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastopt import _core
 from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_norm, any_number, prelude
 from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
@@ -65,6 +67,13 @@ def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list
     return False, lists  # type: ignore[return-value]
 
 
+def _as_step(step: Any) -> int:
+    """A NumPy integer as an int."""
+    if isinstance(step, np.integer) and 1 <= step <= MAX_STEPS:
+        return int(step)
+    raise ValueError(f"step must be an int in [1, 2**53], got {step!r}")
+
+
 def _update(
     rule: str,
     names: tuple[str, ...],
@@ -78,8 +87,8 @@ def _update(
 ) -> float | None:
     if len(states) != len(names) - 1:
         raise TypeError(f"{rule}_() takes param, grad, {', '.join(names[1:])}: got {len(states)} states")
-    if isinstance(step, bool) or not hasattr(step, "__index__") or not 1 <= step <= MAX_STEPS:
-        raise ValueError(f"step must be an int in [1, 2**53], got {step!r}")
+    if not isinstance(step, int) or isinstance(step, bool) or not 1 <= step <= MAX_STEPS:
+        step = _as_step(step)
     recipe = _recipe(rule, convention, hyper)
     lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))

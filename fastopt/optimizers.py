@@ -6,14 +6,14 @@ rules and the states of each; `scalars` forms what stays, `scalars_at` what depe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
 from fastopt._core import Lookahead
-from fastopt.base import LR, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
+from fastopt.base import LR, Array, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
 from fastopt.conventions import scheduled
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """Gradient descent with momentum: a ← β a + (1 − dampening) g;  W ← W − η a.
 
-    Parameters beyond lr (η) and the common ones
+    Parameters
     ----------
+    params, lr (η) and the options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
     dampening : in [0, 1], 0; as in torch, the first step is not damped.
     lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v. The two agree while η
@@ -116,8 +117,9 @@ class NAG(Optimizer):
     lookahead=False (torch, keras, optax, sklearn) is the shifted form, with the gradient at the current W, which then
     is the lookahead point itself: a ← β a + g;  W ← W − η (g + β a). Under a schedule of η the two forms part.
 
-    Parameters beyond lr (η) and the common ones
+    Parameters
     ----------
+    params, lr (η) and the options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
     lookahead : which form.
     lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g, and W moves by v, or by β v − η g in
@@ -148,6 +150,7 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         self._origins: list[np.ndarray[Any, Any]] = []
+        self._looked_with: list[Any] = []  # what the shifts of the last lookahead were made of
         own = {"lr": lr, "momentum": momentum, "lookahead": lookahead, "lr_in_momentum": lr_in_momentum}
         super().__init__(params, common, own)
 
@@ -161,7 +164,11 @@ class NAG(Optimizer):
 
     @classmethod
     def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        return lambda lr, t: _momentum(h, lr)
+        def scalars(lr: float, t: int) -> dict[str, float]:
+            values = _momentum(h, lr)
+            return {**values, "shift": values["lr"] * h["momentum"]}
+
+        return scalars
 
     def lookahead(self) -> Lookahead:
         """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
@@ -193,15 +200,17 @@ class NAG(Optimizer):
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with opt.lookahead():', or pass a function as in opt.step(closure)"
                 )
+            if self._looked_with != self._shift_values():
+                raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
         return super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         self._refuse_at_lookahead("a param group cannot be added")
         super().add_param_group(group)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
-        super().load_state_dict(state_dict)
+        super()._load(d, params)
         self._plan.looked_ahead = False  # it was at the lookahead point of another momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
@@ -213,7 +222,7 @@ class NAG(Optimizer):
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._origins = []
+        self._origins, self._looked_with = [], []
         super().__setstate__(state)
 
     def _check_groups(self, groups: list[ParamGroup]) -> None:
@@ -230,18 +239,23 @@ class NAG(Optimizer):
     def _lookahead_arguments(self) -> tuple[Plan, list[np.ndarray[Any, Any]], list[float]]:
         if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
+        self._looked_with = self._shift_values()
         return self._plan, self._origins, [self._shift(group) for group in self._groups]
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps
-        return self.scalars_at(group)(scheduled(group["lr"], steps), steps + 1)["lr"] * float(group["momentum"])
+        return self.scalars_at(group)(scheduled(group["lr"], steps), steps + 1)["shift"]
+
+    def _shift_values(self) -> list[Any]:
+        return [(group["lr"], group["momentum"], group["lr_in_momentum"]) for group in self._groups]
 
 
 class Adagrad(Optimizer):
     """Adagrad: G ← G + g²;  W ← W − η g / √(G + ε).
 
-    Parameters beyond lr (η) and the common ones
+    Parameters
     ----------
+    params, lr (η) and the options of every optimizer : see Optimizer.
     eps : ε >= 0; 1e-16 inside the root (a value outside it, such as torch's 1e-10, corresponds to its square inside).
     eps_in_sqrt : √(G + ε) if True, √G + ε if False (torch).
     lr_decay : η / (1 + (t − 1)·lr_decay), 0.
@@ -298,8 +312,9 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Adadelta: G ← ρG + (1−ρ)g²;  Δ = g √(H + ε) / √(G + ε);  W ← W − η Δ;  H ← ρH + (1−ρ)Δ².
 
-    Parameters beyond lr (η, 1 in the paper) and the common ones
+    Parameters
     ----------
+    params, lr (η, 1 in the paper) and the options of every optimizer : see Optimizer.
     rho : ρ in [0, 1), 0.95.
     eps : ε >= 0, 1e-6, inside both roots.
 
@@ -332,8 +347,9 @@ class Adadelta(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop: G ← αG + (1−α)g²;  W ← W − η g / √(G + ε).
 
-    Parameters beyond lr (η) and the common ones
+    Parameters
     ----------
+    params, lr (η) and the options of every optimizer : see Optimizer.
     alpha : α in [0, 1), 0.9 (torch 0.99).
     eps : ε >= 0; 1e-16 inside the root.
     momentum : β in [0, 1), 0. Otherwise, with d = g / √(G + ε): a ← β a + d;  W ← W − η a.
@@ -419,8 +435,9 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  W ← W − η √(1−β₂ᵗ)/(1−β₁ᵗ) · m / √(v + ε).
 
-    Parameters beyond lr (η) and the common ones
+    Parameters
     ----------
+    params, lr (η) and the options of every optimizer : see Optimizer.
     betas : (β₁, β₂) in [0, 1), (0.9, 0.999).
     eps : ε >= 0; 1e-16 inside the root, 1e-8 outside it (torch, optax, sklearn), 1e-7 (Keras).
     amsgrad : the largest v so far takes v's place.
@@ -438,7 +455,7 @@ class Adam(Optimizer):
         "adam": ("exp_avg", "exp_avg_sq"),
         "amsgrad": ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
     }
-    implied: ClassVar = {"adam": {"amsgrad": False}, "amsgrad": {"amsgrad": True}}
+    implied: ClassVar = {"adam": {"amsgrad": False, "max_corrected_v": False}, "amsgrad": {"amsgrad": True}}
     conventions: ClassVar = {
         "textbook": {
             "lr": 1e-3,

@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -1356,3 +1357,69 @@ def test_a_numpy_scalar_is_the_gradient_of_a_0d_parameter() -> None:
         many.step([np.float32(0.5), np.float32(0.5)])
     with pytest.raises(TypeError, match="float64"):
         one.step(np.float64(0.5))
+
+
+def test_a_lookahead_is_of_its_lr_and_momentum() -> None:
+    for change in ({"lr": 5.0}, {"momentum": 0.1}):
+        opt = fastopt.NAG(arrays(0)[2], lr=0.5)
+        with opt.lookahead():
+            grads = arrays(1)[2]
+        opt.param_groups[0].update(change)
+        before = contents(opt)
+        with pytest.raises(RuntimeError, match="changed since lookahead"):
+            opt.step(grads)
+        assert contents(opt) == before
+        opt.step(lambda grads=grads: grads)
+
+
+def test_a_state_of_another_convention_is_refused() -> None:
+    a, b = fastopt.Adam(arrays(0), convention="torch"), fastopt.Adam(arrays(0))
+    with pytest.raises(ValueError, match=r"'torch'.*'textbook'"):
+        b.load_state_dict(a.state_dict())
+
+
+def test_scalars_that_overflow_are_named() -> None:
+    """η/(1 − β₁) of the first step; 1 − ηλ."""
+    for opt, name in (
+        (fastopt.Adam(arrays(0), lr=3e38, convention="torch"), "lr"),
+        (fastopt.SGD(arrays(0), lr=1e38, weight_decay=1e38, decoupled=True), "decay"),
+    ):
+        before = contents(opt)
+        with pytest.raises(ValueError, match=f"^{name} of the step"):
+            opt.step(arrays(1))
+        assert contents(opt) == before
+
+
+def test_the_team_grows_with_the_work() -> None:
+    """Hundreds of threads do not fight for a step of a few tiles."""
+    w, g = np.zeros(70_000, np.float32), np.ones(70_000, np.float32)
+    opt = fastopt.SGD(w)
+    fastopt.set_num_threads(256)
+    start = time.perf_counter()
+    for _ in range(20):
+        opt.step(g)
+    many = time.perf_counter() - start
+    fastopt.set_num_threads(1)
+    start = time.perf_counter()
+    for _ in range(20):
+        opt.step(g)
+    assert many < 20 * (time.perf_counter() - start) + 1.0
+
+
+@rows
+def test_loading_is_undone_by_an_error_in_the_middle(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    opt, other = (row.make(arrays(0), lr=lr) for lr in (0.5, 0.25))
+    other.step(given(arrays(1)))
+    before, saved = contents(opt), other.state_dict()
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_core, "copy_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opt.load_state_dict(saved)
+    assert contents(opt) == before
+    opt.load_state_dict(saved)
+    assert opt.state[0]["step"] == 1
+    assert opt.param_groups[0]["lr"] == 0.25

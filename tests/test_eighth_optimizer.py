@@ -65,13 +65,15 @@ def adamax(w, g, state, t, h):
 TRAIN = """
 import numpy as np, fastopt
 w = np.ones(100, np.float32)
-opt = fastopt.optimizers.Adamax(w, lr=0.5)
+opt = fastopt.Adamax(w, lr=0.5)
 opt.step(w.copy(), max_norm=1.0)
 assert np.allclose(w, 0.5), w
 opt.save("adamax.npz"); opt.load("adamax.npz")
 m, u = np.zeros(100, np.float32), np.zeros(100, np.float32)
 fastopt.functional.adamax_(w, w.copy(), m, u, step=1, lr=0.5)
 assert np.allclose(w, 0.0, atol=1e-6) and (m != 0).all()
+from fastopt.lab.compare import available
+assert "Adamax" in fastopt.__all__ and available()["Adamax"] is fastopt.Adamax
 print(opt)
 """
 

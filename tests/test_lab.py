@@ -615,3 +615,15 @@ def test_module_runs_and_says_its_version() -> None:
     command = [sys.executable, "-m", "fastopt.lab", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"fastopt {fastopt.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["cost $x^^$.csv", "$\\frac$.csv", "[bold]m[x].csv", ":smile:.csv"])
+def test_a_file_name_is_no_markup(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(40, 2)))
+    (tmp_path / name).write_text(f"x,y\n{rows}\n")
+    code = main(
+        ["compare", "--data", str(tmp_path / name), "--target", "y", "--epochs", "1", "--out", f"{tmp_path}/o/"]
+    )
+    assert code == 0
+    assert name in capsys.readouterr().out.replace("\n", "")

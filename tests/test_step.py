@@ -235,8 +235,11 @@ def test_a_norm_that_is_not_finite() -> None:
         w = np.ones(3, np.float32)
         norm = fastopt.SGD(w, lr=1.0).step(np.array([bad, 1.0, 0.0], np.float32), max_norm=1.0)
         np.testing.assert_equal(norm, expected)
-        # ∞: the factor is 1/∞ = 0, and 0·∞ is NaN. NaN is not above max_norm: no clipping.
-        np.testing.assert_array_equal(w, [np.nan, 1.0, 1.0] if bad == np.inf else [np.nan, 0.0, 1.0])
+        # ∞: the factor is 1/∞ = 0, and 0·∞ is NaN. NaN: the factor is NaN, as torch's is.
+        np.testing.assert_array_equal(w, [np.nan, 1.0, 1.0] if bad == np.inf else [np.nan, np.nan, np.nan])
+        w = np.ones(3, np.float32)
+        fastopt.SGD(w, lr=1.0).step(np.array([bad, 1.0, 0.0], np.float32), max_norm=np.inf)  # only measures
+        np.testing.assert_array_equal(w, [-bad, 0.0, 1.0])
 
 
 @rows

@@ -3,12 +3,15 @@ limit: what this file looks for hangs or crashes, or depends on who comes first.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -483,3 +486,82 @@ def test_joblib(tmp_path: Path, backend: str) -> None:
         assert got == expected
     """
     script(tmp_path, textwrap.dedent(TRAIN) + textwrap.dedent(code), JOBLIB_TEMP_FOLDER=str(tmp_path))
+
+
+def test_a_state_that_is_saved_during_steps_is_of_one_step(tmp_path: Path) -> None:
+    """Another thread steps all the while: refused, or whole; and a file that was written can be loaded."""
+    w, g = np.zeros(500_000, np.float32), np.ones(500_000, np.float32)
+    opt = fastopt.Momentum(w, lr=0.5)
+    over = threading.Event()
+
+    def keep_stepping() -> None:
+        while not over.is_set():
+            with contextlib.suppress(RuntimeError):
+                opt.step(g)
+            over.wait(1e-3)
+
+    worker = threading.Thread(target=keep_stepping)
+    worker.start()
+    try:
+        for take in (
+            opt.state_dict,
+            lambda: pickle.loads(pickle.dumps(opt)).state_dict(),
+            save_and_load(opt, tmp_path),
+        ):
+            whole, end = 0, time.monotonic() + 20
+            while whole < 10 and time.monotonic() < end:
+                try:
+                    a = take()["state"][0]["momentum_buffer"]
+                except RuntimeError:  # in the middle of a step
+                    time.sleep(1e-4)
+                    continue
+                assert a.min() == a.max()
+                whole += 1
+            assert whole == 10
+    finally:
+        over.set()
+        worker.join()
+
+
+def save_and_load(opt: Any, folder: Path) -> Any:
+    def take() -> dict[str, Any]:
+        opt.save(folder / "opt.npz", params=True)
+        other = fastopt.Momentum(np.zeros(500_000, np.float32))
+        other.load(folder / "opt.npz")
+        p = other.param_groups[0]["params"][0]
+        assert p.min() == p.max()
+        return other.state_dict()
+
+    return take
+
+
+@posix
+def test_fork_while_another_thread_steps(tmp_path: Path) -> None:
+    """The step goes on in the parent alone; the child's copy of the optimizer is not busy for ever."""
+    code = """
+    import os, threading, contextlib
+    import numpy as np
+    import fastopt
+    w, g = np.zeros(1 << 24, np.float32), np.ones(1 << 24, np.float32)
+    opt = fastopt.SGD(w)
+    over = threading.Event()
+    def work():
+        while not over.is_set():
+            opt.step(g)
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(10):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    opt.step(g)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        over.set()
+        worker.join()
+    """
+    script(tmp_path, textwrap.dedent(code))

@@ -48,7 +48,8 @@ def draw(comparison: Comparison) -> bytes:
 
 
 def _captions(figure: Any, comparison: Comparison) -> None:
-    figure.suptitle(describe(comparison), x=0.05, y=0.975, ha="left", fontsize=10.5, color="#333333")
+    title = figure.suptitle(describe(comparison), x=0.05, y=0.975, ha="left", fontsize=10.5, color="#333333")
+    title.set_parse_math(False)  # a file's name may hold a $
     lrs = "   ".join(f"{run.optimizer} {run.lr:g}" for run in comparison.runs)
     how = "learning rates, searched" if comparison.searched else "learning rates"
     note = "   (×: diverged)" if any(run.diverged for run in comparison.runs) else ""

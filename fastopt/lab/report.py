@@ -95,7 +95,8 @@ def cells(run: Run, goal: float | None) -> list[Cell]:
 def table(comparison: Comparison) -> Any:
     """A rich table, one row per optimizer; the best of each column is bold."""
     rich, box, score = require("rich.table"), require("rich.box"), score_name(comparison)
-    result = rich.Table(title=describe(comparison), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    title = require("rich.text").Text(describe(comparison), style="italic")  # a file's name is no markup
+    result = rich.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     share = f"{100 * GOAL_SHARE:.0f} %"
     if comparison.goal is not None:
         best_score = f"the best being {comparison.best_score:.4f}"
