@@ -170,6 +170,22 @@ def variants(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "all numbers away", {k: v for k, v in everything.items() if not isinstance(v, bool)}
 
 
+def params_of(opt: Any) -> list[Array]:
+    return [p for group in opt.param_groups for p in group["params"]]
+
+
+def contents(opt: Any) -> list[Any]:
+    """All that a step may change: parameters, states, step counts, hyper-parameters, the count of skipped steps."""
+    states = [(name, v if name == "step" else v.tobytes()) for state in opt.state for name, v in state.items()]
+    values = [{k: v for k, v in group.items() if k != "params"} for group in opt.param_groups]
+    return [[p.tobytes() for p in params_of(opt)], states, values, opt.skipped]
+
+
+def given(grads: Any) -> Callable[[], Any]:
+    """A closure, so that every optimizer, NAG too, takes them where it wants them."""
+    return lambda: grads
+
+
 @contextmanager
 def core(isa: str | None = None, threads: int | None = None, threshold: int | None = None) -> Iterator[None]:
     """Run under these settings; `threshold=0` sends everything down the parallel path."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, away, variants
+from catalogue import ROWS, Array, Row, away, contents, given, params_of, variants
 
 import fastopt
 from fastopt import _core, threads
@@ -40,27 +40,11 @@ def arrays(seed: int) -> list[Array]:
     return [np.asarray(rng.normal(size=shape), np.float32, order=order) for shape, order in SHAPES]
 
 
-def given(grads: Any) -> Callable[[], Any]:
-    """A closure, so that every optimizer, NAG too, takes them where it wants them."""
-    return lambda: grads
-
-
 def steps(opt: Any, first: int, last: int, **options: Any) -> Any:
     """Steps first ... last, each with gradients of its own, for an optimizer of arrays(...)."""
     for t in range(first, last + 1):
         opt.step(given(arrays(100 + t)), **options)
     return opt
-
-
-def params_of(opt: Any) -> list[Array]:
-    return [p for group in opt.param_groups for p in group["params"]]
-
-
-def contents(opt: Any) -> list[Any]:
-    """All that a step may change: parameters, states, step counts, hyper-parameters, the count of skipped steps."""
-    states = [(name, v if name == "step" else v.tobytes()) for state in opt.state for name, v in state.items()]
-    values = [{k: v for k, v in group.items() if k != "params"} for group in opt.param_groups]
-    return [[p.tobytes() for p in params_of(opt)], states, values, opt.skipped]
 
 
 def run(code: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row
+from catalogue import ROWS, Array, Row, contents, given
 
 import fastopt
 from fastopt import functional
@@ -27,16 +27,6 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def floats(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(size=shape or SHAPE).astype(np.float32)
-
-
-def contents(opt: Any) -> list[Any]:
-    """All that a step may change: parameters, states, step counts, hyper-parameters, the count of skipped steps."""
-    saved = opt.state_dict()
-    params = [p for group in opt.param_groups for p in group["params"]]
-    states = [state[name] for state in saved["state"] for name in sorted(state.keys() - {"step"})]
-    steps = [state["step"] for state in saved["state"]]
-    values = [{k: v for k, v in group.items() if k != "params"} for group in opt.param_groups]
-    return [[a.tobytes() for a in (*params, *states)], steps, values, saved["skipped"]]
 
 
 @contextmanager
@@ -64,11 +54,6 @@ def _bytes(x: Any) -> Any:
 def grads_for(opt: Any, seed: int = 1) -> list[Array]:
     params = [p for group in opt.param_groups for p in group["params"]]
     return [floats(*p.shape, seed=seed + i) if p.ndim else np.ones((), np.float32) for i, p in enumerate(params)]
-
-
-def given(grads: Any) -> Callable[[], Any]:
-    """A closure, so that every optimizer, NAG too, takes them where it wants them."""
-    return lambda: grads
 
 
 def goes_on(opt: Any, twin: Any) -> None:

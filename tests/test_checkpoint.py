@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, variants
+from catalogue import ROWS, Array, Row, contents, params_of, variants
 
 import fastopt
 from fastopt import checkpoint
@@ -45,17 +45,6 @@ def make(row: Row, seed: int = 0, steps: int = 2, **values: Any) -> Any:
 
 def advance(opt: Any, t: int) -> None:
     opt.step(lambda: arrays(10 + t))
-
-
-def params_of(opt: Any) -> list[Array]:
-    return [p for group in opt.param_groups for p in group["params"]]
-
-
-def contents(opt: Any) -> list[Any]:
-    """All that a step may change: parameters, states, step counts, hyper-parameters, the count of skipped steps."""
-    states = [(name, v if name == "step" else v.tobytes()) for state in opt.state for name, v in state.items()]
-    values = [{k: v for k, v in group.items() if k != "params"} for group in opt.param_groups]
-    return [[p.tobytes() for p in params_of(opt)], states, values, opt.skipped]
 
 
 @contextlib.contextmanager
