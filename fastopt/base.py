@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
@@ -79,6 +80,8 @@ class Optimizer:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if cls.__doc__ and "conventions" in cls.__dict__:
+            cls.__doc__ = f"{cls.__doc__.rstrip()}\n{_defaults_section(cls.conventions)}"
         if "rules" in cls.__dict__:
             for rule in cls.rules:
                 Optimizer.registry[rule] = cls
@@ -423,8 +426,9 @@ class Optimizer:
             shown = {k: v for k, v in group.items() if k != "params" and v != COMMON.get(k, math.nan)}
             tensors, elements = len(group["params"]), sum(p.size for p in group["params"])
             values = ", ".join(f"{k}={v!r}" for k, v in shown.items())
-            lines.append(f"  group {i}: {tensors} tensors, {elements:,} elements, step {group.clock.steps}: {values}")
-        return "\n".join([f"{type(self).__name__}(convention={self.convention!r}", *lines, ")"])
+            size = f"{tensors} tensor{'' if tensors == 1 else 's'}, {elements:,} elements"
+            lines.append(f"  group {i}: {size}, step {group.clock.steps}: {values}")
+        return "\n".join([f"{type(self).__name__}(convention={self.convention!r},", *lines, ")"])
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
@@ -437,6 +441,15 @@ def prelude(h: Hyper, lr: float) -> dict[str, float]:
         "l1": h["l1"],
         "decay": 1.0 - lr * h["weight_decay"] if decoupled else 1.0,
     }
+
+
+def _defaults_section(table: Mapping[str, Mapping[str, Any]]) -> str:
+    """The conventions' values for a docstring: from the table that counts, so that the two cannot part."""
+    lines = ["", "    Defaults", "    --------"]
+    for convention, values in table.items():
+        text = ", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"
+        lines += wrap(f"{convention} : {text}", 112, initial_indent="    ", subsequent_indent="        ")
+    return "\n".join([*lines, "    "])
 
 
 def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:

@@ -627,3 +627,11 @@ def test_a_file_name_is_no_markup(name: str, tmp_path: Path, capsys: pytest.Capt
     )
     assert code == 0
     assert name in capsys.readouterr().out.replace("\n", "")
+
+
+def test_numbers_beyond_64_bits_and_separators_in_quotes(tmp_path: Path) -> None:
+    rows = "\n".join(f"{10**20 + k * 10**18},{k / 7:.3f}" for k in range(40))
+    (tmp_path / "t.csv").write_text(f'"a;b;c",y\n{rows}\n')
+    problem = load(str(tmp_path / "t.csv"), "y", None)
+    assert problem.x.shape == (40, 1)
+    assert problem.x[1, 0] == 1.01e20

@@ -5,6 +5,7 @@ the row, never a silently dropped row.
 """
 
 import csv
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -96,7 +97,8 @@ def _read_text(path: Path) -> Columns:
         header = file.readline()
     if not header.strip():
         raise LabError(f"{path} is empty or starts with an empty line")
-    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+    unquoted = re.sub('"[^"]*"', "", header)
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=unquoted.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
     if "" in names:
         raise LabError(f"{path}: column {names.index('') + 1} has no name (a saved index?)")
@@ -180,6 +182,8 @@ def _checked(name: str, values: Array) -> Array:
         raise LabError(f"column {name!r} has empty, NaN or infinite cells: {where}")
     if values.dtype.kind == "O":
         kinds = {type(cell) for cell in values}
+        if kinds <= {int, float}:  # integers of more than 64 bits among them
+            return _checked(name, values.astype(np.float64))
         if not (kinds <= {str} or kinds <= {bool}):
             raise LabError(f"column {name!r} mixes {', '.join(sorted(kind.__name__ for kind in kinds))}")
         values = np.array(list(values))
