@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 
 import numpy as np
@@ -447,8 +446,7 @@ def _defaults_section(table: Mapping[str, Mapping[str, Any]]) -> str:
     """The conventions' values for a docstring: from the table that counts, so that the two cannot part."""
     lines = ["", "    Defaults", "    --------"]
     for convention, values in table.items():
-        text = ", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"
-        lines += wrap(f"{convention} : {text}", 112, initial_indent="    ", subsequent_indent="        ")
+        lines.append(f"    {convention} : " + (", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"))
     return "\n".join([*lines, "    "])
 
 
