@@ -617,18 +617,17 @@ def test_module_runs_and_says_its_version() -> None:
     assert done.stdout == f"fastopt {fastopt.__version__}\n"
 
 
+@pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize("name", ["cost $x^^$.csv", "$\\frac$.csv", "[bold]m[x].csv", ":smile:.csv"])
-def test_a_file_name_is_no_markup(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rng = np.random.default_rng(0)
+def test_a_file_name_is_no_markup(name: str, lab: Lab, tmp_path: Path, rng: np.random.Generator) -> None:
     rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(40, 2)))
     (tmp_path / name).write_text(f"x,y\n{rows}\n")
-    code = main(
-        ["compare", "--data", str(tmp_path / name), "--target", "y", "--epochs", "1", "--out", f"{tmp_path}/o/"]
-    )
+    code, out, _ = lab("compare", "--data", name, "--target", "y", "--epochs", 1, "--out", "o/")
     assert code == 0
-    assert name in capsys.readouterr().out.replace("\n", "")
+    assert name in out.replace("\n", "")
 
 
+@pytest.mark.usefixtures("extra")
 def test_numbers_beyond_64_bits_and_separators_in_quotes(tmp_path: Path) -> None:
     rows = "\n".join(f"{10**20 + k * 10**18},{k / 7:.3f}" for k in range(40))
     (tmp_path / "t.csv").write_text(f'"a;b;c",y\n{rows}\n')
