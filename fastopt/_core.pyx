@@ -340,6 +340,7 @@ cdef class Plan:
     cdef fo_span *span
     cdef fo_group *group
     cdef interval *owned            # parameters and states by address, disjoint
+    cdef interval *taken            # room for one per span: gradients or origins that are being compared
     cdef double *partial
     cdef float *shift
     cdef int64_t n_spans, n_groups, n_owned, cost, tiles, elements
@@ -361,6 +362,7 @@ cdef class Plan:
         self.span = NULL
         self.group = NULL
         self.owned = NULL
+        self.taken = NULL
         self.partial = NULL
         self.shift = NULL
 
@@ -368,6 +370,7 @@ cdef class Plan:
         PyMem_Free(self.span)
         PyMem_Free(self.group)
         PyMem_Free(self.owned)
+        PyMem_Free(self.taken)
         PyMem_Free(self.partial)
         PyMem_Free(self.shift)
 
@@ -388,6 +391,7 @@ cdef class Plan:
         self.span = <fo_span *> _allocate(n_spans, sizeof(fo_span))
         self.group = <fo_group *> _allocate(len(groups), sizeof(fo_group))
         self.owned = <interval *> _allocate(n_spans * FO_MAX_BUFFERS, sizeof(interval))
+        self.taken = <interval *> _allocate(n_spans, sizeof(interval))
         for g, (rule, tensors) in enumerate(groups):
             self._add_group(g, rule)
             for buffers in tensors:
@@ -530,23 +534,18 @@ cdef class Plan:
         One that was copied is read already, and zeroed when all is done.
         """
         cdef int64_t s, n = 0
-        cdef interval *taken
         if self.gradients_apart:
             return 0
         copied = {s for s, _ in copies or ()}
-        taken = <interval *> _allocate(self.n_spans, sizeof(interval))
-        try:
-            for s in range(self.n_spans):
-                if self.span[s].size > 0 and s not in copied:
-                    taken[n] = _interval(self.span[s].gradient, self.span[s].size, s, 0)
-                    n += 1
-            s = _first_overlap(taken, n)
-            if s > 0:
-                raise ValueError(f"{self._gradient_label(taken[s].span)} overlaps "
-                                 f"{self._gradient_label(taken[s - 1].span)} in memory: "
-                                 "zero_grads would clear one before the other is read")
-        finally:
-            PyMem_Free(taken)
+        for s in range(self.n_spans):
+            if self.span[s].size > 0 and s not in copied:
+                self.taken[n] = _interval(self.span[s].gradient, self.span[s].size, s, 0)
+                n += 1
+        s = _first_overlap(self.taken, n)
+        if s > 0:
+            raise ValueError(f"{self._gradient_label(self.taken[s].span)} overlaps "
+                             f"{self._gradient_label(self.taken[s - 1].span)} in memory: "
+                             "zero_grads would clear one before the other is read")
         self.gradients_apart = True
         return 0
 
@@ -718,30 +717,26 @@ cdef class Plan:
 
     cdef int _take_origins(self, list origins) except -1:
         cdef int64_t s, n = 0
-        cdef interval *taken
         cdef cnp.ndarray a, parameter
+        self.origins = None             # the table holds none of those, once it begins to change
         if len(origins) != self.n_spans:
             raise ValueError(f"expected {self.n_spans} origins, got {len(origins)}")
-        taken = <interval *> _allocate(self.n_spans, sizeof(interval))
-        try:
-            for s in range(self.n_spans):
-                label = self._origin_label(s)
-                parameter = <cnp.ndarray> self.parameters[s]
-                a = _as_buffer(origins[s], label)
-                if not _same_shape(a, parameter):
-                    raise ValueError(f"{label} has shape {_shape(a)}, parameter has {_shape(parameter)}")
-                if _layout(a) != _layout(parameter):
-                    raise ValueError(f"{label} and its parameter differ in memory order (C and F)")
-                self.span[s].origin = <float *> cnp.PyArray_DATA(a)
-                if self.span[s].size > 0:
-                    taken[n] = _interval(self.span[s].origin, self.span[s].size, s, 0)
-                    self._check_apart(True, s, taken[n].start, taken[n].end)
-                    n += 1
-            s = _first_overlap(taken, n)
-            if s > 0:
-                raise ValueError(f"origin {taken[s].span} overlaps origin {taken[s - 1].span} in memory")
-        finally:
-            PyMem_Free(taken)
+        for s in range(self.n_spans):
+            label = self._origin_label(s)
+            parameter = <cnp.ndarray> self.parameters[s]
+            a = _as_buffer(origins[s], label)
+            if not _same_shape(a, parameter):
+                raise ValueError(f"{label} has shape {_shape(a)}, parameter has {_shape(parameter)}")
+            if _layout(a) != _layout(parameter):
+                raise ValueError(f"{label} and its parameter differ in memory order (C and F)")
+            self.span[s].origin = <float *> cnp.PyArray_DATA(a)
+            if self.span[s].size > 0:
+                self.taken[n] = _interval(self.span[s].origin, self.span[s].size, s, 0)
+                self._check_apart(True, s, self.taken[n].start, self.taken[n].end)
+                n += 1
+        s = _first_overlap(self.taken, n)
+        if s > 0:
+            raise ValueError(f"origin {self.taken[s].span} overlaps origin {self.taken[s - 1].span} in memory")
         self.origins = origins
         return 0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
 import numpy as np
 
 from fastopt import _core
-from fastopt.conventions import CHECKS, COMMON, Check, flag, number, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, LARGEST, Check, flag, number, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ScalarsAt: TypeAlias = Callable[[float, int], dict[str, float]]
 STATE_VERSION = 1
 LINE = 16  # floats in a cache line
 MAX_STEPS = 2**53  # the largest count that is exact in double
-any_number = number(-3.4028234663852886e38)
+any_number = number(-LARGEST)
 any_norm = number(0.0, math.inf)
 
 

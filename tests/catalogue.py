@@ -6,9 +6,14 @@ Names no optimizer: classes, rows and hyper-parameters are read from fastopt, so
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,7 @@ if unknown := set(REFERENCE) - set(_core.RULES):
     raise AssertionError(f"functions in tests/reference.py without a row: {', '.join(sorted(unknown))}")
 
 Array = np.ndarray[Any, Any]
+ROOT = Path(fastopt.__file__).resolve().parent.parent
 
 ISAS = _core.available_isas()
 THREADS = (1, 2, 3, 7)  # serial, even, odd, and more than there are tiles
@@ -170,6 +176,28 @@ def variants(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "all numbers away", {k: v for k, v in everything.items() if not isinstance(v, bool)}
 
 
+#: 0-d, empty, a vector, C and Fortran order, three dimensions
+SHAPES: list[tuple[tuple[int, ...], Any]] = [((), "C"), ((0, 3), "C"), ((17,), "C"), ((3, 5), "C"), ((4, 3, 2), "F")]
+
+
+def arrays(seed: int) -> list[Array]:
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape), np.float32, order=order) for shape, order in SHAPES]
+
+
+def steps(opt: Any, first: int, last: int, **options: Any) -> Any:
+    """Steps first ... last, each with gradients of its own, for an optimizer of arrays(...)."""
+    for t in range(first, last + 1):
+        opt.step(given(arrays(100 + t)), **options)
+    return opt
+
+
+def steps_of(opt: Any, *grads: Any) -> Any:
+    for g in grads:
+        opt.step(given(g))
+    return opt
+
+
 def params_of(opt: Any) -> list[Array]:
     return [p for group in opt.param_groups for p in group["params"]]
 
@@ -184,6 +212,14 @@ def contents(opt: Any) -> list[Any]:
 def given(grads: Any) -> Callable[[], Any]:
     """A closure, so that every optimizer, NAG too, takes them where it wants them."""
     return lambda: grads
+
+
+def fresh(code: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that runs this code."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False, **options)
 
 
 @contextmanager

@@ -1,19 +1,16 @@
-"""What a user meets beside the numbers: params and groups, state, copies, schedules, conventions, NAG's protocol, the
-environment. Numbers are compared bit for bit with what the same optimizer does otherwise, never with a formula."""
+"""What a user meets beside the numbers: params and groups, state, copies, schedules, conventions.
+
+Numbers are compared bit for bit with what the same optimizer does otherwise, never with a formula.
+"""
 
 from __future__ import annotations
 
 import copy
 import gc
-import importlib.util
 import io
 import math
-import os
 import pickle
-import subprocess
 import sys
-import textwrap
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,39 +18,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, away, contents, given, params_of, variants
+from catalogue import (
+    ROWS,
+    SHAPES,
+    Array,
+    Row,
+    arrays,
+    away,
+    contents,
+    fresh,
+    given,
+    params_of,
+    steps,
+    steps_of,
+    variants,
+)
 
 import fastopt
-from fastopt import _core, threads
+from fastopt import _core
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 CLASSES = {cls.__name__: cls for cls in [*{row.cls: None for row in ROWS.values()}, fastopt.AdamW]}
 classes = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 ROOT = Path(fastopt.__file__).resolve().parent.parent
-
-#: 0-d, empty, a vector, C and Fortran order, three dimensions
-SHAPES: list[tuple[tuple[int, ...], Any]] = [((), "C"), ((0, 3), "C"), ((17,), "C"), ((3, 5), "C"), ((4, 3, 2), "F")]
-
-
-def arrays(seed: int) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    return [np.asarray(rng.normal(size=shape), np.float32, order=order) for shape, order in SHAPES]
-
-
-def steps(opt: Any, first: int, last: int, **options: Any) -> Any:
-    """Steps first ... last, each with gradients of its own, for an optimizer of arrays(...)."""
-    for t in range(first, last + 1):
-        opt.step(given(arrays(100 + t)), **options)
-    return opt
-
-
-def run(code: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter that runs this code."""
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False, **options)
-
 
 # -- params -----------------------------------------------------------------------------------------------------------
 
@@ -107,7 +94,7 @@ def test_parameters_that_are_all_empty(row: Row) -> None:
             opt.step(lambda: [np.ones(3, np.float32), np.zeros(0, np.float32), np.zeros((3, 0), np.float32)])
         assert [state["step"] for state in opt.state] == [3, 2, 2]
     """
-    result = run(code)
+    result = fresh(code)
     assert result.returncode == 0, f"{result.returncode}: {result.stderr}"
 
 
@@ -285,7 +272,7 @@ def test_the_list_of_groups_is_not_the_users_to_change(change: str) -> None:
         assert [p.tolist() for p in params] == [group["params"][0].tolist() for group in twin.param_groups]
         assert [state["step"] for state in opt.state] == [2, 2]
     """
-    result = run(code)
+    result = fresh(code)
     assert result.returncode == 0, f"{result.returncode}: {result.stderr}"
 
 
@@ -849,454 +836,6 @@ def test_a_step_inside_a_step_is_refused() -> None:
     assert contents(steps(opt, 2, 2)) == contents(steps(steps_of(fastopt.Adam(arrays(0)), arrays(1)), 2, 2))
 
 
-def steps_of(opt: Any, *grads: Any) -> Any:
-    for g in grads:
-        opt.step(given(g))
-    return opt
-
-
-# -- NAG at the lookahead point ---------------------------------------------------------------------------------------
-
-
-def nag(seed: int = 0, warm: int = 2, **values: Any) -> Any:
-    """A NAG whose momentum is not zero."""
-    return steps(fastopt.NAG(arrays(seed), **{"lr": 0.1, "momentum": 0.7, **values}), 1, warm)
-
-
-@pytest.mark.parametrize("lr_in_momentum", [False, True])
-def test_the_lookahead_point(lr_in_momentum: bool) -> None:
-    opt = nag(lr_in_momentum=lr_in_momentum)
-    before = contents(opt)
-    shift = np.float32(-0.7) if lr_in_momentum else np.float32(0.1 * 0.7)
-    expected = [p - shift * s["momentum_buffer"] for p, s in zip(params_of(opt), opt.state, strict=True)]
-    with opt.lookahead():
-        for p, q in zip(params_of(opt), expected, strict=True):
-            np.testing.assert_array_equal(p, q)
-        assert contents(opt)[0] != before[0]
-    assert contents(opt) == before
-
-
-def test_closure_and_context_are_the_same() -> None:
-    a, b = nag(warm=0), nag(warm=0)
-    for t in range(1, 4):
-        with a.lookahead():
-            grads = [np.asarray(np.sin(p)) for p in params_of(a)]
-        norm = a.step(grads, max_norm=1.0, grad_scale=0.5)
-        assert norm == b.step(lambda: [np.asarray(np.sin(p)) for p in params_of(b)], max_norm=1.0, grad_scale=0.5)
-        assert contents(a) == contents(b)
-        assert a.state[0]["step"] == t
-
-
-def test_a_step_without_its_gradient_is_refused() -> None:
-    opt = nag()
-    before = contents(opt)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="lookahead"):
-            opt.step(arrays(1))
-        assert contents(opt) == before
-    with opt.lookahead():
-        pass
-    opt.step(arrays(3))
-    before = contents(opt)
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))  # a second time with one gradient
-    assert contents(opt) == before
-
-
-def test_inside_the_block() -> None:
-    """Neither a step nor another lookahead, a copy, a new group: each is refused and the block goes on."""
-    opt, twin = nag(), nag()
-    with opt.lookahead():
-        inside = contents(opt)
-        for refused in (
-            lambda: opt.step(arrays(3)),
-            lambda: opt.step(given(arrays(3))),
-            lambda: opt.lookahead().__enter__(),
-            lambda: copy.deepcopy(opt),
-            lambda: pickle.dumps(opt),
-            lambda: opt.add_param_group({"params": np.ones(3, np.float32)}),
-        ):
-            with pytest.raises(RuntimeError, match="lookahead"):
-                refused()
-            assert contents(opt) == inside
-    opt.step(arrays(3))
-    assert contents(opt) == contents(steps_of(twin, arrays(3)))
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit, SystemExit])
-def test_an_exception_inside_the_block(error: type[BaseException]) -> None:
-    opt, twin = nag(), nag()
-    before = contents(opt)
-
-    def spoil() -> None:
-        with opt.lookahead():
-            params_of(opt)[3][0, 0] = 9.0  # not even this survives
-            raise error
-
-    with pytest.raises(error):
-        spoil()
-    assert contents(opt) == before
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))
-    with pytest.raises(error):
-        opt.step(given_error(error))
-    assert contents(opt) == before
-    assert contents(steps_of(opt, arrays(3))) == contents(steps_of(twin, arrays(3)))
-
-
-def given_error(error: type[BaseException]) -> Callable[[], Any]:
-    def closure() -> Any:
-        raise error
-
-    return closure
-
-
-def test_a_block_in_a_generator_that_is_dropped() -> None:
-    opt = nag()
-    before = contents(opt)
-
-    def gradients() -> Iterator[Array]:
-        with opt.lookahead():
-            yield from params_of(opt)
-
-    generator = gradients()
-    next(generator)
-    assert contents(opt)[0] != before[0]
-    del generator
-    assert contents(opt) == before
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))
-
-
-def test_a_bad_gradient_after_the_block_may_be_given_again() -> None:
-    opt, twin = nag(), nag()
-    with opt.lookahead():
-        pass
-    before = contents(opt)
-    with pytest.raises(ValueError, match="gradient 2 has shape"):
-        opt.step([*arrays(3)[:2], *arrays(3)[3:], arrays(3)[2]])
-    with pytest.raises(TypeError, match="max_norm"):
-        opt.step(arrays(3), max_norm="1")
-    assert contents(opt) == before
-    opt.step(arrays(3))
-    assert contents(opt) == contents(steps_of(twin, arrays(3)))
-
-
-def test_a_skipped_step_uses_up_its_gradient() -> None:
-    opt = nag(skip_nonfinite=True)
-    opt.step(given([np.full_like(g, np.nan) for g in arrays(3)]))
-    assert opt.skipped == 1
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))
-
-
-def test_lookahead_follows_the_schedule() -> None:
-    """The rate of the step to come, in each group its own."""
-    rates = [0.1, 0.03, 0.5, 0.2]
-    a = nag(lr=lambda count: rates[count])
-    b = nag(lr=0.0)
-    for p, q in zip(params_of(b), params_of(a), strict=True):
-        p[...] = q
-    b.load_state_dict({**a.state_dict(), "param_groups": [{**a.state_dict()["param_groups"][0], "lr": rates[2]}]})
-    with a.lookahead(), b.lookahead():
-        assert contents(a)[0] == contents(b)[0]
-    a.step(arrays(3))
-    b.step(arrays(3))
-    b.param_groups[0]["lr"] = rates[3]
-    with a.lookahead(), b.lookahead():
-        assert contents(a)[:2] == contents(b)[:2]
-
-
-def test_the_shifted_form_does_not_look_ahead() -> None:
-    for convention in ("torch", "keras", "optax", "sklearn"):
-        opt = fastopt.NAG(arrays(0), convention=convention)
-        with pytest.raises(RuntimeError, match="lookahead=False"):
-            opt.lookahead().__enter__()
-        steps_of(opt, arrays(1))
-        opt.step(arrays(2))
-
-
-def test_groups_at_the_lookahead_point() -> None:
-    """Each with its own rate and momentum; a group that is added asks for a new gradient."""
-    opt = fastopt.NAG([{"params": arrays(0)[:3], "lr": 0.3}, {"params": arrays(0)[3:], "momentum": 0.4}], lr=0.1)
-    steps(opt, 1, 2)
-    expected = []
-    for p, s, lr, momentum in zip(params_of(opt), opt.state, [0.3] * 3 + [0.1] * 2, [0.9] * 3 + [0.4] * 2, strict=True):
-        expected.append(p - np.float32(lr * momentum) * s["momentum_buffer"])
-    with opt.lookahead():
-        for p, q in zip(params_of(opt), expected, strict=True):
-            np.testing.assert_array_equal(p, q)
-    opt.add_param_group({"params": np.ones(3, np.float32)})
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step([*arrays(3), np.ones(3, np.float32)])
-    opt.step(given([*arrays(3), np.ones(3, np.float32)]))
-
-
-def test_saving_inside_the_block_saves_the_parameters_themselves(tmp_path: Path) -> None:
-    """Refused, or W and not the lookahead point."""
-    opt = nag()
-    before = [p.copy() for p in params_of(opt)]
-    saved = True
-    with opt.lookahead():
-        try:
-            opt.save(tmp_path / "opt.npz", params=True)
-        except RuntimeError:
-            saved = False
-    if saved:
-        other = nag(1)
-        other.load(tmp_path / "opt.npz")
-        for p, q in zip(params_of(other), before, strict=True):
-            np.testing.assert_array_equal(p, q)
-
-
-def test_loading_inside_the_block_is_refused_or_stays(tmp_path: Path) -> None:
-    opt, other = nag(), nag(1, warm=5)
-    other.save(tmp_path / "opt.npz", params=True)
-    loaded, before = True, contents(opt)
-    with opt.lookahead():
-        try:
-            opt.load(tmp_path / "opt.npz")
-        except RuntimeError:
-            loaded = False
-    assert contents(opt) == (contents(other) if loaded else before)
-
-
-def test_a_gradient_of_another_state_is_refused() -> None:
-    """Taken at the lookahead point of the momentum that load_state_dict has replaced since."""
-    opt, other = nag(), nag(1, warm=5)
-    with opt.lookahead():
-        pass
-    opt.load_state_dict(other.state_dict())
-    with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))
-
-
-def test_every_shape_and_order_comes_back(tmp_path: Path) -> None:
-    mapped = np.memmap(tmp_path / "w", np.float32, "w+", shape=(4, 4))
-    mapped[...] = 3.0
-    opt = fastopt.NAG([*arrays(0), mapped], lr=0.1)
-    grads = [*arrays(1), np.ones((4, 4), np.float32)]
-    opt.step(given(grads))
-    before = contents(opt)
-    with opt.lookahead():
-        assert all(p.size == 0 or (p.tobytes() != b) for p, b in zip(params_of(opt), before[0], strict=True))
-    assert contents(opt) == before
-
-
-def test_signed_zeros_and_nan_come_back() -> None:
-    w = np.array([-0.0, 0.0, np.nan, np.inf, -np.inf, 1e-45, 3.4e38], np.float32)
-    w.view(np.uint32)[2] = 0x7FA12345  # a signalling NaN with a payload
-    before = w.tobytes()
-    opt = fastopt.NAG(w, lr=1.0)
-    opt.state[0]["momentum_buffer"][...] = 1e38
-    with opt.lookahead():
-        assert w.tobytes() != before
-    assert w.tobytes() == before
-
-
-# -- import, environment, threads -------------------------------------------------------------------------------------
-
-
-def test_import_loads_numpy_alone() -> None:
-    code = """
-        import sys, numpy
-        before = set(sys.modules)
-        import fastopt
-        new = {name for name in set(sys.modules) - before if name.partition(".")[0] not in sys.stdlib_module_names}
-        assert {name.partition(".")[0] for name in new if "cython" not in name} == {"fastopt"}, new
-        assert not {"fastopt.lab", "fastopt.functional", "fastopt.checkpoint"} & new, new
-        for name in ("torch", "sklearn", "scipy", "matplotlib", "rich", "pandas", "jax", "Cython", "argparse"):
-            assert name not in sys.modules, name
-        assert fastopt.functional.adam_ and "fastopt.functional" in sys.modules
-        assert not hasattr(fastopt, "nonsense")
-        for name in fastopt.__all__:
-            getattr(fastopt, name)
-        from fastopt import *
-    """
-    result = run(code)
-    assert result.returncode == 0, result.stderr
-
-
-def test_isa_from_the_environment() -> None:
-    code = "import fastopt; print(fastopt.isa())"
-    for isa in fastopt.available_isas():
-        result = run(code, {"FASTOPT_ISA": isa})
-        assert (result.returncode, result.stdout.strip()) == (0, isa), result.stderr
-    lacking = [isa for isa in ("avx2", "avx512") if isa not in fastopt.available_isas()]
-    for bad in ["sse9", "AVX2", "baseline,avx2", *lacking]:
-        result = run(code, {"FASTOPT_ISA": bad})
-        assert result.returncode == 1
-        last = result.stderr.strip().splitlines()[-1]
-        assert last.startswith("ImportError: FASTOPT_ISA")
-        assert repr(bad) in last
-        assert all(isa in last for isa in fastopt.available_isas())
-    assert run(code, {"FASTOPT_ISA": ""}).stdout.strip() in fastopt.available_isas()
-
-
-def test_set_isa() -> None:
-    before = fastopt.isa()
-    for isa in fastopt.available_isas():
-        _core.set_isa(isa)
-        assert fastopt.isa() == isa
-    for bad in ("", "sse9", "BASELINE"):
-        with pytest.raises(ValueError, match="not available"):
-            _core.set_isa(bad)
-        assert fastopt.isa() == isa
-    with pytest.raises(TypeError):
-        _core.set_isa(None)
-    _core.set_isa(before)
-    assert fastopt.available_isas()[0] == "baseline"
-
-
-def test_threads_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    default = threads.default_num_threads()
-    assert 1 <= default <= (os.cpu_count() or 1)
-    for text, expected in {
-        "1": 1,
-        " 3 ": 3,
-        "5,2": 5,
-        "007": 7,
-        "4096": 4096,
-        "5000": 4096,
-        "9" * 30: 4096,
-        **dict.fromkeys(("", "0", "-1", "two", "1.5", ",3", "0x4", "+2"), default),
-    }.items():
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert threads.default_num_threads() == expected, text
-    result = run("import fastopt; print(fastopt.get_num_threads())", {"OMP_NUM_THREADS": "3"})
-    assert result.stdout.strip() == "3"
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
-def test_threads_follow_the_affinity() -> None:
-    code = """
-        import os
-        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
-        import fastopt
-        print(fastopt.get_num_threads())
-    """
-    assert run(code, {"OMP_NUM_THREADS": ""}).stdout.strip() == "1"
-
-
-def test_set_num_threads() -> None:
-    before = fastopt.get_num_threads()
-    try:
-        for n in (1, 2, 4096, np.int64(3), np.uint8(5)):
-            fastopt.set_num_threads(n)
-            assert fastopt.get_num_threads() == n
-        for bad, error in [
-            *((bad, ValueError) for bad in (0, -1, 4097, 10**30, np.int64(-3))),
-            *((bad, TypeError) for bad in (1.0, "2", True, [2], np.float32(2), 2j)),
-        ]:
-            with pytest.raises(error, match="threads must be") as caught:
-                fastopt.set_num_threads(bad)
-            assert str(bad) in str(caught.value)
-            assert fastopt.get_num_threads() == 5
-        fastopt.set_num_threads(None)
-        assert fastopt.get_num_threads() == threads.default_num_threads()
-    finally:
-        fastopt.set_num_threads(before)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 4096),
-        ({"cpu.max": "max 100000\n"}, 4096),
-        ({"cpu.max": "200000 100000\n"}, 2),
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "1 100000\n"}, 1),
-        ({"cpu.max": "100001 100000\n"}, 2),
-        ({"cpu.max": ""}, 4096),
-        ({"cpu.max": "nonsense"}, 4096),
-        ({"cpu.max": "1 2 3"}, 4096),
-        ({"cpu.max": "100000 0\n"}, 4096),
-        ({"cpu.max": "-1 100000\n"}, 4096),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4096),
-        ({"cpu/cpu.cfs_quota_us": "300000\n"}, 4096),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "0\n"}, 4096),
-        ({"cpu.max": "200000 100000\n", "cpu/cpu.cfs_quota_us": "5\n", "cpu/cpu.cfs_period_us": "5\n"}, 1),
-        ({"own": "0::/a/b\n", "a/b/cpu.max": "300000 100000\n"}, 3),
-        ({"own": "0::/a/b\n", "a/cpu.max": "200000 100000\n", "a/b/cpu.max": "300000 100000\n"}, 2),
-        ({"own": "0::/a/b\n", "a/cpu.max": "max 100000\n", "c/cpu.max": "100000 100000\n"}, 4096),
-        ({"own": "3:memory:/m\n", "cpu/m/cpu.cfs_quota_us": "1\n", "cpu/m/cpu.cfs_period_us": "1\n"}, 4096),
-        ({"own": "4:cpu,cpuacct:/s\n", "cpu/s/cpu.cfs_quota_us": "2\n", "cpu/s/cpu.cfs_period_us": "1\n"}, 2),
-        ({"own": "nonsense\n:\n", "cpu.max": "200000 100000\n"}, 2),
-    ],
-)
-def test_quota_of_the_cgroup(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert threads._quota(str(tmp_path), str(tmp_path / "own")) == expected
-
-
-def test_quota_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").mkdir()
-    assert threads._quota(str(tmp_path), "") == 4096
-    (tmp_path / "cpu").write_bytes(b"\xff")
-    assert threads._quota(str(tmp_path), "") == 4096
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "cpu.max").write_bytes(b"\xff\xfe 100000")
-    assert threads._quota(str(other), "") == 4096
-
-
-# -- typing -----------------------------------------------------------------------------------------------------------
-
-SAMPLE = """
-import numpy as np
-import fastopt
-
-w = np.zeros(3, np.float32)
-opt = fastopt.Adam([w], lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, convention="torch")
-norm: float | None = opt.step([w], max_norm=1.0)
-fastopt.SGD(w, lr=lambda count: 0.1 / (count + 1)).step(lambda: w)
-fastopt.Momentum([{"params": [w], "lr": 0.1}], dampening=0.5)
-nag = fastopt.NAG(p for p in [w])
-with nag.lookahead():
-    g = w.copy()
-nag.step([g], grad_scale=0.5, zero_grads=True)
-for x, y in fastopt.batches(w, w, batch_size=None, rng=np.random.default_rng(0)):
-    pass
-count: int = len(fastopt.batches(w))
-opt.load_state_dict(opt.state_dict())
-opt.save("x.npz", params=True)
-opts: list[fastopt.Optimizer] = [opt, nag]
-isas: tuple[str, ...] = fastopt.available_isas()
-fastopt.functional.sgd_(w, g, step=1, lr=0.1)
-"""
-WRONG = """
-fastopt.SGD(w, lr="fast")
-fastopt.Adam(w, betas=0.9)
-fastopt.Adam(w, momentum=0.9)
-fastopt.SGD(3)
-fastopt.SGD(w).step(w, max_norm="1")
-fastopt.RMSprop(w, centered="yes")
-fastopt.batches(w, batch_size="all")
-text: str = opt.step([w])
-"""
-
-
-def test_typing(tmp_path: Path) -> None:
-    """A sample of correct uses passes mypy --strict, and each wrong one is found."""
-    assert (ROOT / "fastopt" / "py.typed").is_file()
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
-    (tmp_path / "sample.py").write_text(SAMPLE + WRONG)
-    cache = ["--cache-dir", str(ROOT / ".mypy_cache")]
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file", "", *cache, "sample.py"]
-    env = {**os.environ, "MYPYPATH": str(ROOT)}
-    result = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True, timeout=240, check=False)
-    found = {int(line.split(":")[1]) for line in result.stdout.splitlines() if line.startswith("sample.py:")}
-    first = SAMPLE.count("\n") + 2
-    assert found == set(range(first, first + len(WRONG.strip().splitlines()))), result.stdout + result.stderr
-
-
 def test_pickles_do_not_need_what_they_do_not_hold() -> None:
     """An optimizer's pickle is NumPy arrays and plain values, read back by a class of this library."""
     names = set()
@@ -1343,19 +882,6 @@ def test_a_numpy_scalar_is_the_gradient_of_a_0d_parameter() -> None:
         one.step(np.float64(0.5))
 
 
-def test_a_lookahead_is_of_its_lr_and_momentum() -> None:
-    for change in ({"lr": 5.0}, {"momentum": 0.1}):
-        opt = fastopt.NAG(arrays(0)[2], lr=0.5)
-        with opt.lookahead():
-            grads = arrays(1)[2]
-        opt.param_groups[0].update(change)
-        before = contents(opt)
-        with pytest.raises(RuntimeError, match="changed since lookahead"):
-            opt.step(grads)
-        assert contents(opt) == before
-        opt.step(lambda grads=grads: grads)
-
-
 def test_a_state_of_another_convention_is_refused() -> None:
     a, b = fastopt.Adam(arrays(0), convention="torch"), fastopt.Adam(arrays(0))
     with pytest.raises(ValueError, match=r"'torch'.*'textbook'"):
@@ -1372,22 +898,6 @@ def test_scalars_that_overflow_are_named() -> None:
         with pytest.raises(ValueError, match=f"^{name} of the step"):
             opt.step(arrays(1))
         assert contents(opt) == before
-
-
-def test_the_team_grows_with_the_work() -> None:
-    """Hundreds of threads do not fight for a step of a few tiles."""
-    w, g = np.zeros(70_000, np.float32), np.ones(70_000, np.float32)
-    opt = fastopt.SGD(w)
-    fastopt.set_num_threads(256)
-    start = time.perf_counter()
-    for _ in range(20):
-        opt.step(g)
-    many = time.perf_counter() - start
-    fastopt.set_num_threads(1)
-    start = time.perf_counter()
-    for _ in range(20):
-        opt.step(g)
-    assert many < 20 * (time.perf_counter() - start) + 1.0
 
 
 @rows
