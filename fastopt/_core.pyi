@@ -1,7 +1,9 @@
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
 RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
 TILE: int
@@ -20,9 +22,6 @@ def build_info() -> dict[str, Any]: ...
 class Clock:
     steps: int
     stale: bool
-    moving: bool
-    lr: float
-    scalars_at: Callable[[float, int], dict[str, float]]
 
 class Plan:
     skipped: bool
@@ -35,11 +34,11 @@ class Plan:
         names: list[tuple[str, ...]],
         single: bool = False,
         param_groups: Sequence[Any] | None = None,
-        scalars: Callable[[Any], dict[str, float]] | None = None,
+        scalars: Callable[[Any], tuple[dict[str, float], Corrections]] | None = None,
     ) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
-    def set(self, index: int, values: dict[str, float]) -> None: ...
+    def set(self, index: int, values: dict[str, float], corrections: Corrections, t: int) -> None: ...
     def step(
         self,
         grads: Any,

@@ -4,13 +4,17 @@
 Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
 """
 
-from libc.math cimport INFINITY, NAN, isfinite
+from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport qsort
 
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport PyObject
+
+cdef extern from "Python.h":
+    PyObject *PyList_GetItem(list items, Py_ssize_t i) except NULL      # borrowed, as Cython's own are not
+    PyObject *PyTuple_GetItem(tuple items, Py_ssize_t i) except NULL
 
 cimport cython
 cimport numpy as cnp
@@ -93,6 +97,50 @@ cdef extern from *:
     """
     const char *FASTOPT_BUILD_FLAGS
     const char *FASTOPT_COMPILER
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FO_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define FO_PREFETCH(address) ((void)(address))
+    #endif
+
+    /* What an array must be to be used without a further look: the native float32 itself, these flags, this shape. */
+    typedef struct {
+        PyArray_Descr *descr;
+        const npy_intp *shape;
+        int ndim, flags;
+    } fo_form;
+
+    /* Whether x still is what was checked before: the same memory in the same form. */
+    static inline int fo_unchanged(PyObject *x, const void *data, const fo_form *form, int flags)
+    {
+        PyArrayObject *a = (PyArrayObject *)x;
+        if (PyArray_DATA(a) != data || PyArray_DESCR(a) != form->descr || (PyArray_FLAGS(a) & flags) != flags ||
+            PyArray_NDIM(a) != form->ndim)
+            return 0;
+        for (int i = 0; i < form->ndim; i++)
+            if (PyArray_DIMS(a)[i] != form->shape[i])
+                return 0;
+        return 1;
+    }
+
+    static inline int fo_is_array(PyObject *x) { return Py_IS_TYPE(x, &PyArray_Type); }
+
+    /* With thousands of tensors their headers lie beyond the first caches: ask for those that come. */
+    static inline void fo_fetch_header(PyObject *x) { FO_PREFETCH(x); FO_PREFETCH((char *)x + 64); }
+    static inline void fo_fetch_shape(PyObject *x) { FO_PREFETCH(PyArray_DIMS((PyArrayObject *)x)); }
+    """
+    ctypedef struct fo_form:
+        void *descr
+        const cnp.npy_intp *shape
+        int ndim
+        int flags
+    bint fo_unchanged(PyObject *x, const void *data, const fo_form *form, int flags) noexcept
+    bint fo_is_array(PyObject *x) noexcept
+    void fo_fetch_header(PyObject *x) noexcept
+    void fo_fetch_shape(PyObject *x) noexcept
 
 cnp.import_array()
 if fo_init() != 0:
@@ -308,17 +356,44 @@ cdef int64_t _first_overlap(interval *taken, int64_t n) noexcept:
     return 0
 
 
-cdef class Clock:
-    """The steps that a group has taken, and which of its scalars must be formed for the next one.
+cdef enum:
+    MAX_CORRECTIONS = 4     # scalars of a group that are bias-corrected
+    MAX_FACTORS = 2         # of each
+    AHEAD = 16              # tensors; how far ahead headers are fetched
+    MANY = 256              # tensors, from which on they are
 
-    stale: all of them, because a value changed since or the learning rate is a schedule. moving: those that change from
-    step to step, by scalars_at(lr, t) with the constant learning rate lr.
+cdef struct correction:
+    int slot
+    double value            # before the correction
+    int n_factors
+    double beta[MAX_FACTORS]
+    double power[MAX_FACTORS]
+
+cdef struct moving:
+    int n
+    correction scalar[MAX_CORRECTIONS]
+
+
+cdef double _corrected(const correction *c, double t) noexcept nogil:
+    """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double."""
+    cdef double value = c.value
+    cdef int i
+    for i in range(c.n_factors):
+        if c.power[i] > 0:
+            value *= sqrt(1.0 - pow(c.beta[i], t))
+        else:
+            value /= 1.0 - pow(c.beta[i], t)
+    return value
+
+
+cdef class Clock:
+    """The steps that a group has taken, and whether its scalars must be formed anew for the next one.
+
+    stale: because a value changed since, or the learning rate is a schedule. Bias corrections do not make it so.
     """
 
     cdef public int64_t steps
-    cdef public bint stale, moving
-    cdef public double lr
-    cdef public object scalars_at
+    cdef public bint stale
 
     def __cinit__(self):
         self.stale = True
@@ -330,7 +405,8 @@ cdef class Plan:
     groups: a list of (rule, buffers): per tensor a tuple (parameter, *states), arrays of one shape and layout.
     names: per group the names of its buffers, for messages ("parameter" first).
     single: there is one tensor and messages shall not number it.
-    param_groups, scalars: per group an object with a `clock`, and a function from it to all scalars of its next step.
+    param_groups, scalars: per group an object with a `clock`, and a function from it to what set() takes for its next
+    step.
     Every step that is not skipped advances the clocks.
 
     States are private to their owner, so their addresses do not move (short of a resize(refcheck=False) of their base);
@@ -343,6 +419,9 @@ cdef class Plan:
     cdef interval *taken            # room for one per span: gradients or origins that are being compared
     cdef double *partial
     cdef float *shift
+    cdef moving *moves              # per group
+    cdef fo_form *form              # per span: what its arrays looked like when they were checked
+    cdef cnp.npy_intp *shapes       # what the forms point to
     cdef int64_t n_spans, n_groups, n_owned, cost, tiles, elements
     cdef bint busy, single, gradients_apart
     cdef int forks                  # of the process that is busy
@@ -365,6 +444,9 @@ cdef class Plan:
         self.taken = NULL
         self.partial = NULL
         self.shift = NULL
+        self.moves = NULL
+        self.form = NULL
+        self.shapes = NULL
 
     def __dealloc__(self):
         PyMem_Free(self.span)
@@ -373,6 +455,9 @@ cdef class Plan:
         PyMem_Free(self.taken)
         PyMem_Free(self.partial)
         PyMem_Free(self.shift)
+        PyMem_Free(self.moves)
+        PyMem_Free(self.form)
+        PyMem_Free(self.shapes)
 
     def __init__(self, list groups not None, list names not None, bint single=False, list param_groups=None,
                  scalars=None):
@@ -392,12 +477,14 @@ cdef class Plan:
         self.group = <fo_group *> _allocate(len(groups), sizeof(fo_group))
         self.owned = <interval *> _allocate(n_spans * FO_MAX_BUFFERS, sizeof(interval))
         self.taken = <interval *> _allocate(n_spans, sizeof(interval))
+        self.moves = <moving *> _allocate(len(groups), sizeof(moving))
         for g, (rule, tensors) in enumerate(groups):
             self._add_group(g, rule)
             for buffers in tensors:
                 self._add_span(s, g, buffers)
                 s += 1
         self._check_owned()
+        self._remember_forms()
         self.n_groups, self.n_spans = len(groups), n_spans      # from here on there is something to step
         self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
         self.elements = self.cost - self.n_spans * FO_SPAN_COST
@@ -434,6 +521,21 @@ cdef class Plan:
                 self.n_owned += 1
         self.parameters.append(parameter)
         self.keep_alive.append(buffers)
+        return 0
+
+    cdef int _remember_forms(self) except -1:
+        cdef int64_t s, at = 0, n = len(self.parameters)
+        cdef int i
+        cdef cnp.ndarray a
+        self.form = <fo_form *> _allocate(n, sizeof(fo_form))
+        self.shapes = <cnp.npy_intp *> _allocate(sum([(<object> a).ndim for a in self.parameters]), sizeof(cnp.npy_intp))
+        for s in range(n):
+            a = <cnp.ndarray> self.parameters[s]
+            self.form[s] = fo_form(descr=<void *> cnp.PyArray_DESCR(a), shape=&self.shapes[at],
+                                   ndim=cnp.PyArray_NDIM(a), flags=_layout(a) | cnp.NPY_ARRAY_ALIGNED)
+            for i in range(cnp.PyArray_NDIM(a)):
+                self.shapes[at + i] = cnp.PyArray_DIM(a, i)
+            at += cnp.PyArray_NDIM(a)
         return 0
 
     cdef cnp.ndarray _buffer(self, object x, int64_t g, int k, int64_t s):
@@ -478,15 +580,64 @@ cdef class Plan:
     cdef int _check_parameters(self) except -1:
         """The parameters are where they were. One that moved (resize, dtype, shape, flags) is named."""
         cdef int64_t s
-        cdef cnp.ndarray a
         for s in range(self.n_spans):
-            a = <cnp.ndarray> self.parameters[s]
-            if (_address(a) != <uintptr_t> self.span[s].buffer[0] or cnp.PyArray_SIZE(a) != self.span[s].size
-                    or not _is_float32(a) or not _is_block(a)):
-                label = self._label(self.span[s].group, 0, s)
-                _as_buffer(a, label)
-                raise ValueError(f"{label} was moved or resized since the optimizer was made: it now has shape "
-                                 f"{_shape(a)} at another address; make a new optimizer for it")
+            self._check_parameter(s)
+        return 0
+
+    cdef int _check_parameter(self, int64_t s) except -1:
+        cdef cnp.ndarray a = <cnp.ndarray> self.parameters[s]
+        if (_address(a) != <uintptr_t> self.span[s].buffer[0] or cnp.PyArray_SIZE(a) != self.span[s].size
+                or not _is_float32(a) or not _is_block(a)):
+            label = self._label(self.span[s].group, 0, s)
+            _as_buffer(a, label)
+            raise ValueError(f"{label} was moved or resized since the optimizer was made: it now has shape "
+                             f"{_shape(a)} at another address; make a new optimizer for it")
+        return 0
+
+    cdef list _take_gradients(self, tuple gradients, bint will_be_zeroed):
+        """Check every parameter and gradient; the gradients' addresses are in the table then.
+
+        Returns the copies that had to be made as (span, copy), or None. Looks closely only at what is not as it was.
+        """
+        cdef int64_t s = self._first_changed(gradients, 0, will_be_zeroed)
+        cdef object copy
+        cdef list copies = None
+        while s < self.n_spans:
+            self._check_parameter(s)
+            copy = self._take_gradient(s, gradients[s], will_be_zeroed)
+            if copy is not None:
+                copies = copies or []
+                copies.append((s, copy))
+            s = self._first_changed(gradients, s + 1, will_be_zeroed)
+        return copies
+
+    cdef int64_t _first_changed(self, tuple gradients, int64_t s, bint will_be_zeroed) except -1:
+        """The first tensor from s on whose parameter or gradient is not what the last step found, or n_spans."""
+        cdef int written = cnp.NPY_ARRAY_WRITEABLE, zeroed = cnp.NPY_ARRAY_WRITEABLE if will_be_zeroed else 0
+        cdef int64_t n = self.n_spans
+        cdef bint many = n >= MANY
+        cdef PyObject *g
+        cdef PyObject *p
+        cdef fo_form *form
+        while s < n:
+            if many and s + AHEAD < n:
+                self._fetch_headers(gradients, s + AHEAD)
+            form = &self.form[s]
+            g, p = PyTuple_GetItem(gradients, s), PyList_GetItem(self.parameters, s)
+            if not (fo_is_array(g) and fo_unchanged(g, self.span[s].gradient, form, form.flags | zeroed)
+                    and fo_unchanged(p, self.span[s].buffer[0], form, form.flags | written)):
+                return s
+            s += 1
+        return n
+
+    cdef inline int _fetch_headers(self, tuple gradients, int64_t s) except -1:
+        """Ask for the headers of tensor s; the shapes of the one half as far away can be asked for by now."""
+        cdef int64_t near = s - AHEAD // 2
+        fo_fetch_header(PyTuple_GetItem(gradients, s))
+        fo_fetch_header(PyList_GetItem(self.parameters, s))
+        if fo_is_array(PyTuple_GetItem(gradients, near)):
+            fo_fetch_shape(PyTuple_GetItem(gradients, near))
+        fo_fetch_shape(PyList_GetItem(self.parameters, near))
         return 0
 
     cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
@@ -579,14 +730,57 @@ cdef class Plan:
         self.forks = fo_forks()
         return 0
 
-    def set(self, int64_t index, dict values not None):
+    def set(self, int64_t index, dict values not None, dict corrections not None, int64_t t):
         """Set scalars of the rule and of the prelude of one group, by name; doubles, rounded to float here.
 
+        corrections: scalar -> ((β, power), ...), power −1 or ½: it is multiplied by each (1 − βᵗ)^power, in every step.
         A name that this rule has no use for is passed over: a class forms the scalars of all its rules, and base.py
         has made sure at import that none is missing.
         """
         if not 0 <= index < self.n_groups:
             raise IndexError(f"group {index} of {self.n_groups}")
+        self._set_values(index, values)
+        self._set_corrections(index, values, corrections)
+        self._correct(index, t)
+
+    cdef int _set_corrections(self, int64_t index, dict values, dict corrections) except -1:
+        cdef moving *moves = &self.moves[index]
+        cdef correction *c
+        cdef int i
+        moves.n = 0
+        for name, factors in corrections.items():
+            if name not in self.slots[index]:
+                continue
+            if moves.n == MAX_CORRECTIONS or len(factors) > MAX_FACTORS:
+                raise ValueError(f"at most {MAX_CORRECTIONS} corrected scalars with {MAX_FACTORS} factors each, "
+                                 f"got {corrections}")
+            c = &moves.scalar[moves.n]
+            c.slot, c.value, c.n_factors = self.slots[index][name], values[name], len(factors)
+            for i, (beta, power) in enumerate(factors):
+                if power not in (-1, 0.5):
+                    raise ValueError(f"the power of a bias correction must be -1 or 0.5, got {power!r} for {name}")
+                c.beta[i], c.power[i] = beta, power
+            moves.n += 1
+        return 0
+
+    cdef int _correct(self, int64_t index, int64_t t) except -1:
+        """The bias-corrected scalars of step t."""
+        cdef moving *moves = &self.moves[index]
+        cdef double value
+        cdef int i
+        for i in range(moves.n):
+            value = _corrected(&moves.scalar[i], <double> t)
+            if not isfinite(<float> value):
+                self._refuse_scalar([name for name, slot in self.slots[index].items() if slot == moves.scalar[i].slot][0],
+                                    value)
+            _set_scalar(&self.group[index], moves.scalar[i].slot, value)
+        return 0
+
+    cdef int _refuse_scalar(self, str name, double value) except -1:
+        raise ValueError(f"{name} of the step comes to {value!r}, which no float32 holds: "
+                         "a hyper-parameter is too large")
+
+    cdef int _set_values(self, int64_t index, dict values) except -1:
         cdef fo_group *group = &self.group[index]
         cdef PyObject *slots = <PyObject *> self.slots[index]
         cdef PyObject *name
@@ -599,9 +793,9 @@ cdef class Plan:
             slot = PyDict_GetItemWithError(<object> slots, <object> name)
             if slot != NULL:
                 if not isfinite(<float> value) and <int> <object> slot != CLIP:
-                    raise ValueError(f"{<object> name} of the step comes to {value!r}, which no float32 holds: "
-                                     "a hyper-parameter is too large")
+                    self._refuse_scalar(<object> name, value)
                 _set_scalar(group, <int> <object> slot, value)
+        return 0
 
     def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False):
         """One step. Returns the gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
@@ -626,12 +820,12 @@ cdef class Plan:
             if clock.stale:
                 clock.stale = False     # before the values are read: one that is set meanwhile makes it stale again
                 try:
-                    self.set(g, self.scalars(self.param_groups[g]))
+                    self.set(g, *self.scalars(self.param_groups[g]), clock.steps + 1)
                 except BaseException:
                     clock.stale = True
                     raise
-            elif clock.moving:
-                self.set(g, clock.scalars_at(clock.lr, clock.steps + 1))
+            elif self.moves[g].n > 0:
+                self._correct(g, clock.steps + 1)
         return 0
 
     cdef int _advance_clocks(self) except -1:
@@ -643,15 +837,8 @@ cdef class Plan:
     cdef object _step(self, object grads, double grad_scale, double max_norm, bint want_norm, bint skip_nonfinite,
                       bint zero_gradients):
         cdef fo_step step
-        cdef int64_t s
-        cdef object copy, copies = None
         cdef tuple gradients = self._list_gradients(grads)
-        self._check_parameters()
-        for s in range(self.n_spans):
-            copy = self._take_gradient(s, gradients[s], zero_gradients)
-            if copy is not None:
-                copies = copies or []
-                copies.append((s, copy))
+        cdef list copies = self._take_gradients(gradients, zero_gradients)
         if zero_gradients and not self.single:
             self._check_gradients_apart(copies)
         if want_norm and self.partial == NULL:

@@ -21,7 +21,7 @@ Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
 Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
 LR: TypeAlias = float | Callable[[int], Any]
 Hyper: TypeAlias = Mapping[str, Any]
-ScalarsAt: TypeAlias = Callable[[float, int], dict[str, float]]
+Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
 STATE_VERSION = 1
 LINE = 16  # floats in a cache line
@@ -93,18 +93,18 @@ class Optimizer:
         return next(iter(cls.rules))
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        """The rule's scalars that depend neither on the step nor on the learning rate."""
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        """The rule's scalars in step t = 1, 2, ... with its learning rate; before the bias corrections."""
+        return {"lr": lr}
+
+    @classmethod
+    def corrections(cls, h: Hyper) -> Corrections:
+        """Bias corrections: scalar -> ((β, power), ...), power −1 or ½; the step uses scalar · Π (1 − βᵗ)^power."""
         return {}
 
     @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        """Those that do, as a function of the step's learning rate and of t = 1, 2, ..."""
-        return lambda lr, t: {"lr": lr}
-
-    @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
-        """Whether scalars_at depends on t at a constant learning rate."""
+        """Whether scalars() depends on t at a constant learning rate: they are formed anew in each step then."""
         return False
 
     @classmethod
@@ -243,18 +243,14 @@ class Optimizer:
         return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
 
     @classmethod
-    def _scalars(cls, group: ParamGroup) -> dict[str, float]:
-        """All scalars of the group's next step; tells its clock how those that move are formed."""
+    def _scalars(cls, group: ParamGroup) -> tuple[dict[str, float], Corrections]:
+        """What Plan.set takes for the group's next step."""
         clock = group.clock
         lr = scheduled(group["lr"], clock.steps)
-        h = dict(group)  # a function that kept the group itself would close a circle through its clock
-        clock.lr = lr
-        clock.moving = cls.depends_on_step(h)
-        clock.scalars_at = cls.scalars_at(h)
-        values = {**cls.scalars(h), **prelude(h, lr), **clock.scalars_at(lr, clock.steps + 1)}
-        if callable(group["lr"]):
-            clock.stale = True  # to be called again in every step
-        return values
+        values = {**cls.scalars(group, lr, clock.steps + 1), **prelude(group, lr)}
+        if callable(group["lr"]) or cls.depends_on_step(group):
+            clock.stale = True  # to be formed again in every step
+        return values, cls.corrections(group)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -524,7 +520,7 @@ def check_registry() -> None:
         if len(cls.rules[rule]) != len(buffers) - 1:
             raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
         h = {**COMMON, **cls.conventions["textbook"], **cls.implied.get(rule, {})}
-        missing = set(scalars) - cls.scalars(h).keys() - cls.scalars_at(h)(0.1, 1).keys()
+        missing = (set(scalars) | cls.corrections(h).keys()) - cls.scalars(h, 0.1, 1).keys()
         if missing:
             raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")
         unknown = set(h) - CHECKS.keys() - cls.checks.keys()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastopt import _core
-from fastopt.base import LR, MAX_STEPS, Array, Optimizer, ScalarsAt, any_norm, any_number, prelude
+from fastopt.base import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
 from fastopt.param_groups import check_values
 
@@ -26,8 +26,8 @@ class Recipe(NamedTuple):
     """What a call's hyper-parameters come to: all that does not depend on its step."""
 
     lr: LR
-    scalars: Callable[[float], dict[str, float]]  # of the learning rate
-    scalars_at: ScalarsAt
+    scalars: Callable[[float, int], dict[str, float]]  # of the learning rate and the step
+    corrections: Corrections
 
 
 def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
@@ -45,11 +45,10 @@ def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -
     known = defaults.keys() - implied.keys()
     values = {name: value for name, value in given if value is not None}
     h = {**defaults, **check_values(f"{rule}_", values, known=known, checks=cls.checks), **implied}
-    fixed = cls.scalars(h)
-    if callable(h["lr"]):
-        return Recipe(h["lr"], lambda lr: {**fixed, **prelude(h, lr)}, cls.scalars_at(h))
-    fixed |= prelude(h, h["lr"])
-    return Recipe(h["lr"], lambda lr: fixed, cls.scalars_at(h))
+    if callable(h["lr"]) or cls.depends_on_step(h):
+        return Recipe(h["lr"], lambda lr, t: {**cls.scalars(h, lr, t), **prelude(h, lr)}, cls.corrections(h))
+    fixed = {**cls.scalars(h, h["lr"], 1), **prelude(h, h["lr"])}
+    return Recipe(h["lr"], lambda lr, t: fixed, cls.corrections(h))
 
 
 _remembered = functools.lru_cache(maxsize=256)(_make_recipe)
@@ -93,7 +92,7 @@ def _update(
     lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
     plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
-    plan.set(0, {**recipe.scalars(lr), **recipe.scalars_at(lr, int(step))})
+    plan.set(0, recipe.scalars(lr, int(step)), recipe.corrections, int(step))
     max_norm = options.get("max_norm")
     return plan.step(
         lists[1][0] if single else lists[1],

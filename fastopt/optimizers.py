@@ -1,19 +1,18 @@
 """One small class per optimizer: its hyper-parameters, its conventions, and the scalars that its rule is given.
 
 The formulas are in csrc/rules.h; the steps, the states and the checks, common to all, in base.py. A class names its
-rules and the states of each; `scalars` forms what stays, `scalars_at` what depends on the step, in double.
+rules and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
 from fastopt._core import Lookahead
-from fastopt.base import LR, Array, Common, Grads, Hyper, Optimizer, Params, ScalarsAt, check_registry
+from fastopt.base import LR, Array, Common, Corrections, Grads, Hyper, Optimizer, Params, check_registry
 from fastopt.conventions import scheduled
 
 if TYPE_CHECKING:
@@ -93,12 +92,8 @@ class Momentum(Optimizer):
         super().__init__(params, common, own)
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        return {"beta": h["momentum"]}
-
-    @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        return lambda lr, t: _momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        return {"beta": h["momentum"], **_momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -159,16 +154,9 @@ class NAG(Optimizer):
         return "nag" if h["lookahead"] else "nesterov"
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        return {"beta": h["momentum"]}
-
-    @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        def scalars(lr: float, t: int) -> dict[str, float]:
-            values = _momentum(h, lr)
-            return {**values, "shift": values["lr"] * h["momentum"]}
-
-        return scalars
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        values = _momentum(h, lr)
+        return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
         """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
@@ -244,7 +232,7 @@ class NAG(Optimizer):
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps
-        return self.scalars_at(group)(scheduled(group["lr"], steps), steps + 1)["shift"]
+        return self.scalars(group, scheduled(group["lr"], steps), steps + 1)["shift"]
 
     def _shift_values(self) -> list[Any]:
         return [(group["lr"], group["momentum"], group["lr_in_momentum"]) for group in self._groups]
@@ -297,12 +285,8 @@ class Adagrad(Optimizer):
         return {"sum": h["initial_accumulator_value"]}
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        return _denominator(h)
-
-    @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        return lambda lr, t: {"lr": lr / (1.0 + (t - 1) * h["lr_decay"])}
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        return {"lr": lr / (1.0 + (t - 1) * h["lr_decay"]), **_denominator(h)}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -340,8 +324,8 @@ class Adadelta(Optimizer):
         super().__init__(params, common, {"lr": lr, "rho": rho, "eps": eps})
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        return {"rho": h["rho"], "rhoc": 1.0 - h["rho"], "eps": h["eps"]}
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        return {"lr": lr, "rho": h["rho"], "rhoc": 1.0 - h["rho"], "eps": h["eps"]}
 
 
 class RMSprop(Optimizer):
@@ -421,15 +405,11 @@ class RMSprop(Optimizer):
         return f"rmsprop{'_centered' if h['centered'] else ''}{'_momentum' if h['momentum'] > 0 else ''}"
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
-        constants = {"rho": h["alpha"], "rhoc": 1.0 - h["alpha"], **_denominator(h)}
-        return {**constants, "beta": h["momentum"], "nesterov": float(h["nesterov"])}
-
-    @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        if h["lr_in_momentum"] and h["momentum"]:
-            return lambda lr, t: {"lr": 1.0, "gain": lr}
-        return lambda lr, t: {"lr": lr, "gain": 1.0}
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        averages = {"rho": h["alpha"], "rhoc": 1.0 - h["alpha"], **_denominator(h)}
+        momentum = {"beta": h["momentum"], "nesterov": float(h["nesterov"])}
+        inside = h["lr_in_momentum"] and h["momentum"]
+        return {**averages, **momentum, "lr": 1.0 if inside else lr, "gain": lr if inside else 1.0}
 
 
 class Adam(Optimizer):
@@ -504,23 +484,20 @@ class Adam(Optimizer):
         return "amsgrad" if h["amsgrad"] else "adam"
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         beta1, beta2 = h["betas"]
         averages = {"beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "beta2c": 1.0 - beta2}
-        return {**averages, **_denominator(h), "cu": 1.0}
+        return {"lr": lr, **averages, **_denominator(h), "c": 1.0, "cu": 1.0}
 
     @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
+    def corrections(cls, h: Hyper) -> Corrections:
+        """m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ); the textbook takes v̂'s correction out of the root."""
         beta1, beta2 = h["betas"]
         if h["amsgrad"] and h["max_corrected_v"]:
-            return lambda lr, t: {"lr": lr / (1.0 - beta1**t), "c": 1.0, "cu": 1.0 / (1.0 - beta2**t)}
+            return {"lr": ((beta1, -1),), "cu": ((beta2, -1),)}
         if h["corrected_v"]:
-            return lambda lr, t: {"lr": lr / (1.0 - beta1**t), "c": 1.0 / (1.0 - beta2**t)}
-        return lambda lr, t: {"lr": lr * sqrt(1.0 - beta2**t) / (1.0 - beta1**t), "c": 1.0}
-
-    @classmethod
-    def depends_on_step(cls, h: Hyper) -> bool:
-        return True
+            return {"lr": ((beta1, -1),), "c": ((beta2, -1),)}
+        return {"lr": ((beta2, 0.5), (beta1, -1))}
 
 
 class AdamW(Adam):

@@ -38,17 +38,13 @@ class Adamax(Optimizer):
         super().__init__(params, common, {"lr": lr, "betas": betas, "eps": eps})
 
     @classmethod
-    def scalars(cls, h: Hyper) -> dict[str, float]:
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         beta1, beta2 = h["betas"]
-        return {"beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "eps": h["eps"]}
+        return {"lr": lr, "beta1": beta1, "beta1c": 1.0 - beta1, "beta2": beta2, "eps": h["eps"]}
 
     @classmethod
-    def scalars_at(cls, h: Hyper) -> ScalarsAt:
-        return lambda lr, t: {"lr": lr / (1.0 - h["betas"][0] ** t)}
-
-    @classmethod
-    def depends_on_step(cls, h: Hyper) -> bool:
-        return True
+    def corrections(cls, h: Hyper) -> Corrections:
+        return {"lr": ((h["betas"][0], -1),)}
 
 
 '''

@@ -239,11 +239,11 @@ def test_a_step_that_comes_while_another_forms_its_scalars(moment: str) -> None:
         armed = False
 
         @classmethod
-        def scalars(cls, h: Any) -> dict[str, float]:
+        def scalars(cls, h: Any, lr: float, t: int) -> dict[str, float]:
             if cls.armed:
                 cls.armed = False
                 step_in_another_thread(opt, g, outcome)
-            return super().scalars(h)
+            return super().scalars(h, lr, t)
 
     w, g = np.ones(4, np.float32), np.ones(4, np.float32)
     opt = Interrupted(w, lr=0.5)
