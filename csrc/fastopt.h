@@ -9,6 +9,7 @@
 #define FO_MAX_BUFFERS 4 /* the parameter and three states */
 #define FO_MAX_SCALARS 12
 #define FO_TILE 4096    /* elements; sums are formed tile by tile, threads meet at tile borders */
+#define FO_SHORT 512    /* elements; from here on a span's first elements up to a cache line are a call of their own */
 #define FO_SPAN_COST 64 /* elements' worth of time that one more tensor costs */
 
 /* What happens to every gradient before its rule: g ← clamp(scale·g, ±clip) + weight_decay·w + l1·sign(w), w ← decay·w.

@@ -7,6 +7,7 @@ Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
 RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
 TILE: int
+SHORT: int
 PRELUDE: tuple[str, ...]
 
 def isa() -> str: ...

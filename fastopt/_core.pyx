@@ -12,9 +12,11 @@ from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport PyObject
 
+ctypedef PyObject *get_item(PyObject *items, Py_ssize_t i) except NULL
+
 cdef extern from "Python.h":
-    PyObject *PyList_GetItem(list items, Py_ssize_t i) except NULL      # borrowed, as Cython's own are not
-    PyObject *PyTuple_GetItem(tuple items, Py_ssize_t i) except NULL
+    PyObject *PyList_GetItem(PyObject *items, Py_ssize_t i) except NULL     # borrowed, as Cython's own are not
+    PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t i) except NULL
 
 cimport cython
 cimport numpy as cnp
@@ -25,6 +27,7 @@ cdef extern from "fastopt.h" nogil:
     const int FO_MAX_BUFFERS
     const int FO_MAX_SCALARS
     const int FO_TILE
+    const int FO_SHORT
     const int FO_SPAN_COST
 
     struct fo_prelude:
@@ -146,8 +149,9 @@ cnp.import_array()
 if fo_init() != 0:
     raise ImportError("fastopt: pthread_atfork failed")
 
-# Below this many elements the GIL is kept: giving it up and waiting for it again would cost more than the step.
-cdef int64_t KEEP_GIL = 4096
+# Below this many elements, some microseconds of work, the GIL is kept: giving it up and waiting for it again would cost
+# more than others could gain.
+cdef int64_t KEEP_GIL = 16384
 
 # A parallel region costs a microsecond or two while the team is awake: measured with python -m bench threshold.
 cdef int n_threads = 1
@@ -168,6 +172,7 @@ cdef dict _read_rules():
 
 RULES = _read_rules()
 TILE = FO_TILE
+SHORT = FO_SHORT
 PRELUDE = ("scale", "clip", "weight_decay", "l1", "decay")
 cdef int CLIP = 1       # the slot whose absence is an infinity
 cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
@@ -426,6 +431,7 @@ cdef class Plan:
     cdef bint busy, single, gradients_apart
     cdef int forks                  # of the process that is busy
     cdef list parameters            # one array per span
+    cdef PyObject **parameter       # the same, borrowed
     cdef list keep_alive
     cdef list origins
     cdef list clocks, param_groups
@@ -447,6 +453,7 @@ cdef class Plan:
         self.moves = NULL
         self.form = NULL
         self.shapes = NULL
+        self.parameter = NULL
 
     def __dealloc__(self):
         PyMem_Free(self.span)
@@ -458,6 +465,7 @@ cdef class Plan:
         PyMem_Free(self.moves)
         PyMem_Free(self.form)
         PyMem_Free(self.shapes)
+        PyMem_Free(self.parameter)
 
     def __init__(self, list groups not None, list names not None, bint single=False, list param_groups=None,
                  scalars=None):
@@ -528,9 +536,11 @@ cdef class Plan:
         cdef int i
         cdef cnp.ndarray a
         self.form = <fo_form *> _allocate(n, sizeof(fo_form))
+        self.parameter = <PyObject **> _allocate(n, sizeof(PyObject *))
         self.shapes = <cnp.npy_intp *> _allocate(sum([(<object> a).ndim for a in self.parameters]), sizeof(cnp.npy_intp))
         for s in range(n):
             a = <cnp.ndarray> self.parameters[s]
+            self.parameter[s] = <PyObject *> a
             self.form[s] = fo_form(descr=<void *> cnp.PyArray_DESCR(a), shape=&self.shapes[at],
                                    ndim=cnp.PyArray_NDIM(a), flags=_layout(a) | cnp.NPY_ARRAY_ALIGNED)
             for i in range(cnp.PyArray_NDIM(a)):
@@ -611,34 +621,34 @@ cdef class Plan:
             s = self._first_changed(gradients, s + 1, will_be_zeroed)
         return copies
 
-    cdef int64_t _first_changed(self, tuple gradients, int64_t s, bint will_be_zeroed) except -1:
-        """The first tensor from s on whose parameter or gradient is not what the last step found, or n_spans."""
+    cdef int64_t _first_changed(self, object gradients, int64_t s, bint will_be_zeroed) except -1:
+        """The first tensor from s on whose parameter or gradient is not what the last step found, or n_spans.
+
+        gradients: a list or a tuple of n_spans items. Runs no Python code.
+        """
+        cdef get_item *item = PyList_GetItem if type(gradients) is list else PyTuple_GetItem
+        cdef PyObject *items = <PyObject *> gradients
         cdef int written = cnp.NPY_ARRAY_WRITEABLE, zeroed = cnp.NPY_ARRAY_WRITEABLE if will_be_zeroed else 0
-        cdef int64_t n = self.n_spans
-        cdef bint many = n >= MANY
+        cdef int64_t n = self.n_spans, fetched = n - AHEAD if n >= MANY else 0
         cdef PyObject *g
-        cdef PyObject *p
         cdef fo_form *form
         while s < n:
-            if many and s + AHEAD < n:
-                self._fetch_headers(gradients, s + AHEAD)
-            form = &self.form[s]
-            g, p = PyTuple_GetItem(gradients, s), PyList_GetItem(self.parameters, s)
+            if s < fetched:
+                self._fetch_headers(item(items, s + AHEAD), item(items, s + AHEAD // 2), s)
+            form, g = &self.form[s], item(items, s)
             if not (fo_is_array(g) and fo_unchanged(g, self.span[s].gradient, form, form.flags | zeroed)
-                    and fo_unchanged(p, self.span[s].buffer[0], form, form.flags | written)):
+                    and fo_unchanged(self.parameter[s], self.span[s].buffer[0], form, form.flags | written)):
                 return s
             s += 1
         return n
 
-    cdef inline int _fetch_headers(self, tuple gradients, int64_t s) except -1:
-        """Ask for the headers of tensor s; the shapes of the one half as far away can be asked for by now."""
-        cdef int64_t near = s - AHEAD // 2
-        fo_fetch_header(PyTuple_GetItem(gradients, s))
-        fo_fetch_header(PyList_GetItem(self.parameters, s))
-        if fo_is_array(PyTuple_GetItem(gradients, near)):
-            fo_fetch_shape(PyTuple_GetItem(gradients, near))
-        fo_fetch_shape(PyList_GetItem(self.parameters, near))
-        return 0
+    cdef inline void _fetch_headers(self, PyObject *far, PyObject *near, int64_t s) noexcept:
+        """Ask for the headers of a tensor ahead; the shapes of one half as far ahead can be asked for by now."""
+        fo_fetch_header(far)
+        fo_fetch_header(self.parameter[s + AHEAD])
+        if fo_is_array(near):
+            fo_fetch_shape(near)
+        fo_fetch_shape(self.parameter[s + AHEAD // 2])
 
     cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
         """Check gradient s and write its address into the table. Returns the copy to keep alive, if there is one."""
@@ -699,6 +709,11 @@ cdef class Plan:
                              "zero_grads would clear one before the other is read")
         self.gradients_apart = True
         return 0
+
+    cdef bint _same_list(self, object grads, bint will_be_zeroed) except -1:
+        """Whether a small step can use this list as it is: nothing moved, and nobody can change it under the GIL."""
+        return (type(grads) is list and not self.single and self.elements < KEEP_GIL and len(<list> grads) == self.n_spans
+                and self._first_changed(grads, 0, will_be_zeroed) == self.n_spans)
 
     cdef tuple _list_gradients(self, object grads):
         if self.single:
@@ -837,8 +852,11 @@ cdef class Plan:
     cdef object _step(self, object grads, double grad_scale, double max_norm, bint want_norm, bint skip_nonfinite,
                       bint zero_gradients):
         cdef fo_step step
-        cdef tuple gradients = self._list_gradients(grads)
-        cdef list copies = self._take_gradients(gradients, zero_gradients)
+        cdef tuple gradients = None
+        cdef list copies = None
+        if not self._same_list(grads, zero_gradients):
+            gradients = self._list_gradients(grads)
+            copies = self._take_gradients(gradients, zero_gradients)
         if zero_gradients and not self.single:
             self._check_gradients_apart(copies)
         if want_norm and self.partial == NULL:

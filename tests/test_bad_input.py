@@ -16,7 +16,7 @@ import pytest
 from catalogue import ROWS, Array, Row, contents, given
 
 import fastopt
-from fastopt import functional
+from fastopt import _core, functional
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 SHAPE = (3, 4)
@@ -918,3 +918,17 @@ def test_groups_that_are_no_groups() -> None:
 def test_messages_name_optimizers_and_what_they_have() -> None:
     with pytest.raises(TypeError, match="SGD has no hyper-parameter 'momentum'; it has clip_value, decoupled"):
         fastopt.SGD(floats(), momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("corrections", "message"),
+    [
+        ({"lr": ((0.9, 2),)}, "power of a bias correction must be -1 or 0.5, got 2 for lr"),
+        ({"lr": ((0.9, -1),) * 3}, "at most 4 corrected scalars with 2 factors"),
+    ],
+)
+def test_a_correction_that_the_core_does_not_have(corrections: Any, message: str) -> None:
+    w = np.ones(3, np.float32)
+    plan = _core.Plan([("sgd", [(w,)])], [("parameter",)], True)
+    with pytest.raises(ValueError, match=message):
+        plan.set(0, {"lr": 0.1}, corrections, 1)

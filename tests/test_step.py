@@ -468,3 +468,39 @@ def test_a_scale_that_overflows_float32_is_skipped() -> None:
     assert opt.skipped == 1
     assert (w < 1).all()
     assert np.isfinite(w).all()
+
+
+MANY = 300  # tensors: their headers are fetched ahead
+
+
+@pytest.mark.parametrize("at", [0, 1, 15, 16, 17, 150, MANY - 17, MANY - 16, MANY - 1])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_one_change_among_many_tensors_is_seen_wherever_it_stands(at: int, kind: Any) -> None:
+    """A gradient elsewhere, of other strides, shape or type; a parameter that became read-only."""
+    rng = np.random.default_rng(at)
+    ws = [rng.normal(size=(2, 3)).astype(np.float32) for _ in range(MANY)]
+    grads = [rng.normal(size=(2, 3)).astype(np.float32) for _ in range(MANY)]
+    opt = fastopt.SGD(ws, lr=0.5)
+    opt.step(kind(grads))
+    expected = [w - np.float32(0.5) * g for w, g in zip(ws, grads, strict=True)]
+    opt.step(kind(grads))
+    for w, e in zip(ws, expected, strict=True):
+        np.testing.assert_array_equal(w, e)
+
+    moved = [*grads[:at], np.asfortranarray(-grads[at]), *grads[at + 1 :]]
+    opt.step(kind(moved))  # and the step after it, when the table holds no address of the copy
+    opt.step(kind(moved))
+    for i, (w, e) in enumerate(zip(ws, expected, strict=True)):
+        g = np.float32(0.5) * moved[i]
+        np.testing.assert_array_equal(w, e - g - g, err_msg=f"tensor {i}")
+
+    before = [w.copy() for w in ws]
+    wrong: dict[str, Any] = {"shape": np.ones((3, 2), np.float32), "float32": np.ones((2, 3)), "list": [1.0]}
+    for text, x in wrong.items():
+        with pytest.raises((TypeError, ValueError), match=f"gradient {at} .*{text}"):
+            opt.step(kind([*grads[:at], x, *grads[at + 1 :]]))
+    ws[at].flags.writeable = False
+    with pytest.raises(ValueError, match=f"parameter {at} is read-only"):
+        opt.step(kind(grads))
+    for w, b in zip(ws, before, strict=True):
+        np.testing.assert_array_equal(w, b)
