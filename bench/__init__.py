@@ -10,4 +10,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 if str(ROOT / "tests") not in sys.path:
-    sys.path.append(str(ROOT / "tests"))  # catalogue.py has the rows, reference.py the equations
+    sys.path.append(str(ROOT / "tests"))  # rows.py has the rows, reference.py the equations

@@ -1,17 +1,22 @@
-"""`python -m bench [PART ...]`: runs the parts, prints a table of each and writes one JSON. Holds no measurement."""
+"""`python -m bench [PART ...]`: runs the parts, prints a table of each, judges the promises of targets.py, and writes
+one JSON, one text and the pictures. Holds no measurement."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import fastopt
-from bench import core, imports, isas, machine, peers, roofline, threshold
-from bench.cells import TEXTBOOK, WORKS
+from bench import core, imports, isas, machine, peers, roofline, scaling, subnormal, targets, threshold
+from bench.cells import COMMON, SIZES, TEXTBOOK, WORKS
+from bench.contenders import CONTENDERS
 from bench.report import Options, Report
+from bench.shapes import MODELS
 from fastopt import _core
 
 PARTS: dict[str, Callable[[Options], Report]] = {
@@ -19,6 +24,8 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "import": imports.report,
     "roofline": roofline.report,
     "peers": peers.report,
+    "scaling": scaling.report,
+    "subnormal": subnormal.report,
     "isa": isas.report,
     "threshold": threshold.report,
 }
@@ -29,14 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
-        options = Options(
-            rows=_choose(args.rows, _core.RULES, {"textbook": TEXTBOOK, "all": tuple(_core.RULES)}),
-            threads=tuple(int(n) for n in args.threads.split(",")),
-            works=_choose(args.works, WORKS, {"all": tuple(WORKS)}),
-            rounds=args.rounds,
-        )
-        parts = [PARTS[part] for part in _choose(",".join(args.parts), PARTS, {"all": tuple(PARTS)})]
-    except ValueError as error:
+        if args.from_files:
+            return show([json.loads(path.read_text(encoding="utf-8")) for path in args.from_files], args.out)
+        options, parts = _options(args)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     here = machine.facts()
     print(machine.summary(here), flush=True)
@@ -45,15 +48,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports.append(part(options))
         print(f"\n{reports[-1]}", flush=True)
     here |= machine.loaded()
-    print("".join(f"\nWARNING: {warning}" for warning in machine.warnings(here)))
-    write(args.out, {"machine": here, "parts": {r.name: r.records for r in reports}})
+    result = {"machine": here, "parts": {r.name: dataclasses.asdict(r) for r in reports}}
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return show([result], args.out)
+
+
+def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
+    """Judges the promises, and writes the report of one run, or of several on one machine: tables and pictures."""
+    here = results[0]["machine"]
+    for key in ("cpu", "commit", "isa", "torch"):
+        if len({result["machine"][key] for result in results}) > 1:
+            raise ValueError(f"these runs differ in {key}: {', '.join(str(r['machine'][key]) for r in results)}")
+    reports: dict[str, Report] = {}
+    for name, part in [item for result in results for item in result["parts"].items()]:
+        reports[name] = reports[name].extended(Report(**part)) if name in reports else Report(**part)
+    records = {name: report.records for name, report in reports.items()}
+    judged = targets.report(records)
+    print(f"\n{judged}\n" if judged.rows else "", flush=True)
+    doubts = [warning for result in results for warning in machine.warnings(result["machine"])]
+    print("".join(f"WARNING: {warning}\n" for warning in doubts), end="")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = [machine.summary(here), *(f"WARNING: {doubt}" for doubt in doubts), str(judged), *map(str, reports.values())]
+    (folder / "report.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    try:
+        from bench.pictures import draw_all
+    except ImportError as error:
+        print(f"no pictures: {error}")
+        drawn = []
+    else:
+        drawn = draw_all(records, here, folder)
+    print(f"written: {', '.join(str(path) for path in (folder / 'report.txt', *drawn))}")
     return 0
 
 
-def write(path: Path, result: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {path}")
+def _options(args: argparse.Namespace) -> tuple[Options, list[Callable[[Options], Report]]]:
+    names = tuple(c.name for c in CONTENDERS)
+    options = Options(
+        rows=_choose(args.rows, _core.RULES, {"textbook": TEXTBOOK, "common": COMMON, "all": tuple(_core.RULES)}),
+        threads=tuple(int(n) for n in args.threads.split(",")),
+        works=_choose(args.works, WORKS, {"all": tuple(WORKS), "sizes": SIZES, "models": tuple(MODELS)}),
+        rounds=args.rounds,
+        phases=tuple(peers.PHASES[name] for name in _choose(args.phases, peers.PHASES, {})),
+        contenders=_choose(args.contenders, names, {}) if args.contenders else (),
+    )
+    return options, [PARTS[part] for part in _choose(",".join(args.parts), PARTS, {"all": tuple(PARTS)})]
 
 
 def _choose(
@@ -70,13 +109,20 @@ def _choose(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures fastopt on this machine.")
     parser.add_argument("parts", nargs="*", default=DEFAULT, help=f"{', '.join(PARTS)}, all; default: core import")
-    parser.add_argument("--rows", default="textbook", help="rows of csrc/rules.h, by comma; textbook (default), all")
+    parser.add_argument(
+        "--rows", default="textbook", help="rows of csrc/rules.h, by comma; textbook (default), common, all"
+    )
     most = fastopt.get_num_threads() if fastopt.build_info()["openmp"] is not None else 1
     counts = ",".join(map(str, sorted({1, most})))
     parser.add_argument("--threads", default=counts, help=f"numbers of threads, by comma; default: {counts}")
     parser.add_argument("--works", default="1x64,100x64,20k,1M", help=f"for peers: {', '.join(WORKS)}, all")
+    parser.add_argument("--phases", default="step", help="for peers: step (default), whole (clip, step, zero)")
+    parser.add_argument("--contenders", default="", help=f"for peers: {', '.join(c.name for c in CONTENDERS)}")
     parser.add_argument("--rounds", type=int, default=21, help="how often each takes its turn; default: 21")
-    parser.add_argument("--out", type=Path, default=Path(".benchmarks/bench.json"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path(".benchmarks"), help="a folder; default: %(default)s")
+    parser.add_argument(
+        "--from", dest="from_files", type=Path, nargs="+", metavar="JSON", help="measure nothing: report on these runs"
+    )
     return parser
 
 

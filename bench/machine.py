@@ -15,7 +15,7 @@ from typing import Any
 import fastopt
 from bench import ROOT
 
-PACKAGES = ("numpy", "torch", "pytest-benchmark")
+PACKAGES = ("numpy", "torch", "deepspeed", "jax", "optax", "keras", "thinc", "numba")
 CPU0 = Path("/sys/devices/system/cpu/cpu0/cache")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -104,6 +104,15 @@ def caches() -> dict[str, int]:
     return sizes
 
 
+def available_memory() -> int:
+    """Bytes that can be had without swapping; 8 GiB where the system does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return 8 * 2**30
+    return next(int(line.split()[1]) * 2**10 for line in text.splitlines() if line.startswith("MemAvailable:"))
+
+
 def load() -> str:
     """The load average of the last minute: above the CPUs in use, others were at work, too."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
@@ -133,16 +142,16 @@ def compiler() -> str | None:
 
 def compiler_version() -> str | None:
     cc = compiler()
-    return _output(cc, "--version").partition("\n")[0] if cc else None
+    return output(cc, "--version").partition("\n")[0] if cc else None
 
 
 def commit() -> str:
     """The commit of this checkout, "+" if files differ from it."""
-    head = _output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
-    return (head or "unknown") + ("+" if head and _output("git", "-C", str(ROOT), "status", "--porcelain") else "")
+    head = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    return (head or "unknown") + ("+" if head and output("git", "-C", str(ROOT), "status", "--porcelain") else "")
 
 
-def _output(*command: str) -> str:
+def output(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.cells import STEP
 from bench.timing import Spread
 
 
@@ -17,6 +18,8 @@ class Options:
     threads: tuple[int, ...]
     works: tuple[str, ...]
     rounds: int
+    phases: tuple[str, ...] = (STEP,)
+    contenders: tuple[str, ...] = ()  # by name; none: all
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Report:
     rows: Sequence[Sequence[Any]]
     records: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
+
+    def extended(self, other: Report) -> Report:
+        """This one with what the same part answered in another run."""
+        notes = dict.fromkeys([*self.notes, *other.notes])
+        return replace(self, rows=[*self.rows, *other.rows], records=[*self.records, *other.records], notes=list(notes))
 
     def __str__(self) -> str:
         cells = [[str(cell) for cell in row] for row in (self.head, *self.rows)]

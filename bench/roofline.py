@@ -36,8 +36,19 @@ LOOPS = {
     "copy": (1, 8),
     "scale": (1, 8),
     "triad": (2, 12),
+    "decay": (1, 12),
+    "decay_root": (2, 20),
 }
-FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fvisibility=hidden")
+FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+)
 #: gcc would make a call of memcpy of the copy, and that may store past the caches
 FLAGS += ("-fno-tree-loop-distribute-patterns",) * (sys.platform != "darwin")
 ISA_FLAGS = {

@@ -1,5 +1,6 @@
 /* Loops with the read and write streams of an optimizer and nothing but additions: what this machine gives.
  * Compiled on the spot by roofline.py. No non-temporal stores, no prefetch, no intrinsics: the compiler's best. */
+#include <math.h>
 #include <stdint.h>
 
 #ifdef _OPENMP
@@ -32,7 +33,11 @@ LOOP(update_4, READ(0); READ(1); READ(2); READ(3); WRITE(0); WRITE(1); WRITE(2);
 LOOP(copy, b0[i] = x)
 LOOP(scale, b0[i] = 3.0f * x)
 LOOP(triad, b0[i] = b1[i] + 3.0f * x)
-static loop *const loops[] = {update_1, update_2, update_3, update_4, copy, scale, triad};
+/* What decays, alone and with the root and the quotient that an adaptive rule cannot do without: the least that meets
+ * subnormal numbers as an optimizer does. */
+LOOP(decay, b0[i] = 0.9f * b0[i] + x)
+LOOP(decay_root, const float x0 = 0.9f * b0[i]; WRITE(0); b1[i] -= x / sqrtf(x0 + 1e-16f))
+static loop *const loops[] = {update_1, update_2, update_3, update_4, copy, scale, triad, decay, decay_root};
 
 enum { TILE = 4096 }; /* threads take contiguous shares that meet at tile borders, as in csrc/step.c */
 

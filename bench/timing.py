@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
-BATCH = 5e-4  # seconds that a batch of calls should take: far above the clock's resolution, far below a time slice
+BATCH = 2e-3  # seconds that a batch of calls should take: far above the clock's resolution, below a time slice
 MOST = 10_000  # calls in a batch
+WAKE = 2e-3  # seconds of untimed calls before a batch
+REST = 5e-3  # seconds before a batch in which the threads of the one before go to sleep: they spin for a while, and
+# would take a CPU from whoever is next
 
 
 @dataclass
@@ -64,14 +67,22 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> Spread:
     return Spread(statistics.median(a) / statistics.median(b), rounds.q1, rounds.q3)
 
 
-def interleave(runs: Sequence[Run], rounds: int, batch: float = BATCH) -> dict[str, list[float]]:
-    """Seconds per unit of work, one sample per round, for each run by name."""
+def interleave(
+    runs: Sequence[Run], rounds: int, batch: float = BATCH, seconds: float = math.inf, fewest: int = 5
+) -> dict[str, list[float]]:
+    """Seconds per unit of work, one sample per round, for each run by name.
+
+    After `seconds` no further round begins, once there were `fewest`.
+    """
     if len({run.name for run in runs}) != len(runs):
         raise ValueError(f"two runs have one name: {', '.join(run.name for run in runs)}")
     with _quiet():
         numbers = [_calibrate(run, batch) for run in runs]
         samples: dict[str, list[float]] = {run.name: [] for run in runs}
-        for _ in range(rounds):
+        end = perf_counter() + seconds
+        for done in range(rounds):
+            if done >= fewest and perf_counter() > end:
+                break
             for run, number in zip(runs, numbers, strict=True):
                 samples[run.name].append(_batch(run, number) / run.times)
     return samples
@@ -101,11 +112,11 @@ def _calibrate(run: Run, batch: float) -> int:
 
 
 def _batch(run: Run, number: int) -> float:
-    """Seconds per call. Where there are several, one untimed call brings this run's own data into the caches."""
+    """Seconds per call, on a machine that has gone back to this run."""
     if run.enter is not None:
         run.enter()
-    if number > 1:
-        run.once()
+    sleep(REST)
+    _wake(run, number)
     if run.prepare is not None:
         return _one_by_one(run.prepare, run.step, number)
     step, calls = run.step, repeat(None, number)
@@ -113,6 +124,16 @@ def _batch(run: Run, number: int) -> float:
     for _ in calls:
         step()
     return (perf_counter() - start) / number
+
+
+def _wake(run: Run, number: int) -> None:
+    """Untimed calls, for WAKE seconds: this run's own data into the caches, its threads awake, the clock up.
+
+    A call that takes longer than a batch needs none of it.
+    """
+    end = perf_counter() + WAKE
+    while number > 1 and perf_counter() < end:
+        run.once()
 
 
 def _one_by_one(prepare: Callable[[], object], step: Callable[[], object], number: int) -> float:

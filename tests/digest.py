@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from catalogue import ROWS, TILE, variants
+from rows import ROWS, TILE, variants
 
 SIZES = (1, 7, 33, 1000, TILE + 5)
 

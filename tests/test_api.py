@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import (
+from rows import (
     ROWS,
     SHAPES,
     Array,
@@ -79,7 +79,7 @@ def test_parameters_that_are_all_empty(row: Row) -> None:
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import fastopt, numpy as np
-        from catalogue import ROWS
+        from rows import ROWS
         row, empty = ROWS[{row.rule!r}], np.zeros((0, 3), np.float32)
         for opt in (row.make(empty), row.make([empty]), row.make([{{"params": []}}])):
             count = len(opt.param_groups[0]["params"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, contents, given
+from rows import ROWS, Array, Row, contents, given
 
 import fastopt
 from fastopt import _core, functional

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from builds import ROOT, Copy
-from catalogue import core, settings
 from digest import digest
+from rows import core, settings
 
 
 def test_digest_is_the_same_for_every_isa_and_thread_count() -> None:

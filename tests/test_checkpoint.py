@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, contents, params_of, variants
+from rows import ROWS, Array, Row, contents, params_of, variants
 
 import fastopt
 from fastopt import checkpoint

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import reference
-from catalogue import Array, assert_within, numbers
+from rows import Array, assert_within, numbers
 
 import fastopt
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from catalogue import fresh
+from rows import fresh
 
 import fastopt
 from fastopt import _core, threads

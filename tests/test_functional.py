@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, Row, core, variants
+from rows import ROWS, Array, Row, core, variants
 
 import fastopt
 from fastopt import _core, functional

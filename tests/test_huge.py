@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from catalogue import Array, assert_same_bits, core
+from rows import Array, assert_same_bits, core
 
 import fastopt
 

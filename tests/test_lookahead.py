@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import Array, arrays, contents, given, params_of, steps, steps_of
+from rows import Array, arrays, contents, given, params_of, steps, steps_of
 
 import fastopt
 

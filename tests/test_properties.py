@@ -9,7 +9,9 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from catalogue import (
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from rows import (
     ISAS,
     ROWS,
     TILE,
@@ -25,8 +27,6 @@ from catalogue import (
     numbers,
     relative,
 )
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 import fastopt
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from catalogue import (
+from rows import (
     ISAS,
     ROWS,
     SIZES,

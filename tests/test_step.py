@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from catalogue import (
+from rows import (
     ROWS,
     TILE,
     Array,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import ROWS, Array, core
+from rows import ROWS, Array, core
 
 import fastopt
 

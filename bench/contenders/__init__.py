@@ -1,0 +1,16 @@
+"""Who takes part, one file each. To add one, write a file with CONTENDERS and name it here.
+
+One whose module is missing is skipped, visibly, by its callers.
+"""
+
+from bench.contenders import by_hand, deepspeed, keras_torch, optax_jax, ours, thinc_adam, torch_optim
+from bench.contenders.base import Contender
+from bench.contenders.ours import FASTOPT, MOVING
+
+__all__ = ["CONTENDERS", "FASTOPT", "MOVING", "Contender"]
+
+CONTENDERS: tuple[Contender, ...] = tuple(
+    contender
+    for module in (ours, torch_optim, deepspeed, optax_jax, keras_torch, thinc_adam, by_hand)
+    for contender in module.CONTENDERS
+)
