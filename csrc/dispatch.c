@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #endif
 #include <string.h>
 
@@ -90,6 +91,19 @@ int fo_init(void)
     return pthread_atfork(NULL, NULL, child_of_fork) == 0 ? 0 : -1;
 #else
     return 0;
+#endif
+}
+
+void fo_huge_pages(void *memory, size_t bytes)
+{
+#if defined(MADV_HUGEPAGE)
+    enum { PAGE = 4096 };
+    const uintptr_t start = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE,
+                    end = ((uintptr_t)memory + bytes) / PAGE * PAGE;
+    if (start < end)
+        (void)madvise((void *)start, end - start, MADV_HUGEPAGE); /* a wish: a kernel without them says no */
+#else
+    (void)memory, (void)bytes;
 #endif
 }
 

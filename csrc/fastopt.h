@@ -19,7 +19,11 @@ struct fo_prelude {
     float clip, weight_decay, l1, decay;
 };
 
-/* One parameter tensor, its gradient and its states; the order of `buffer` is that of the rule's row. */
+/* What a parameter and its gradient are stored as; states are always float. Arithmetic is float's everywhere. */
+enum fo_type { FO_FLOAT, FO_BFLOAT16, FO_FLOAT16, FO_TYPES };
+
+/* One parameter tensor, its gradient and its states; the order of `buffer` is that of the rule's row. The parameter,
+ * its origin and the gradient are of their types, whatever the pointers say. */
 struct fo_span {
     float *buffer[FO_MAX_BUFFERS];
     float *gradient;
@@ -28,6 +32,7 @@ struct fo_span {
     int64_t first_cost; /* filled by fo_lay_out: the costs and the tiles of all spans before this one */
     int64_t first_tile;
     int32_t group;
+    uint8_t w_type, g_type; /* enum fo_type */
 };
 
 /* Hyper-parameters shared by some spans. */
@@ -54,6 +59,9 @@ struct fo_kernels {
     double (*sum_of_squares)(const float *x, int64_t size); /* lanes of a fixed layout: same bits on every ISA */
     /* origin ← w; w ← w − shift·a */
     void (*lookahead)(float *w, const float *a, float *origin, float shift, int64_t from, int64_t to);
+    /* by enum fo_type, those of 16 bits: to float exactly, and back, rounded to nearest even */
+    void (*const *widen)(const uint16_t *x, float *y, int64_t size);
+    void (*const *narrow)(const float *x, uint16_t *y, int64_t size);
 };
 
 struct fo_step {
@@ -74,14 +82,15 @@ struct fo_step {
 /* rules and instruction sets (dispatch.c) */
 extern const struct fo_rule fo_rules[];
 extern const int fo_n_rules;
-int fo_init(void);                         /* 0, or −1 if a fork guard could not be set */
-const struct fo_kernels *fo_kernels(void); /* in use */
-bool fo_select(const char *isa);           /* false: unknown, not built, or not on this CPU */
-const char *fo_isa_name(int index);        /* built for, from plain to wide; NULL past the end */
-bool fo_isa_runs(int index);               /* and this CPU has it */
-bool fo_forked(void);                      /* in a child of fork(): OpenMP must not be entered */
-int fo_forks(void);                        /* how many forks deep */
-const char *fo_openmp_runtime(void);       /* path of the library, or NULL without OpenMP */
+int fo_init(void);                              /* 0, or −1 if a fork guard could not be set */
+const struct fo_kernels *fo_kernels(void);      /* in use */
+bool fo_select(const char *isa);                /* false: unknown, not built, or not on this CPU */
+const char *fo_isa_name(int index);             /* built for, from plain to wide; NULL past the end */
+bool fo_isa_runs(int index);                    /* and this CPU has it */
+bool fo_forked(void);                           /* in a child of fork(): OpenMP must not be entered */
+int fo_forks(void);                             /* how many forks deep */
+const char *fo_openmp_runtime(void);            /* path of the library, or NULL without OpenMP */
+void fo_huge_pages(void *memory, size_t bytes); /* ask for them, before the memory is first touched */
 
 /* steps (step.c) */
 int64_t fo_lay_out(struct fo_span *span, int64_t n_spans,

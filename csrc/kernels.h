@@ -109,4 +109,67 @@ static void lookahead(float *w, const float *a, float *origin, float shift, int6
     }
 }
 
-const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead};
+/* bfloat16 and IEEE half to float and back, in integers: the same bits on every ISA, whatever the CPU can convert. */
+FO_INLINE uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+FO_INLINE float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+FO_INLINE float widen_bfloat16(uint16_t x) { return float_of((uint32_t)x << 16); }
+
+FO_INLINE uint16_t narrow_bfloat16(float x)
+{
+    const uint32_t bits = bits_of(x);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : rounded); /* NaN stays NaN, quiet */
+}
+
+FO_INLINE float widen_float16(uint16_t x)
+{
+    const uint32_t sign = (uint32_t)(x & 0x8000u) << 16, exponent = x >> 10 & 31u, fraction = x & 0x3ffu;
+    const uint32_t normal = (exponent + 112u) << 23 | fraction << 13;
+    const uint32_t special = 0x7f800000u | fraction << 13 | (fraction != 0u ? 0x400000u : 0u);
+    const uint32_t subnormal = bits_of((float)(int32_t)fraction * 0x1p-24f); /* a normal float: exact */
+    return float_of(sign | (exponent == 0u ? subnormal : exponent == 31u ? special : normal));
+}
+
+FO_INLINE uint16_t narrow_float16(float x)
+{
+    const uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+    const uint32_t normal = (size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13;
+    const uint32_t small = bits_of(float_of(size) + 0.5f) - 0x3f000000u; /* 0.5f counts in units of 2⁻²⁴ */
+    const uint32_t finite = size < 0x38800000u ? small : size >= 0x477ff000u ? 0x7c00u : normal;
+    return (uint16_t)(sign | (size > 0x7f800000u ? 0x7e00u | (size >> 13 & 0x1ffu) : finite));
+}
+
+#define FO_CONVERSIONS(type)                                                                                           \
+    static void widen_all_##type(const uint16_t *x, float *y, int64_t size)                                            \
+    {                                                                                                                  \
+        FO_INDEPENDENT                                                                                                 \
+        for (int64_t i = 0; i < size; i++)                                                                             \
+            y[i] = widen_##type(x[i]);                                                                                 \
+    }                                                                                                                  \
+    static void narrow_all_##type(const float *x, uint16_t *y, int64_t size)                                           \
+    {                                                                                                                  \
+        FO_INDEPENDENT                                                                                                 \
+        for (int64_t i = 0; i < size; i++)                                                                             \
+            y[i] = narrow_##type(x[i]);                                                                                \
+    }
+FO_CONVERSIONS(bfloat16)
+FO_CONVERSIONS(float16)
+
+static void (*const widen[FO_TYPES])(const uint16_t *, float *, int64_t) = {NULL, widen_all_bfloat16,
+                                                                            widen_all_float16};
+static void (*const narrow[FO_TYPES])(const float *, uint16_t *, int64_t) = {NULL, narrow_all_bfloat16,
+                                                                             narrow_all_float16};
+
+const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead, widen, narrow};

@@ -66,6 +66,19 @@ static int64_t end_in(const struct fo_step *step, int64_t s, struct place to)
 }
 static int64_t last_span(struct place to) { return to.element > 0 ? to.span : to.span - 1; }
 
+/* Tensors of 16 bits go through float scratch of a tile's size, which stays in the cache. */
+static int64_t width(uint8_t type) { return type == FO_FLOAT ? 4 : 2; }
+static char *at(const void *x, uint8_t type, int64_t i) { return (char *)x + i * width(type); }
+
+static const float *widened(const struct fo_kernels *kernels, const void *x, uint8_t type, int64_t i, int64_t size,
+                            float *scratch)
+{
+    if (type == FO_FLOAT)
+        return (const float *)at(x, type, i);
+    kernels->widen[type]((const uint16_t *)at(x, type, i), scratch, size);
+    return scratch;
+}
+
 static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from, struct place to)
 {
     for (int64_t s = from.span; s <= last_span(to); s++) {
@@ -73,7 +86,9 @@ static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kerne
         const int64_t end = end_in(step, s, to);
         for (int64_t i = begin_in(s, from); i < end; i += FO_TILE) {
             const int64_t size = end - i < FO_TILE ? end - i : FO_TILE;
-            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(span->gradient + i, size);
+            float scratch[FO_TILE];
+            const float *g = widened(kernels, span->gradient, span->g_type, i, size, scratch);
+            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(g, size);
         }
     }
 }
@@ -138,6 +153,24 @@ static void update_span(const struct fo_step *step, const struct job *job, const
     }
 }
 
+static void update_narrow(const struct fo_kernels *kernels, const struct job *job, const struct fo_span *span,
+                          int64_t begin, int64_t end, bool zero)
+{
+    float w[FO_TILE], g[FO_TILE];
+    for (int64_t i = begin; i < end; i += FO_TILE) {
+        const int64_t size = end - i < FO_TILE ? end - i : FO_TILE;
+        float *buffer[FO_MAX_BUFFERS] = {(float *)widened(kernels, span->buffer[0], span->w_type, i, size, w)};
+        for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
+            buffer[k] = span->buffer[k] + i;
+        const float *gradient = widened(kernels, span->gradient, span->g_type, i, size, g);
+        job->update(buffer, gradient, 0, size, job->prelude, job->scale, job->scalars);
+        if (span->w_type != FO_FLOAT)
+            kernels->narrow[span->w_type](w, (uint16_t *)at(span->buffer[0], span->w_type, i), size);
+        if (zero)
+            memset(at(span->gradient, span->g_type, i), 0, (size_t)(size * width(span->g_type)));
+    }
+}
+
 static void update_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct place from,
                          struct place to)
 {
@@ -147,7 +180,11 @@ static void update_tiles(const struct fo_step *step, const struct fo_kernels *ke
         const struct fo_span *span = &step->span[s];
         if (span->group != group)
             job = job_of(step, kernels, group = span->group);
-        update_span(step, &job, span, begin_in(s, from), end_in(step, s, to));
+        const int64_t begin = begin_in(s, from), end = end_in(step, s, to);
+        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT)
+            update_span(step, &job, span, begin, end);
+        else
+            update_narrow(kernels, &job, span, begin, end, step->zero_gradients);
     }
 }
 
@@ -190,6 +227,20 @@ void fo_run_step(struct fo_step *step, int64_t cost)
     step_serially(step, cost);
 }
 
+static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t begin, int64_t end)
+{
+    const struct fo_kernels *kernels = fo_kernels();
+    float w[FO_TILE], origin[FO_TILE];
+    for (int64_t i = begin; i < end; i += FO_TILE) {
+        const int64_t size = end - i < FO_TILE ? end - i : FO_TILE;
+        uint16_t *const x = (uint16_t *)at(span->buffer[0], span->w_type, i);
+        memcpy(at(span->origin, span->w_type, i), x, (size_t)size * sizeof *x);
+        kernels->widen[span->w_type](x, w, size);
+        kernels->lookahead(w, span->buffer[1] + i, origin, shift, 0, size);
+        kernels->narrow[span->w_type](w, x, size);
+    }
+}
+
 /* To the lookahead point, or back where shift is NULL. */
 static void look_ahead(const struct fo_step *step, int64_t cost, const float *shift, int part, int of)
 {
@@ -198,10 +249,13 @@ static void look_ahead(const struct fo_step *step, int64_t cost, const float *sh
     for (int64_t s = from.span; s <= last_span(to); s++) {
         const struct fo_span *span = &step->span[s];
         const int64_t begin = begin_in(s, from), end = end_in(step, s, to);
-        if (shift != NULL)
+        if (shift != NULL && span->w_type != FO_FLOAT)
+            look_ahead_narrow(span, shift[span->group], begin, end);
+        else if (shift != NULL)
             fo_kernels()->lookahead(span->buffer[0], span->buffer[1], span->origin, shift[span->group], begin, end);
         else if (begin < end)
-            memcpy(span->buffer[0] + begin, span->origin + begin, (size_t)(end - begin) * sizeof(float));
+            memcpy(at(span->buffer[0], span->w_type, begin), at(span->origin, span->w_type, begin),
+                   (size_t)((end - begin) * width(span->w_type)));
     }
 }
 
