@@ -70,7 +70,7 @@ setup(
                 define_macros=macros,
                 extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
                 extra_link_args=["-fopenmp"] * (use_openmp and not on_windows),
-                depends=["csrc/fastopt.h", "csrc/kernels.h", "csrc/rules.h"],
+                depends=["csrc/fastopt.h", "csrc/kernels.h", "csrc/rules.h", "csrc/dlpack.h", "fastopt/_tensors.pxi"],
                 py_limited_api=limited_api,
             )
         ],

@@ -53,6 +53,46 @@ class Plan:
     def check(self) -> None: ...
 
 class Lookahead:
-    def __init__(self, arguments: Callable[[], tuple[Plan, list[np.ndarray[Any, Any]], list[float]]]) -> None: ...
+    def __init__(self, arguments: Callable[[], tuple[Plan | TensorPlan, Any, Any]]) -> None: ...
     def __enter__(self) -> None: ...
     def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
+
+def bind_torch(tools: Any, tensor: type, parameter: type, negative: Any, version: Any, capsule: Any = None) -> bool: ...
+def ask_for_huge_pages(address: int, size: int) -> None: ...
+
+class Form:
+    rule: str
+    states: tuple[str, ...]
+    counts: bool
+    changing: bool
+    scalars: Callable[[int], dict[str, float]]
+    corrections: Corrections
+    names: tuple[str, ...]
+    def __init__(
+        self,
+        rule: str,
+        states: tuple[str, ...],
+        counts: bool,
+        scalars: Callable[[int], dict[str, float]],
+        corrections: Corrections,
+        changing: bool,
+        names: tuple[str, ...],
+        values: tuple[Any, ...],
+    ) -> None: ...
+
+class TensorPlan:
+    skipped: bool
+    skips: int
+    ahead: bool
+    looked_ahead: bool
+    def __init__(self, cls: Any) -> None: ...
+    def update(
+        self,
+        work: list[tuple[dict[str, Any], list[Any]]],
+        state: dict[Any, Any],
+        grad_scale: float = 1.0,
+        max_norm: float | None = None,
+        skip_nonfinite: bool = False,
+    ) -> float | None: ...
+    def look_ahead(self, work: list[tuple[dict[str, Any], list[Any]]], state: dict[Any, Any]) -> None: ...
+    def restore(self) -> None: ...

@@ -5,7 +5,7 @@ Nothing is written before everything is checked and allocated: a step happens wh
 """
 
 from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
@@ -40,6 +40,8 @@ cdef extern from "fastopt.h" nogil:
         float *origin
         int64_t size
         int32_t group
+        uint8_t w_type
+        uint8_t g_type
 
     struct fo_group:
         int rule
@@ -79,6 +81,7 @@ cdef extern from "fastopt.h" nogil:
     bint fo_isa_runs(int index)
     int fo_forks()
     const char *fo_openmp_runtime()
+    void fo_huge_pages(void *memory, size_t bytes)
     int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
     void fo_run_step(fo_step *step, int64_t cost)
     void fo_run_lookahead(const fo_step *step, int64_t cost, const float *shift)
@@ -1021,3 +1024,6 @@ cdef void *_allocate(int64_t count, size_t size) except NULL:
     if memory == NULL:
         raise MemoryError(f"{count} × {size} bytes")
     return memory
+
+
+include "_tensors.pxi"

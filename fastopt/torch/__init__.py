@@ -1,0 +1,21 @@
+"""Drop-in optimizers for PyTorch over fastopt's kernels. The only import of fastopt that loads torch.
+
+    optimizer = fastopt.torch.AdamW(model.parameters(), lr=3e-4)    # for torch.optim.AdamW
+
+Subclasses of their namesakes in torch.optim: their signatures, defaults, param groups, states, checkpoints and errors.
+"""
+
+from fastopt.torch.in_backward import InBackward, step_in_backward
+from fastopt.torch.optimizers import NAG, SGD, Adadelta, Adagrad, Adam, AdamW, RMSprop
+
+__all__ = [
+    "NAG",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "InBackward",
+    "RMSprop",
+    "step_in_backward",
+]

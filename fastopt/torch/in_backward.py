@@ -1,0 +1,111 @@
+"""The step inside backward(): each parameter is updated as soon as its gradient is there, and the gradient freed."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from fastopt._core import TensorPlan
+from fastopt.torch.optimizers import NAG, Fast
+
+
+class InBackward:
+    """What step_in_backward returns: remove() ends it, as does leaving a `with` block."""
+
+    def __init__(self, optimizer: Fast) -> None:
+        self._optimizer = weakref.ref(optimizer)
+        self._hooks: list[Any] = []
+        for group in optimizer.param_groups:
+            self.watch(group)
+
+    def watch(self, group: dict[str, Any]) -> None:
+        """Step the parameters of this group in backward."""
+        for p in group["params"]:
+            if p.requires_grad:
+                self._hooks.append(p.register_post_accumulate_grad_hook(_Hook(self._optimizer, p)))
+
+    def remove(self) -> None:
+        """From now on gradients stay, and step() updates again."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            optimizer.__dict__.pop("_in_backward", None)
+
+    def __enter__(self) -> InBackward:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class _Hook:
+    """Steps one parameter. Its param group is looked up by the way: load_state_dict replaces the groups."""
+
+    def __init__(self, optimizer: weakref.ref[Fast], parameter: Any) -> None:
+        self.optimizer = optimizer
+        self.parameter = weakref.ref(parameter)
+        self.at: tuple[int, int] = (0, 0)
+        self.plan: TensorPlan | None = None
+
+    def __call__(self, p: Any) -> None:
+        optimizer = self.optimizer()
+        if optimizer is None or p.grad is None:
+            return
+        if self.plan is None:
+            self.plan = TensorPlan(type(optimizer))
+        self.plan.update([(self._group(optimizer, p), [p])], optimizer.state)
+        p.grad = None
+
+    def _group(self, optimizer: Fast, p: Any) -> dict[str, Any]:
+        g, i = self.at
+        groups: list[dict[str, Any]] = optimizer.param_groups
+        if not (g < len(groups) and i < len(groups[g]["params"]) and groups[g]["params"][i] is p):
+            places = [(g, i) for g, group in enumerate(groups) for i, q in enumerate(group["params"]) if q is p]
+            if not places:
+                raise RuntimeError("a parameter of step_in_backward is no longer in the optimizer's param_groups")
+            self.at = g, i = places[0]
+        return groups[g]
+
+
+def step_in_backward(optimizer: Fast) -> InBackward:
+    """From now on every backward() updates each parameter as soon as its gradient is accumulated, and frees it.
+
+    The gradients of a model are then never all in memory at once. The results are those of step() after backward();
+    step() itself finds nothing left to do, and is still to be called where a learning-rate scheduler counts steps.
+
+    Parameters
+    ----------
+    optimizer : one of this module's, except NAG.
+
+    Returns a handle whose remove() ends it; it is a context manager as well.
+
+    Errors: step(max_norm=...), step(skip_nonfinite=True) and a GradScaler need all gradients at once and raise
+    RuntimeError meanwhile; so does this call for NAG, whose parameters are elsewhere during backward, and with several
+    processes whose parameters are not sharded tensors (DTensor): their gradients are not averaged yet at that moment.
+    """
+    if not isinstance(optimizer, Fast):
+        raise TypeError(f"step_in_backward needs an optimizer of fastopt.torch, got {type(optimizer).__name__}")
+    if isinstance(optimizer, NAG):
+        raise RuntimeError("NAG cannot step in backward: its parameters hold the lookahead point there")
+    if "_in_backward" in optimizer.__dict__:
+        raise RuntimeError("this optimizer steps in backward already")
+    _refuse_replicas(optimizer)
+    optimizer._in_backward = handle = InBackward(optimizer)
+    return handle
+
+
+def _refuse_replicas(optimizer: Fast) -> None:
+    from fastopt.torch.tensors import is_distributed
+
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return
+    if not all(is_distributed(p) for group in optimizer.param_groups for p in group["params"]):
+        raise RuntimeError(
+            "with several processes a gradient is not averaged yet when it is accumulated: "
+            "step_in_backward works with fully_shard, not with DistributedDataParallel"
+        )

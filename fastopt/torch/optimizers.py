@@ -1,0 +1,398 @@
+"""The optimizers for torch: torch's constructors and states, the step of fastopt's core.
+
+Each class derives from its namesake in torch.optim and names the fastopt optimizer that forms its scalars: no formula
+is written here. See _core.TensorPlan for how tensors are read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.autograd.profiler as _profiler
+import torch.optim.optimizer as _of_all
+
+from fastopt import optimizers
+from fastopt._core import Form, Lookahead, TensorPlan
+from fastopt.base import Optimizer as Twin
+from fastopt.base import any_norm, prelude
+from fastopt.conventions import resolve
+from fastopt.torch import tensors
+
+Group = dict[str, Any]
+Work = list[tuple[Group, list[Any]]]
+
+
+class Fast(torch.optim.Optimizer):
+    """The step of every class here, on torch's param_groups and state.
+
+    Parameters may be float32, bfloat16 or float16, on the CPU. Arithmetic and states are float32; a bfloat16 or float16
+    parameter is rounded to nearest even once per step. `foreach` and `fused` are accepted and change nothing.
+    """
+
+    #: the optimizer of fastopt that forms the scalars
+    twin: ClassVar[type[Twin]]
+    #: torch's name of a hyper-parameter -> fastopt's
+    renamed: ClassVar[Mapping[str, str]] = {}
+    #: whether the state has a "step"
+    counts: ClassVar[bool] = True
+
+    #: GradScaler leaves unscaling and skipping to step()
+    _step_supports_amp_scaling = True
+
+    #: of the last step that was asked for it (max_norm, skip_nonfinite): the gradients' global norm before clipping
+    grad_norm: float | None = None
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        max_norm: float | None = None,
+        skip_nonfinite: bool = False,
+    ) -> Any:
+        """Update every parameter that has a gradient: all in one pass over memory, wholly or not at all.
+
+        Parameters
+        ----------
+        closure : called first, with gradients enabled; its result is returned.
+        max_norm : clip the global L2 norm of the gradients first, in the same pass: all times max_norm/norm if norm >
+            max_norm. The gradients themselves stay as they are. The norm is then in `grad_norm`.
+        skip_nonfinite : change nothing if a gradient holds a NaN or an infinity; grad_norm tells.
+        """
+        if _is_watched(self):
+            return _watched_step(self, closure, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
+        return self._step(closure, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch need not wrap it: _is_watched looks for hooks
+
+    def _step(
+        self, closure: Callable[[], Any] | None, *, max_norm: float | None = None, skip_nonfinite: bool = False
+    ) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if "_in_backward" in self.__dict__:
+            self._refuse_in_backward(max_norm, skip_nonfinite)
+        self._update([(group, group["params"]) for group in self.param_groups], max_norm, skip_nonfinite)
+        return loss
+
+    def _update(self, work: Work, max_norm: float | None = None, skip_nonfinite: bool = False) -> None:
+        scale, found_inf = self.__dict__.get("grad_scale"), self.__dict__.get("found_inf")
+        if max_norm is not None:
+            max_norm = self._check_norm(max_norm)
+        if found_inf is not None and float(found_inf) != 0.0:
+            return
+        grad_scale = 1.0 if scale is None else 1.0 / float(scale)
+        norm = self._plan.update(work, self.state, grad_scale, max_norm, skip_nonfinite)
+        if norm is not None:
+            self.grad_norm = norm
+
+    @property
+    def _plan(self) -> TensorPlan:
+        """Made when it is first needed: copies and pickles of the optimizer go without."""
+        plan = self.__dict__.get("_tensor_plan")
+        if plan is None:
+            plan = self.__dict__["_tensor_plan"] = TensorPlan(type(self))
+        return plan
+
+    def _check_norm(self, max_norm: Any) -> float:
+        if any(tensors.is_distributed(p) for group in self.param_groups for p in group["params"]):
+            raise ValueError(
+                "max_norm would clip by the norm of this process's shards: use torch.nn.utils.clip_grad_norm_"
+            )
+        return float(any_norm("max_norm", max_norm))
+
+    def _refuse_in_backward(self, max_norm: Any, skip_nonfinite: bool) -> None:
+        if max_norm is not None or skip_nonfinite:
+            raise RuntimeError(
+                "max_norm and skip_nonfinite need all gradients at once, step_in_backward frees each as it comes: "
+                "remove() it"
+            )
+        if self.__dict__.get("found_inf") is not None or self.__dict__.get("grad_scale") is not None:
+            raise RuntimeError("a GradScaler needs all gradients at once, step_in_backward frees each: remove() it")
+
+    # -- what the core asks -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _twin(cls, group: Group) -> type[Twin]:
+        """The optimizer of fastopt whose equations these hyper-parameters ask for."""
+        return cls.twin
+
+    @classmethod
+    def _form(cls, group: Group) -> Form:
+        """How the group is updated, by its present hyper-parameters."""
+        _refuse_options(cls.__name__, group)
+        twin = cls._twin(group)
+        known = resolve(twin.__name__, twin.conventions, "torch")
+        names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in ("nesterov", *OPTIONS))
+        h = {**known, **cls.fixed(), **{cls.renamed.get(k, k): _value(group[k]) for k in names}}
+        rule, lr = twin.rule_of(h), float(h["lr"])
+
+        def scalars(t: int) -> dict[str, float]:
+            return {**twin.scalars(h, lr, t), **prelude(h, lr)}
+
+        values = tuple(group[k] for k in names)
+        changing, corrections = twin.depends_on_step(h), twin.corrections(h)
+        return Form(rule, twin.rules[rule], cls.counts, scalars, corrections, changing, names, values)
+
+    @classmethod
+    def fixed(cls) -> dict[str, Any]:
+        """Hyper-parameters that torch has no name for."""
+        return {}
+
+    @classmethod
+    @torch.no_grad()
+    def _new_state(cls, form: Form, group: Group, p: Any) -> dict[str, Any]:
+        """The states of a parameter that has none yet, in its memory layout, as float32."""
+        made: dict[str, Any] = {}
+        if cls.counts:
+            default = torch.get_default_dtype()
+            wide = default == torch.float64 and not group.get("fused")
+            made["step"] = torch.zeros((), dtype=default if wide else torch.float32)
+        initial = cls.twin.initial(group)
+        for name in form.states:
+            made[name] = tensors.filled_like(p, initial.get(name, 0.0))
+        return made
+
+    # -- param groups and checkpoints ---------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Group) -> None:
+        """See torch.optim.Optimizer. TypeError for parameters of a type or device that no step can take."""
+        first = len(self.param_groups)
+        super().add_param_group(param_group)
+        try:
+            group = self.param_groups[-1]
+            _refuse_options(type(self).__name__, group)
+            for i, p in enumerate(group["params"]):
+                if (
+                    p.layout is not torch.strided
+                    or p.dtype not in tensors.TYPES
+                    or p.device.type not in ("cpu", "meta")
+                ):
+                    tensors.refuse(p, f"parameter {i} of group {first}", type(self).__name__)
+        except BaseException:
+            del self.param_groups[first:]
+            raise
+        if "_in_backward" in self.__dict__:
+            self._in_backward.watch(group)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type."""
+        seen: list[Mapping[str, Any]] = []
+        capture = self.register_load_state_dict_pre_hook(lambda _, d: seen.append(d))
+        restore = self.register_load_state_dict_post_hook(lambda _: self._widen_states(seen[0]), prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            capture.remove()
+            restore.remove()
+
+    @torch.no_grad()
+    def _widen_states(self, loaded: Mapping[str, Any]) -> None:
+        numbers = [i for group in loaded["param_groups"] for i in group["params"]]
+        mine = [p for group in self.param_groups for p in group["params"]]
+        for i, p in zip(numbers, mine, strict=True):
+            if p.dtype == torch.float32:
+                continue
+            for name, value in loaded["state"].get(i, {}).items():
+                if name != "step" and isinstance(value, torch.Tensor) and value.is_floating_point():
+                    self.state[p][name] = value.to(device=p.device, dtype=torch.float32)
+
+
+def _is_watched(optimizer: Fast) -> bool:
+    """Whether a hook or the profiler must be told of the step."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _of_all._global_optimizer_pre_hooks
+        or _of_all._global_optimizer_post_hooks
+        or _profiler._is_profiler_enabled
+    )
+
+
+def _step_of(optimizer: Fast, *args: Any, **kwargs: Any) -> Any:
+    return optimizer._step(*args, **kwargs)
+
+
+#: the step with torch's hooks and its record for the profiler, which take longer than a small step
+_watched_step = torch.optim.Optimizer.profile_hook_step(_step_of)
+
+#: torch's options that this package has no use for
+OPTIONS = ("capturable", "differentiable")
+
+
+def _refuse_options(name: str, group: Group) -> None:
+    for option, why in (("capturable", "is for CUDA graphs"), ("differentiable", "records the step for autograd")):
+        if group.get(option):
+            fused = "`fused` does not support `differentiable`; " if option == "differentiable" else ""
+            raise RuntimeError(f"{fused}{option}=True {why}: use torch.optim.{name} for it")
+
+
+def _value(x: Any) -> Any:
+    """A hyper-parameter as numbers: a tensor of one element is read."""
+    if isinstance(x, torch.Tensor):
+        return x.item()
+    if isinstance(x, (tuple, list)):
+        return tuple(_value(y) for y in x)
+    return x
+
+
+class SGD(Fast, torch.optim.SGD):
+    """torch.optim.SGD: with momentum, dampening and torch's Nesterov form (the gradient at the present parameters)."""
+
+    twin = optimizers.Momentum
+    counts = False
+
+    @classmethod
+    def _twin(cls, group: Group) -> type[Twin]:
+        if group["momentum"] == 0:
+            return optimizers.SGD
+        if not group["nesterov"]:
+            return optimizers.Momentum
+        if group["dampening"] != 0:
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        return optimizers.NAG
+
+
+class Adagrad(Fast, torch.optim.Adagrad):
+    """torch.optim.Adagrad."""
+
+    twin = optimizers.Adagrad
+
+    @functools.wraps(torch.optim.Adagrad.__init__)  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        value = self.defaults["initial_accumulator_value"]
+        for p, state in self.state.items():
+            if p.dtype != torch.float32:  # torch gave it the parameter's type
+                state["sum"] = tensors.filled_like(p, value)
+
+
+class Adadelta(Fast, torch.optim.Adadelta):
+    """torch.optim.Adadelta."""
+
+    twin = optimizers.Adadelta
+
+
+class RMSprop(Fast, torch.optim.RMSprop):
+    """torch.optim.RMSprop. Centered, a variance that rounding makes negative counts as 0 (torch: NaN)."""
+
+    twin = optimizers.RMSprop
+
+
+class Adam(Fast, torch.optim.Adam):
+    """torch.optim.Adam."""
+
+    twin = optimizers.Adam
+    renamed: ClassVar = {"decoupled_weight_decay": "decoupled"}
+
+
+class AdamW(Fast, torch.optim.AdamW):
+    """torch.optim.AdamW."""
+
+    twin = optimizers.Adam
+    renamed = Adam.renamed
+
+
+class NAG(Fast):
+    """Nesterov's accelerated gradient as the textbook has it: a ← β a + ∇L(W − η β a);  W ← W − η a.
+
+    The gradient is taken at the lookahead point, by context or by closure::
+
+        with optimizer.lookahead():      # the parameters hold W − η β a
+            loss = criterion(model(x), y)
+            loss.backward()
+        optimizer.step()
+
+        optimizer.step(closure)          # the same: the closure is called there
+
+    (SGD(nesterov=True) is torch's form: its parameters are the lookahead point themselves.)
+
+    Parameters
+    ----------
+    params : see torch.optim.Optimizer.
+    lr : η >= 0, 1e-3.
+    momentum : β >= 0, 0.9.
+    weight_decay : λ >= 0, 0: adds λW to the gradient, W being the lookahead point.
+    maximize : ascend instead.
+
+    State: momentum_buffer (a). See fastopt.NAG.
+    """
+
+    twin = optimizers.NAG
+    counts = False
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | torch.Tensor = 1e-3,
+        momentum: float = 0.9,
+        weight_decay: float = 0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        if isinstance(lr, torch.Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        for name, value in (("learning rate", lr), ("momentum value", momentum), ("weight_decay value", weight_decay)):
+            if not value >= 0.0:
+                raise ValueError(f"Invalid {name}: {value}")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "maximize": maximize})
+
+    @classmethod
+    def fixed(cls) -> dict[str, Any]:
+        return {"lookahead": True}
+
+    def lookahead(self) -> Lookahead:
+        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
+
+        def arguments() -> tuple[TensorPlan, Work, dict[Any, Any]]:
+            self._looked_with = self._shifts()
+            return self._plan, [(group, group["params"]) for group in self.param_groups], self.state
+
+        return Lookahead(arguments)
+
+    def _step(
+        self, closure: Callable[[], Any] | None, *, max_norm: float | None = None, skip_nonfinite: bool = False
+    ) -> Any:
+        """The gradients must have been taken inside lookahead(); a closure is called there."""
+        loss = None
+        self._refuse_at_lookahead("leave the block before the step")
+        if closure is not None:
+            with self.lookahead(), torch.enable_grad():
+                loss = closure()
+        if any(lr * momentum for lr, momentum in self._shifts()):  # else the lookahead point is W itself
+            if not self._plan.looked_ahead:
+                raise RuntimeError(
+                    "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
+                    "'with optimizer.lookahead():', or pass a function as in optimizer.step(closure)"
+                )
+            if self._looked_with != self._shifts():
+                raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
+        self._plan.looked_ahead = False
+        super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
+        return loss
+
+    def _shifts(self) -> list[tuple[float, float]]:
+        return [(_value(group["lr"]), _value(group["momentum"])) for group in self.param_groups]
+
+    def _refuse_at_lookahead(self, what: str) -> None:
+        if self._plan.ahead:
+            raise RuntimeError(f"the parameters hold W − η β a inside lookahead(): {what}")
+
+    def add_param_group(self, param_group: Group) -> None:
+        self._refuse_at_lookahead("a param group cannot be added")
+        super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        self._refuse_at_lookahead("leave the block to take a checkpoint")
+        return super().state_dict()  # type: ignore[no-any-return]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self._refuse_at_lookahead("leave the block to load a state")
+        super().load_state_dict(state_dict)
+        self._plan.looked_ahead = False  # it was at the lookahead point of another momentum

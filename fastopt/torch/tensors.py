@@ -1,0 +1,151 @@
+"""What the core asks about a tensor that is not a plain one: where its numbers are, a copy of it, or why it is refused.
+
+Called by _core (fastopt/_tensors.pxi) on the way of a step, never by users. Holds no formula.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+import torch
+
+from fastopt import _core
+
+#: DLPack's code and bits of the types that a step may meet
+CODES = {torch.float32: (2, 32), torch.float64: (2, 64), torch.float16: (2, 16), torch.bfloat16: (4, 16)}
+CODES |= {torch.int64: (0, 64)}
+OTHER = (255, 0)
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def bind(exchange: bool = True) -> bool:
+    """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe()."""
+    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None) if exchange else None
+    version = torch.autograd.graph.increment_version
+    return _core.bind_torch(
+        sys.modules[__name__], torch.Tensor, torch.nn.Parameter, torch.Tensor.is_neg, version, capsule
+    )
+
+
+def describe(x: Any) -> tuple[Any, Any, int, int, int] | None:
+    """Shape, strides, address, DLPack's code and bits of a strided tensor in this machine's memory; or None."""
+    if x.layout is not torch.strided or x.device.type != "cpu":
+        return None
+    return tuple(x.shape), x.stride(), x.data_ptr(), *CODES.get(x.dtype, OTHER)
+
+
+def is_distributed(x: Any) -> bool:
+    """Whether x is a DTensor; loads nothing."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
+
+
+@torch.no_grad()
+def local(x: Any, label: str) -> Any:
+    """The tensor with the numbers: x itself, or the shard of a DTensor that this process has."""
+    if is_distributed(x):
+        x = x.to_local()
+        if type(x).__name__ == "AsyncCollectiveTensor":
+            x = x.wait()
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{label} must be a tensor, got {type(x).__name__}")
+    if type(x).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        raise TypeError(
+            f"{label} is a {type(x).__module__}.{type(x).__name__}, which hides its numbers: use torch.optim for it"
+        )
+    return x
+
+
+@torch.no_grad()
+def local_gradient(grad: Any, parameter: Any, label: str) -> Any:
+    """The gradient's shard that belongs to the parameter's."""
+    if is_distributed(grad):
+        if not is_distributed(parameter):
+            raise TypeError(f"{label} is a DTensor, its parameter is not: pass grad.full_tensor()")
+        if grad.device_mesh != parameter.device_mesh or grad.placements != parameter.placements:
+            grad = grad.redistribute(parameter.device_mesh, parameter.placements)
+    return local(grad, label)
+
+
+def refuse(x: Any, label: str, optimizer: str) -> NoReturn:
+    """TypeError: what this tensor is, and what to use for it."""
+    instead = f"use torch.optim.{optimizer if hasattr(torch.optim, optimizer) else 'SGD(nesterov=True)'}"
+    expected = "expected float32, bfloat16 or float16"
+    if x.layout is not torch.strided:
+        what = f"is sparse ({x.layout}): use a dense one, as of Embedding(sparse=False), or torch.optim.SparseAdam"
+    elif x.device.type != "cpu":
+        what = f"is on device {x.device}: fastopt is for CPUs, {instead} there"
+    elif x.dtype.is_complex:
+        what = f"has dtype {x.dtype}, {expected}: optimize torch.view_as_real(x), or {instead}"
+    elif x.dtype not in TYPES:
+        what = f"has dtype {x.dtype}, {expected}: convert it with .float(), or {instead}"
+    else:
+        raise ValueError(f"{label} has shape {tuple(x.shape)} and no memory: was its storage freed?")
+    raise TypeError(f"{label} {what}")
+
+
+def refuse_state(x: Any, label: str) -> NoReturn:
+    raise TypeError(f"{label} must be a dense float32 tensor of the CPU, got {x.dtype} on {x.device} ({x.layout})")
+
+
+def refuse_step(x: Any, label: str) -> NoReturn:
+    raise TypeError(
+        f"{label} must be a CPU tensor of one float32, float64 or int64, got {x.dtype} on {x.device}, "
+        f"shape {tuple(x.shape)}"
+    )
+
+
+@torch.no_grad()
+def stand_in(x: Any, label: str) -> Any:
+    """A dense copy that is stepped in place of a parameter with gaps between its elements; see put_back."""
+    if _may_overlap(x):
+        raise ValueError(
+            f"{label} has elements that share memory (shape {tuple(x.shape)}, strides {x.stride()}): "
+            "it cannot be updated in place, pass x.contiguous()"
+        )
+    return torch.empty_like(x, memory_format=torch.preserve_format).copy_(x)
+
+
+def _may_overlap(x: Any) -> bool:
+    reach = 1  # how far the dimensions inside one extend, in elements
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size > 1:
+            if stride < reach:
+                return bool(x.numel() > 0)
+            reach += stride * (size - 1)
+    return False
+
+
+@torch.no_grad()
+def put_back(stand_ins: list[tuple[Any, Any]]) -> None:
+    """Every parameter takes what its stand-in has become."""
+    for x, stepped in stand_ins:
+        x.copy_(stepped)
+
+
+HUGE = 4 << 20  # bytes; from here on huge pages are worth asking for, as NumPy finds, too
+
+
+@torch.no_grad()
+def filled_like(parameter: Any, value: float) -> Any:
+    """A state: float32 in the memory layout of its parameter, all elements `value`."""
+    state = torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format)
+    if type(state) is torch.Tensor and state.device.type == "cpu" and state.nbytes >= HUGE:
+        _core.ask_for_huge_pages(state.data_ptr(), state.nbytes)
+    return state.fill_(value)
+
+
+@torch.no_grad()
+def relaid(state: Any, parameter: Any) -> Any:
+    """A state as float32 in the memory layout of its parameter."""
+    return torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format).copy_(state)
+
+
+@torch.no_grad()
+def copied(grad: Any, parameter: Any) -> Any:
+    """A gradient in the memory layout of its parameter."""
+    return torch.empty_like(parameter, dtype=grad.dtype, memory_format=torch.preserve_format).copy_(grad)
+
+
+bind()

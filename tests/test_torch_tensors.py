@@ -1,0 +1,485 @@
+"""How fastopt.torch reads tensors: layouts, signs, types, moving addresses, what it refuses. Both ways of looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
+
+import torch
+from rows import ISAS
+from torch_rows import NAMES, SHAPES, assert_same, gradients, pair, parameters, walk
+
+import fastopt.torch as ours
+from fastopt import _core
+from fastopt.torch import tensors
+
+pytestmark = pytest.mark.usefixtures("looks")
+
+
+@pytest.fixture(params=[True, False], ids=["exchange API", "Python calls"])
+def looks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """By DLPack's C exchange API, and as on a torch that lacks it."""
+    assert tensors.bind(request.param) is request.param
+    yield
+    assert tensors.bind()
+
+
+def one(name: str, p: torch.Tensor, g: torch.Tensor, steps: int = 3, **kwargs: Any) -> torch.Tensor:
+    """What torch's single-tensor loop makes of contiguous copies: the right answer for any layout."""
+    q = torch.nn.Parameter(p.detach().resolve_neg().clone(memory_format=torch.contiguous_format))
+    opt = getattr(torch.optim, name)([q], **kwargs)
+    q.grad = g.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
+    for _ in range(steps):
+        opt.step()
+    return q.detach()
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    assert a.shape == b.shape
+    torch.testing.assert_close(a.detach().resolve_neg().contiguous(), b, rtol=2e-6, atol=2e-6)
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+
+
+def _odd_gradients() -> dict[str, torch.Tensor]:
+    x = torch.randn(6, 4) + 0.5
+    z = torch.complex(torch.randn(6, 4), torch.randn(6, 4) + 0.5)
+    return {
+        "transposed": torch.randn(4, 6).t(),
+        "every other": torch.randn(6, 8)[:, ::2],
+        "expanded": torch.randn(1, 4).expand(6, 4),
+        "one number": torch.tensor(0.7).expand(6, 4),
+        "negative view": torch._neg_view(x),
+        "imaginary part of a conjugate": z.conj().imag,
+        "real part": z.real,
+        "reversed storage": torch.randn(4, 6).flip(0).t(),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", _odd_gradients())
+@pytest.mark.parametrize("turned", [False, True], ids=["row-major", "column-major"])
+def test_gradients_of_any_layout(name: str, kind: str, turned: bool) -> None:
+    g = _odd_gradients()[kind]
+    p = torch.nn.Parameter(torch.randn(4, 6).t() if turned else torch.randn(6, 4))
+    expected = one(name, p, g)
+    opt = getattr(ours, name)([p])
+    p.grad = g
+    before = g.clone()
+    for _ in range(3):
+        opt.step()
+    close(p, expected)
+    assert torch.equal(p.grad, before), "the gradient itself must stay"
+
+
+def test_torchs_fused_kernel_gets_a_transposed_gradient_wrong() -> None:
+    """What this package is careful about is no theory (torch 2.13): should torch be cured, this test may go."""
+    p, g = torch.randn(6, 4), torch.randn(4, 6).t()
+    q = torch.nn.Parameter(p.clone())
+    q.grad = g
+    torch.optim.SGD([q], lr=1.0, fused=True).step()
+    mine = torch.nn.Parameter(p.clone())
+    mine.grad = g
+    ours.SGD([mine], lr=1.0).step()
+    assert torch.equal(mine.detach(), p - g)
+    assert not torch.allclose(q.detach(), p - g)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sign_that_comes_later_is_seen(name: str) -> None:
+    p = torch.nn.Parameter(torch.randn(64))
+    opt = getattr(ours, name)([p])
+    q = torch.nn.Parameter(p.detach().clone())
+    peer = getattr(torch.optim, name)([q])
+    for step in range(6):
+        g = torch.randn(64) + 0.1
+        p.grad = torch._neg_view(g) if step % 2 else g
+        q.grad = p.grad.resolve_neg().clone()
+        opt.step()
+        peer.step()
+    close(p, q.detach())
+
+
+def test_one_element_whose_sign_turns_in_place() -> None:
+    z = torch.tensor([2 + 3j])
+    p = torch.nn.Parameter(torch.ones(1))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = z.imag
+    opt.step()
+    assert float(p.detach()) == -2.0
+    p.grad = z.conj().imag
+    opt.step()
+    assert float(p.detach()) == 1.0
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+def _odd_parameters() -> dict[str, torch.Tensor]:
+    return {
+        "transposed": torch.randn(4, 6).t(),
+        "channels last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+        "permuted": torch.randn(3, 4, 5).permute(2, 0, 1),
+        "every other": torch.randn(6, 8)[:, ::2],
+        "a column": torch.randn(9, 4)[:, 1],
+        "offset": torch.randn(100)[3:50],
+        "one by one": torch.randn(1, 1, 1),
+        "size one in between": torch.randn(3, 1, 4).transpose(0, 1),
+        "no dimension": torch.randn(()),
+        "empty": torch.randn(0, 3),
+        "negative view": torch._neg_view(torch.randn(6, 4)),
+        "imaginary part of a conjugate": torch.randn(7, dtype=torch.cfloat).conj().imag,
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", _odd_parameters())
+def test_parameters_of_any_layout(name: str, kind: str) -> None:
+    torch.manual_seed(1)
+    x = _odd_parameters()[kind]
+    p = torch.nn.Parameter(x)
+    g = torch.randn(x.shape) + 0.3
+    expected = one(name, p, g)
+    opt = getattr(ours, name)([p])
+    p.grad = g
+    for _ in range(3):
+        opt.step()
+    close(p, expected)
+    assert p.data_ptr() == x.data_ptr()
+    assert p.stride() == x.stride()
+
+
+def test_gaps_between_the_elements_stay() -> None:
+    base = torch.arange(24.0).reshape(6, 4)
+    p = torch.nn.Parameter(base[:, ::2])
+    p.grad = torch.ones(6, 2)
+    ours.SGD([p], lr=1.0).step()
+    assert torch.equal(base[:, ::2], torch.arange(24.0).reshape(6, 4)[:, ::2] - 1)
+    assert torch.equal(base[:, 1::2], torch.arange(24.0).reshape(6, 4)[:, 1::2])
+
+
+def test_elements_that_share_memory_are_refused() -> None:
+    p = torch.randn(1, 4).expand(6, 4)
+    p.requires_grad_()
+    p.grad = torch.ones(6, 4)
+    with pytest.raises(
+        ValueError, match=r"parameter 0 has elements that share memory \(shape \(6, 4\), strides \(0, 1\)\)"
+    ):
+        ours.SGD([p]).step()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_addresses_that_move_between_steps(name: str) -> None:
+    """p.data = ..., another layout of it, states that are replaced: everything is looked at again."""
+    a, b, mine, peers = pair(name, weight_decay=0.1)
+    old: list[Any] = []
+
+    def move(step: int) -> None:
+        for p in mine:
+            old.append(p.data)  # kept, so that no address comes back by chance
+            p.data = p.data.clone(memory_format=torch.preserve_format)
+            for key, value in a.state[p].items() if p in a.state else ():
+                if step % 2:
+                    a.state[p][key] = value.clone(memory_format=torch.preserve_format)
+                else:
+                    value.data = value.data.clone(memory_format=torch.preserve_format)
+        if step == 3:
+            mine[7].data = mine[7].data.t().contiguous().t()
+
+    way = walk(a, b, mine, peers, 6, each=move)
+    assert_same(mine, peers, way)
+
+
+def test_states_of_another_layout_are_laid_out_anew() -> None:
+    a, b, mine, peers = pair("Adam")
+    walk(a, b, mine, peers, 2)
+    mine[7].data = mine[7].data.t().contiguous().t()
+    way = walk(a, b, mine, peers, 4, seed=2)
+    assert a.state[mine[7]]["exp_avg"].stride() == mine[7].stride() == (1, 3)
+    assert_same(mine, peers, way)
+
+
+def test_subclasses_of_tensor() -> None:
+    class Named(torch.Tensor):
+        pass
+
+    p = torch.randn(5).as_subclass(Named).requires_grad_()
+    q = torch.nn.Parameter(p.detach().clone().as_subclass(torch.Tensor))
+    p.grad, q.grad = torch.ones(5).as_subclass(Named), torch.ones(5)
+    ours.SGD([p], lr=0.5).step()
+    torch.optim.SGD([q], lr=0.5).step()
+    assert torch.equal(p.detach().as_subclass(torch.Tensor), q.detach())
+
+
+def test_a_tensor_that_hides_its_numbers_is_refused() -> None:
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        p = torch.nn.Parameter(torch.zeros(3))
+        p.grad = torch.ones(3)
+        opt = ours.SGD([p])
+        with pytest.raises(TypeError, match=r"parameter 0 is a .*FakeTensor, which hides its numbers"):
+            opt.step()
+
+
+def test_swapped_tensors() -> None:
+    p = torch.nn.Parameter(torch.zeros(3))
+    opt = ours.SGD([p], lr=1.0, momentum=0.5)
+    p.grad = torch.ones(3)
+    opt.step()
+    p.grad = None
+    torch.utils.swap_tensors(p, torch.nn.Parameter(torch.full((3,), 5.0)))
+    p.grad = torch.ones(3)
+    opt.step()
+    assert torch.equal(p.detach(), torch.full((3,), 3.5))
+
+
+# -- overlap ----------------------------------------------------------------------------------------------------------
+
+
+def test_overlaps_are_found_whenever_they_begin() -> None:
+    base = torch.randn(100)
+    p, q = torch.nn.Parameter(base[:50]), torch.nn.Parameter(base[50:])
+    opt = ours.Adam([p, q])
+    p.grad, q.grad = torch.ones(50), torch.ones(50)
+    opt.step()
+    before, states = base.clone(), [opt.state[x]["step"].clone() for x in (p, q)]
+    for data, message in (
+        (base[10:60], "parameter 1 overlaps parameter 0"),
+        (opt.state[q]["exp_avg"], "overlaps"),
+        (p.grad.data, "gradient 0 overlaps parameter 0"),
+    ):
+        p.data = data
+        for _ in range(2):
+            with pytest.raises(ValueError, match=f"{message}.* in memory"):
+                opt.step()
+        assert torch.equal(base, before)
+        assert [opt.state[x]["step"] for x in (p, q)] == states
+    p.data = base[:50]
+    opt.step()
+
+
+def test_16_bit_neighbours_do_not_overlap() -> None:
+    base = torch.ones(100, dtype=torch.bfloat16)
+    p, q = torch.nn.Parameter(base[:50]), torch.nn.Parameter(base[50:])
+    opt = ours.SGD([p, q], lr=1.0)
+    p.grad, q.grad = torch.ones(50, dtype=torch.bfloat16), torch.ones(50, dtype=torch.bfloat16)
+    opt.step()
+    assert torch.equal(base, torch.zeros(100, dtype=torch.bfloat16))
+    p.grad = base[49:99]
+    with pytest.raises(ValueError, match="gradient 0 overlaps parameter 0 in memory"):
+        opt.step()
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*NAMES, "NAG"])
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda x: x.double(), r"has dtype torch.float64, expected float32.*\.float\(\), or use torch.optim"),
+        (lambda x: x.cfloat(), r"has dtype torch.complex64.*view_as_real"),
+        (lambda x: x.to_sparse(), r"is sparse \(torch.sparse_coo\).*SparseAdam"),
+        (lambda x: x.to_sparse_csr(), r"is sparse \(torch.sparse_csr\)"),
+    ],
+    ids=["float64", "complex", "sparse", "csr"],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
+def test_refused_parameters(name: str, made: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
+    p = made(torch.eye(3))
+    with pytest.raises(TypeError, match=f"parameter 0 of group 0 {message}"):
+        getattr(ours, name)([p.requires_grad_()])
+    opt = getattr(ours, name)([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(TypeError, match=f"parameter 0 of group 1 {message}"):
+        opt.add_param_group({"params": [p]})
+    assert len(opt.param_groups) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refused_gradients_and_changes(name: str) -> None:
+    p, q = torch.nn.Parameter(torch.ones(3, 3)), torch.nn.Parameter(torch.ones(3, 3))
+    far = torch.nn.Parameter(torch.ones(3, 3, device="meta"))
+    opt = getattr(ours, name)([q, p, far])
+    q.grad = torch.ones(3, 3)
+    p.grad = torch.eye(3).to_sparse()
+    with pytest.raises(TypeError, match=r"gradient 1 is sparse .*Embedding\(sparse=False\)"):
+        opt.step()
+    p.grad = None
+    p.data = p.data.double()
+    p.grad = torch.ones(3, 3, dtype=torch.float64)
+    with pytest.raises(TypeError, match=f"parameter 1 has dtype torch.float64.*torch.optim.{name}"):
+        opt.step()
+    p.grad = None
+    far.grad = torch.ones(3, 3, device="meta")
+    with pytest.raises(TypeError, match="parameter 2 is on device meta: fastopt is for CPUs"):
+        opt.step()
+    assert torch.equal(q.detach(), torch.ones(3, 3)), "nothing was written"
+    assert all(float(s.get("step", 0)) == 0 for s in opt.state.values())
+
+
+def test_refused_states() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.Adam([p])
+    p.grad = torch.ones(3)
+    opt.step()
+    whole = dict(opt.state[p])
+    for name, value, error, message in (
+        ("exp_avg", torch.zeros(4), ValueError, r"exp_avg 0 has shape \(4,\), parameter has \(3,\)"),
+        ("exp_avg", torch.zeros(3, dtype=torch.float64), TypeError, "exp_avg 0 must be a dense float32 tensor"),
+        ("exp_avg_sq", None, KeyError, "the state of parameter 0 has no 'exp_avg_sq'"),
+        ("step", torch.zeros(2), TypeError, "step 0 must be a CPU tensor of one"),
+        ("step", torch.tensor(-3.0), ValueError, "step 0 must be >= 0, got -3"),
+    ):
+        opt.state[p] = {**whole, name: value}
+        with pytest.raises(error, match=message):
+            opt.step()
+    opt.state[p] = whole
+    opt.step()
+    assert float(whole["step"]) == 2
+
+
+def test_freed_storage_is_refused() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.SGD([p])
+    p.grad = torch.ones(3)
+    p.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"parameter 0 has shape .* no memory: was its storage freed"):
+        opt.step()
+
+
+def test_refused_options() -> None:
+    p = [torch.nn.Parameter(torch.ones(3))]
+    for kwargs in ({"capturable": True}, {"differentiable": True}, {"differentiable": True, "fused": True}):
+        with pytest.raises(RuntimeError, match=r"=True .*use torch.optim.Adam for it"):
+            ours.Adam(p, **kwargs)
+    with pytest.raises(RuntimeError, match="`fused` does not support `differentiable`"):
+        ours.SGD(p, fused=True, differentiable=True)
+    with pytest.raises(RuntimeError, match="`fused` and `foreach` cannot be `True` together"):
+        ours.Adam(p, fused=True, foreach=True)
+    opt = ours.Adam(p)
+    opt.param_groups[0]["capturable"] = True
+    p[0].grad = torch.ones(3)
+    with pytest.raises(RuntimeError, match="capturable=True is for CUDA graphs"):
+        opt.step()
+    sgd = ours.SGD(p, momentum=0.9, nesterov=True)
+    sgd.param_groups[0]["dampening"] = 0.5
+    with pytest.raises(ValueError, match="Nesterov momentum requires a momentum and zero dampening"):
+        sgd.step()
+    sgd.param_groups[0].update(dampening=0, lr=1e39)
+    with pytest.raises(ValueError, match="lr of the step comes to 1e\\+39, which no float32 holds"):
+        sgd.step()
+    assert torch.equal(p[0].detach(), torch.ones(3))
+
+
+# -- 16 bits ----------------------------------------------------------------------------------------------------------
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+def _every_pattern(dtype: torch.dtype) -> torch.Tensor:
+    return torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+
+
+def _float_patterns(dtype: torch.dtype) -> torch.Tensor:
+    """Every 16-bit number, the ties between neighbours and what lies beside them, overflow, and random bits."""
+    low = _every_pattern(dtype).float().view(torch.int32)
+    half = 1 << (15 if dtype == torch.bfloat16 else 12)
+    near = torch.cat([low + half + d for d in (-1, 0, 1)])
+    tiny = torch.arange(0, 2**16, dtype=torch.int32)  # float's subnormals
+    drawn = torch.randint(-(2**31), 2**31 - 1, (2**18,), dtype=torch.int64).to(torch.int32)
+    edges = torch.tensor([65519.0, 65519.996, 65520.0, 65536.0, 3.3895e38, 3.4e38, 5.96e-8, 2.98e-8, 2.9803e-8])
+    return torch.cat([low, near, tiny, drawn, edges.view(torch.int32), (-edges).view(torch.int32)]).view(torch.float32)
+
+
+def _same_bits(a: torch.Tensor, b: torch.Tensor) -> None:
+    assert torch.equal(torch.isnan(a), torch.isnan(b))
+    kept = ~torch.isnan(b)
+    assert torch.equal(a[kept].view(torch.int16), b[kept].view(torch.int16))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", HALVES)
+def test_rounding_to_nearest_even(isa: str, dtype: torch.dtype) -> None:
+    """W ← 0 − g with a float32 gradient: every kind of float, rounded as torch rounds it."""
+    _core.set_isa(isa)
+    x = _float_patterns(dtype)
+    p = torch.nn.Parameter(torch.zeros(x.numel(), dtype=dtype))
+    p.grad_dtype = torch.float32
+    p.grad = -x
+    ours.SGD([p], lr=1.0).step()
+    expected = (torch.zeros_like(x) + x).to(dtype)
+    _same_bits(p.detach(), expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", HALVES)
+def test_every_pattern_survives(isa: str, dtype: torch.dtype) -> None:
+    _core.set_isa(isa)
+    x = _every_pattern(dtype)
+    p = torch.nn.Parameter(x.clone())
+    p.grad = torch.ones_like(x)
+    ours.SGD([p], lr=0.0).step()
+    _same_bits(p.detach(), x)
+    w = torch.nn.Parameter(torch.zeros(x.numel()))
+    w.grad_dtype = dtype
+    w.grad = x
+    ours.SGD([w], lr=1.0).step()
+    numbers = ~torch.isnan(x)
+    assert torch.equal(w.detach()[numbers], (0.0 - x.float())[numbers])
+    assert bool(torch.isnan(w.detach()[~numbers]).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", HALVES)
+def test_16_bit_parameters_are_stepped_in_float32(name: str, dtype: torch.dtype) -> None:
+    """Bit for bit what float32 gives, rounded once per step; the states are float32."""
+    low = parameters(dtype=dtype)
+    wide = [torch.nn.Parameter(p.detach().float()) for p in low]
+    extra = {"amsgrad": True} if name.startswith("Adam") else {"momentum": 0.6} if name in ("SGD", "RMSprop") else {}
+    a = getattr(ours, name)(low, weight_decay=0.1, **extra)
+    b = getattr(ours, name)(wide, weight_decay=0.1, **extra)
+    for grads in gradients(low, 10):
+        for p, q, g in zip(low, wide, grads, strict=True):
+            p.grad = g.to(dtype)
+            q.grad = p.grad.float()
+        a.step()
+        b.step()
+        for p, q in zip(low, wide, strict=True):
+            q.data = q.data.to(dtype).float()
+            assert torch.equal(p.detach().float(), q.detach())
+    for p, q in zip(low, wide, strict=True):
+        for key, x in a.state[p].items():
+            assert x.dtype == torch.float32
+            assert torch.equal(x, b.state[q][key]), key
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_16_bit_norm_and_threads(dtype: torch.dtype) -> None:
+    g = [torch.randn(70_001), torch.randn(33), torch.randn(4097)]
+    found = []
+    for isa in ISAS:
+        for threads in (1, 2, 3):
+            _core.set_isa(isa)
+            _core.set_num_threads(threads)
+            _core.set_serial_threshold(0)
+            ps = [torch.nn.Parameter(torch.ones(x.shape, dtype=dtype)) for x in g]
+            for p, x in zip(ps, g, strict=True):
+                p.grad = x.to(dtype)
+            opt = ours.Adam(ps, lr=0.1)
+            opt.step(max_norm=1.0)
+            norm = float(torch.linalg.vector_norm(torch.cat([p.grad.double() for p in ps])))
+            assert opt.grad_norm == pytest.approx(norm, rel=1e-12)
+            found.append((opt.grad_norm, [p.detach().clone() for p in ps]))
+    for norm, ps in found[1:]:
+        assert norm == found[0][0]
+        assert all(torch.equal(p, q) for p, q in zip(ps, found[0][1], strict=True))
+
+
+def test_shapes_are_those_that_matter() -> None:
+    assert {(), (0,)} < set(SHAPES)
