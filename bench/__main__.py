@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastopt
-from bench import core, imports, isas, machine, peers, roofline, scaling, subnormal, targets, threshold
+from bench import core, imports, isas, machine, peers, roofline, scaling, subnormal, targets, threshold, torch_adapter
 from bench.cells import COMMON, SIZES, TEXTBOOK, WORKS
 from bench.contenders import CONTENDERS
 from bench.report import Options, Report
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "import": imports.report,
     "roofline": roofline.report,
     "peers": peers.report,
+    "torch": torch_adapter.report,
     "scaling": scaling.report,
     "subnormal": subnormal.report,
     "isa": isas.report,
