@@ -1,7 +1,8 @@
 """The one error that the command line shows as a single line, and the door to optional packages."""
 
-import importlib
 from types import ModuleType
+
+from fastopt import optional
 
 
 class LabError(Exception):
@@ -12,15 +13,14 @@ class LabError(Exception):
 
 
 def require(module: str, package: str | None = None) -> ModuleType:
-    """Import an optional module, or say which extra brings it.
+    """Import an optional module, or say which extra brings it, in one line.
 
     Everything outside NumPy is imported through here and inside functions, so that `fastopt info` and
     `--help` stay quick and work without the extra.
     """
-    top = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != top:
-            raise
-        raise LabError(f"fastopt compare needs {package or top}: pip install 'fastopt[lab]'") from None
+        return optional.require(module, "fastopt compare", "lab", package)
+    except ModuleNotFoundError:  # the package is there, and something that it needs is not
+        raise
+    except ImportError as error:
+        raise LabError(str(error)) from None

@@ -12,30 +12,17 @@ from fastopt.lab.compare import GOAL_SHARE, Comparison, Run
 from fastopt.lab.errors import require
 from fastopt.lab.network import Array
 from fastopt.lab.report import describe, score_name
+from fastopt.pictures import COLOURS, new_figure, style
 
-# Okabe and Ito's colours for colour-blind readers, their yellow (too pale on white) replaced by grey.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 LABEL_GAP = 0.058  # of a panel's height: one line of label text
-STYLE = {
-    "font.size": 9.5,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E5E5E5",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-}
 
 
 def draw(comparison: Comparison) -> bytes:
     """A PNG, three panels wide."""
-    matplotlib = require("matplotlib")
-    style = require("matplotlib.style")
-    with style.context("default"), matplotlib.rc_context(STYLE):
-        figure = require("matplotlib.figure").Figure(figsize=(14, 5.2), dpi=150)
+    require("matplotlib")
+    with style("fastopt compare", "lab"):
+        figure = new_figure("fastopt compare", "lab", figsize=(14, 5.2), dpi=150)
         panels = figure.subplots(1, 3)
         unit = "cross-entropy, nats" if comparison.problem.classes else "half squared error, standardised"
         _loss_panel(panels[0], "Training loss", unit, comparison.runs, "train_loss")

@@ -1,0 +1,143 @@
+"""What is validated: anything with fit and predict, or a function that makes one. Copies, seeds, one fit."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastopt.validation.checks import Array, samples, take
+from fastopt.validation.scoring import Scorer, score
+
+NEEDED = ("fit", "predict")
+
+
+def check_estimator(estimator: Any, needed: tuple[str, ...] = NEEDED, name: str = "estimator") -> Any:
+    """An object with these methods, or a function (a class, too) that makes one when it is called."""
+    if is_factory(estimator):
+        return estimator
+    lacking = [method for method in needed if not callable(getattr(estimator, method, None))]
+    if lacking:
+        raise TypeError(
+            f"{name} must have {' and '.join(needed)}, or be a function that makes such an object: "
+            f"{estimator!r:.60} has no {' and no '.join(lacking)}"
+        )
+    return estimator
+
+
+def is_factory(estimator: Any) -> bool:
+    return isinstance(estimator, type) or (callable(estimator) and not hasattr(estimator, "fit"))
+
+
+def example(estimator: Any) -> Any:
+    """The object itself, or one that the factory makes: to look at, not to fit."""
+    return fresh(estimator, np.random.default_rng(0)) if is_factory(estimator) else estimator
+
+
+def fresh(estimator: Any, rng: np.random.Generator, params: Mapping[str, Any] | None = None) -> Any:
+    """An unfitted one for a task of its own, with these parameters, and seeded from the task's stream.
+
+    A factory is called with rng= if it has such a parameter. Otherwise every parameter named random_state or rng, of
+    the object or of its parts, that is None is set to a seed from the stream; what the user has set stays.
+    """
+    if is_factory(estimator):
+        made = estimator(rng=rng) if "rng" in _parameters(estimator) else estimator()
+        check_estimator(made, name="what the estimator's factory makes")
+    else:
+        made = _clone(estimator)
+    if params:
+        made.set_params(**params)
+    if hasattr(made, "get_params") and hasattr(made, "set_params"):
+        unseeded = [k for k, v in made.get_params(deep=True).items() if v is None and k.split("__")[-1] in SEEDS]
+        if unseeded:
+            made.set_params(**{k: int(rng.integers(2**31)) for k in sorted(unseeded)})
+    return made
+
+
+SEEDS = ("random_state", "rng")
+
+
+def _parameters(function: Any) -> Any:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in callables have none to show
+        return {}
+
+
+def _clone(estimator: Any) -> Any:
+    """scikit-learn's clone where that protocol is spoken; otherwise a deep copy of what was handed over."""
+    if hasattr(estimator, "get_params") and not isinstance(estimator, type):
+        if "sklearn.base" in sys.modules:
+            return sys.modules["sklearn.base"].clone(estimator)
+        return type(estimator)(**copy.deepcopy(estimator.get_params(deep=False)))
+    return copy.deepcopy(estimator)
+
+
+def is_classifier(estimator: Any) -> bool:
+    """As scikit-learn's tags say, or _estimator_type, or because it has predict_proba."""
+    made = example(estimator)
+    if "sklearn.base" in sys.modules and hasattr(made, "__sklearn_tags__"):
+        return bool(sys.modules["sklearn.base"].is_classifier(made))
+    kind = getattr(made, "_estimator_type", None)
+    return bool(kind == "classifier" or (kind is None and hasattr(made, "predict_proba")))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a task is to do beside fitting: all of it can be pickled."""
+
+    scorers: Mapping[str, Scorer]
+    train_scores: bool = False
+    method: str | None = None  # of the estimator, for out-of-fold predictions
+    keep: bool = False  # the fitted estimator itself
+    fit_params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] | None = None
+
+
+@dataclass
+class Fitted:
+    """What came of it."""
+
+    test_scores: dict[str, float]
+    train_scores: dict[str, float]
+    fit_time: float
+    score_time: float
+    predictions: Any
+    estimator: Any
+
+
+def fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
+    """Fitted in place; some fit() return another object, and some return nothing."""
+    result = estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)
+    return estimator if result is None or not hasattr(result, "predict") else result
+
+
+def fit_and_score(
+    estimator: Any, X: Any, y: Any, train: Array, test: Array, what: Fit, rng: np.random.Generator
+) -> Fitted:
+    """One fit on the training samples, scored on the test samples."""
+    made = fresh(estimator, rng, what.params)
+    X_train, y_train = take(X, train), take(y, train)
+    n = samples(X)
+    start = time.perf_counter()
+    made = fit(made, X_train, y_train, {k: of_samples(v, train, n) for k, v in what.fit_params.items()})
+    fit_time = time.perf_counter() - start
+    X_test, y_test = take(X, test), take(y, test)
+    start = time.perf_counter()
+    test_scores = score(what.scorers, made, X_test, y_test)
+    score_time = time.perf_counter() - start
+    train_scores = score(what.scorers, made, X_train, y_train) if what.train_scores else {}
+    predictions = None if what.method is None else np.asarray(getattr(made, what.method)(X_test))
+    return Fitted(test_scores, train_scores, fit_time, score_time, predictions, made if what.keep else None)
+
+
+def of_samples(value: Any, index: Array, n: int) -> Any:
+    """A fit parameter that has one value per sample, for some of them; any other as it is."""
+    per_sample = not isinstance(value, (str, bytes, dict)) and (hasattr(value, "shape") or hasattr(value, "__len__"))
+    return take(value, index) if per_sample and samples(value, "fit_params") == n else value

@@ -1,0 +1,376 @@
+"""Is a minimum flat or sharp? How much the loss rises nearby, and the largest curvature, from loss and gradient alone.
+
+A model is two functions of a list of arrays: loss(params) gives a number, grad(params) a list of arrays. Whatever
+framework computes them serves. Nothing here is trained, and `params` are never written to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastopt.validation.checks import Array, Rng, count, number, one_of, optional, rng_like
+
+Params = Sequence[Array]
+Loss = Callable[[Any], Any]
+Grad = Callable[[Any], Any]
+
+WARNING = (
+    "sharpness depends on the scale of the parameters: rescaling layers of a ReLU network changes it and not the "
+    "function (Dinh et al. 2017); compare only models of one architecture, trained in one way"
+)
+SHRINK, GROW, SHORTEST = 0.25, 4.0, 1e-10  # of the steps of the ascent
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """What a measure found. value : the measure; loss : at the parameters; worst : the greatest loss found nearby."""
+
+    measure: str
+    value: float
+    loss: float
+    worst: float
+    size: float
+    warning: str = WARNING
+
+    def __repr__(self) -> str:
+        what = f"{self.measure} sharpness {self.value:.6g} (size {self.size:g}, loss {self.loss:.6g}"
+        return f"{what}, worst nearby {self.worst:.6g})\nnote: {self.warning}"
+
+
+class Flat:
+    """A model's loss and gradient as functions of one float64 vector.
+
+    `dtype` is what the functions are given: None tries float64 and falls back to the parameters' own, if the gradient
+    refuses float64 or answers in less.
+    """
+
+    def __init__(self, loss: Loss | None, grad: Grad | None, params: Any, dtype: Any = None) -> None:
+        self.loss_of, self.grad_of = loss, grad
+        self.params = _check_params(params)
+        self.own = [p.dtype for p in self.params]
+        self.x = np.concatenate([np.ravel(p).astype(float) for p in self.params])
+        self.wide = dtype is None or np.dtype(dtype) == np.float64
+        self.eps = float(np.finfo(float).eps)
+        if grad is not None and dtype is None:
+            self.wide = self._takes_float64()
+        if not self.wide:
+            self.eps = float(max(np.finfo(d).eps for d in self.own))
+
+    def _takes_float64(self) -> bool:
+        try:
+            slopes = _as_list(self.grad_of(self.arrays(self.x)))  # type: ignore[misc]
+        except (TypeError, ValueError, RuntimeError):  # torch says the last one; a fault of another kind shows again
+            return False
+        return all(np.asarray(g).dtype == np.float64 for g in slopes)
+
+    def arrays(self, x: Array) -> list[Array]:
+        """The parameters at x, in their shapes: arrays of their own, which the functions may keep."""
+        result, at = [], 0
+        for p, dtype in zip(self.params, self.own, strict=True):
+            part = x[at : at + p.size].reshape(p.shape)
+            result.append(part.astype(float if self.wide else dtype, copy=True))
+            at += p.size
+        return result
+
+    def loss(self, x: Array) -> float:
+        value = float(self.loss_of(self.arrays(x)))  # type: ignore[misc]
+        if math.isnan(value):
+            raise ValueError("loss gives NaN near params")
+        return value
+
+    def grad(self, x: Array) -> Array:
+        slopes = [np.asarray(g) for g in _as_list(self.grad_of(self.arrays(x)))]  # type: ignore[misc]
+        if [g.shape for g in slopes] != [p.shape for p in self.params]:
+            raise ValueError(
+                f"grad gives shapes {[g.shape for g in slopes]}, params have {[p.shape for p in self.params]}"
+            )
+        flat = np.concatenate([np.ravel(g).astype(float) for g in slopes])
+        if not np.isfinite(flat).all():
+            raise ValueError("grad gives numbers that are not finite near params")
+        return flat
+
+
+def _as_list(arrays: Any) -> list[Any]:
+    return [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
+
+
+def _check_params(params: Any) -> list[Array]:
+    if isinstance(params, (str, bytes)) or not hasattr(params, "__iter__"):
+        raise TypeError(f"params must be a list of arrays, got {params!r:.60}")
+    arrays = [np.asarray(p) for p in _as_list(params)]
+    for i, p in enumerate(arrays):
+        if p.dtype.kind != "f":
+            raise TypeError(f"params[{i}] must be floating point, got {p.dtype}")
+        if not np.isfinite(p).all():
+            raise ValueError(f"params[{i}] holds numbers that are not finite")
+    if not sum(p.size for p in arrays):
+        raise ValueError("params are empty")
+    return arrays
+
+
+def sharpness(
+    loss: Loss,
+    grad: Grad,
+    params: Any,
+    *,
+    epsilon: float = 1e-3,
+    subspace: int | None = None,
+    steps: int = 100,
+    restarts: int = 3,
+    rng: Rng = 0,
+    dtype: Any = None,
+) -> Sharpness:
+    """Keskar's measure: by how many per cent the loss can rise in a small box around the parameters.
+
+        φ = 100 · (max over y in C of f(x + A y) − f(x)) / (1 + f(x)),    |y_i| <= ε (|(A⁺x)_i| + 1) in C
+
+    The maximum is found by projected gradient ascent of `restarts` + 1 starts, one of them at x: a lower bound of φ,
+    and exact where every ascent ends in the greatest maximum.
+
+    Parameters
+    ----------
+    loss, grad : functions of a list of arrays; loss >= 0 for the measure to mean something.
+    params : the arrays at the minimum, float32 or float64; never written to.
+    epsilon : size of the box, > 0; Keskar et al. use 1e-3 and 5e-4.
+    subspace : None: all directions (A the identity). p: those of a random p-dimensional subspace (there, 100), which
+        takes p times the memory of the parameters.
+    steps : of each ascent, at most.
+    restarts : random starts in the box besides the parameters themselves.
+    rng : where starts and subspace come from: a seed, a Generator or None.
+    dtype : what the functions are given; None: float64 if the gradient takes it.
+
+    Source: Keskar et al., On large-batch training for deep learning, ICLR 2017, metric 2.1. Depends on how parameters
+    are scaled: Dinh et al., Sharp minima can generalize for deep nets, ICML 2017.
+    """
+    number("epsilon", epsilon, 0, math.inf)
+    count("steps", steps)
+    count("restarts", restarts, low=0)
+    random = np.random.default_rng(rng_like("rng", rng))
+    model = Flat(loss, grad, params, dtype)
+    basis = optional(_basis, "subspace", subspace, n=model.x.size, random=random)
+    inner = model.x if basis is None else np.linalg.lstsq(basis, model.x, rcond=None)[0]
+    ascent = _Ascent(model, epsilon * (np.abs(inner) + 1.0), basis)
+    here = model.loss(model.x)
+    starts = [np.zeros(inner.size), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
+    worst = max(here, *(ascent.climb(u, steps) for u in starts))
+    return Sharpness("box", 100.0 * (worst - here) / (1.0 + here), here, worst, epsilon)
+
+
+def _basis(name: str, p: Any, n: int, random: np.random.Generator) -> Array:
+    if count(name, p) > n:
+        raise ValueError(f"{name}={p} is more than there are parameters: {n}")
+    return random.standard_normal((n, int(p)))
+
+
+@dataclass
+class _Ascent:
+    """Gradient ascent over u in [−1, 1]^n, where the parameters are x + A (widths · u): the box is a cube then."""
+
+    model: Flat
+    widths: Array
+    basis: Array | None
+
+    def place(self, u: Array) -> Array:
+        y = self.widths * u
+        moved: Array = self.model.x + (y if self.basis is None else self.basis @ y)
+        return moved
+
+    def slope(self, u: Array) -> Array:
+        g = self.model.grad(self.place(u))
+        return self.widths * (g if self.basis is None else self.basis.T @ g)
+
+    def climb(self, u: Array, steps: int) -> float:
+        """The height reached. Steps along the gradient, cut to the cube; longer after success, shorter after none."""
+        height, length = self.model.loss(self.place(u)), GROW
+        for _ in range(steps):
+            g = self.slope(u)
+            free = np.where(((u >= 1) & (g > 0)) | ((u <= -1) & (g < 0)), 0.0, g)
+            largest = np.abs(free).max()
+            if largest == 0:
+                break
+            u_new, height_new, length = self._longest(u, g / largest, height, length)
+            if height_new <= height:
+                break
+            u, height, length = u_new, height_new, length * GROW
+        return height
+
+    def _longest(self, u: Array, direction: Array, height: float, length: float) -> tuple[Array, float, float]:
+        """The first step that gains, among ever shorter ones; tiny gradients need the long ones to reach the walls."""
+        while length > SHORTEST:
+            trial = np.clip(u + length * direction, -1, 1)
+            reached = self.model.loss(self.place(trial))
+            if reached > height:
+                return trial, reached, length
+            length *= SHRINK
+        return u, height, length
+
+
+def random_sharpness(
+    loss: Loss, params: Any, *, radius: float = 0.05, directions: int = 100, rng: Rng = 0, dtype: Any = None
+) -> Sharpness:
+    """How much the loss rises on average in random directions: mean of f(x + δ) − f(x).
+
+    δ is Gaussian, and every array of it has `radius` times the norm of its parameter array (one of norm 0 stays), so
+    that scaling a whole array and its gradient alike changes nothing. `worst` is the greatest loss met.
+
+    Parameters
+    ----------
+    loss, params, rng, dtype : as for `sharpness` (dtype None: float64).
+    radius : of the step, relative to the parameters, > 0.
+    directions : how many are drawn.
+
+    Source: the relative directions are those of Li et al., Visualizing the loss landscape of neural nets (2018), with
+    arrays in place of filters.
+    """
+    number("radius", radius, 0, math.inf)
+    random = np.random.default_rng(rng_like("rng", rng))
+    model = Flat(loss, None, params, dtype)
+    here = model.loss(model.x)
+    norms = [float(np.linalg.norm(p.astype(float))) for p in model.params]
+    losses = []
+    for _ in range(count("directions", directions)):
+        parts = [random.standard_normal(p.size) for p in model.params]
+        scaled = [
+            d * (radius * norm / max(float(np.linalg.norm(d)), 1e-300)) for d, norm in zip(parts, norms, strict=True)
+        ]
+        losses.append(model.loss(model.x + np.concatenate(scaled)))
+    return Sharpness("random-direction", float(np.mean(losses)) - here, here, max(losses), radius)
+
+
+def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, dtype: Any = None) -> Sharpness:
+    """The rise to first order in the worst direction: f(x + ρ g/‖g‖) − f(x), as SAM takes it.
+
+    Parameters
+    ----------
+    loss, grad, params, dtype : as for `sharpness`.
+    radius : ρ > 0, the Euclidean length of the step. Where the gradient is 0, the measure is 0.
+
+    Source: Foret et al., Sharpness-aware minimization for efficiently improving generalization, ICLR 2021.
+    """
+    number("radius", radius, 0, math.inf)
+    model = Flat(loss, grad, params, dtype)
+    here, g = model.loss(model.x), model.grad(model.x)
+    norm = float(np.linalg.norm(g))
+    there = model.loss(model.x + radius * g / norm) if norm else here
+    return Sharpness("SAM", there - here, here, there, radius)
+
+
+# -- curvature --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HessianEigenvalue:
+    """value : the largest eigenvalue; vector : its unit direction, in the parameters' shapes; residual : ‖Hv − λv‖;
+    iterations : Hessian products taken; converged : whether the residual came below the tolerance; dtype : of the
+    gradients that were differenced."""
+
+    value: float
+    vector: list[Array]
+    residual: float
+    iterations: int
+    converged: bool
+    dtype: str
+
+
+def hessian_eigenvalue(
+    grad: Grad,
+    params: Any,
+    *,
+    method: str = "lanczos",
+    tol: float | None = None,
+    max_iter: int = 100,
+    rng: Rng = 0,
+    dtype: Any = None,
+) -> HessianEigenvalue:
+    """The largest eigenvalue of the loss's Hessian, the curvature in the sharpest direction, from gradients.
+
+        H v ≈ (∇f(x + h v) − ∇f(x − h v)) / 2h,    h = ∛eps · (1 + max |x|) / max |v|
+
+    Parameters
+    ----------
+    grad : a function of a list of arrays. Differences are taken in float64 if it computes in float64; in float32, three
+        to four digits are what differences leave.
+    params : where; never written to.
+    method : "lanczos" finds the (algebraically) largest one and needs far fewer products, and a vector of memory for
+        each; "power" iterates two vectors only, and where the largest in size is negative, iterates again on H − λI.
+    tol : stop when ‖Hv − λv‖ <= tol · |λ|; default 1e-6, or 1e-2 if gradients are float32.
+    max_iter : Hessian products, at most; each is two gradients.
+    rng : of the start.
+    dtype : what grad is given; None: float64 if it takes that.
+    """
+    one_of("method", method, ("lanczos", "power"))
+    count("max_iter", max_iter)
+    model = Flat(None, grad, params, dtype)
+    tol = (1e-6 if model.wide else 1e-2) if tol is None else number("tol", tol, 0, 1)
+    start = np.random.default_rng(rng_like("rng", rng)).standard_normal(model.x.size)
+    product = _Products(model)
+    find = _lanczos if method == "lanczos" else _power
+    value, vector, residual = find(product, start / np.linalg.norm(start), tol, max_iter)
+    shapes = Flat(None, None, model.params, np.float64).arrays(vector)
+    done = residual <= tol * max(abs(value), 1e-300) or residual == 0
+    return HessianEigenvalue(value, shapes, residual, product.taken, done, "float64" if model.wide else "float32")
+
+
+class _Products:
+    """Hessian times vector by central differences."""
+
+    def __init__(self, model: Flat) -> None:
+        self.model, self.taken = model, 0
+        self.reach = float(np.cbrt(model.eps) * (1.0 + np.abs(model.x).max()))
+
+    def __call__(self, v: Array) -> Array:
+        self.taken += 1
+        h = self.reach / float(np.abs(v).max())
+        up, down = self.model.x + h * v, self.model.x - h * v
+        change: Array = self.model.grad(up) - self.model.grad(down)
+        return change / (2 * h)
+
+
+def _lanczos(product: _Products, v: Array, tol: float, most: int) -> tuple[float, Array, float]:
+    """The largest Ritz value of an ever larger Krylov space, whose basis is made orthogonal again in full."""
+    basis, diagonal = [v], []
+    off: list[float] = []
+    for k in range(min(most, v.size)):
+        w = product(basis[-1])
+        diagonal.append(float(w @ basis[-1]))
+        for _ in range(2):  # the second pass takes away what rounding has left
+            known = np.array(basis)
+            w = w - known.T @ (known @ w)
+        beta = float(np.linalg.norm(w))
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
+        value, weights = float(values[-1]), vectors[:, -1]
+        residual = abs(beta * float(weights[-1]))
+        scale = max(map(abs, values))
+        if residual <= tol * abs(value) or beta <= 1e-12 * scale or k + 1 == min(most, v.size):
+            break
+        basis.append(w / beta)
+        off.append(beta)
+    return value, np.array(basis).T @ weights, residual
+
+
+def _power(product: _Products, v: Array, tol: float, most: int) -> tuple[float, Array, float]:
+    """The largest in size; if that is negative, H − λI has what is wanted as its largest in size."""
+    value, vector, residual = _iterate(product, v, tol, max(1, most), 0.0)
+    if value >= 0 or product.taken >= most:
+        return value, vector, residual
+    return _iterate(product, v, tol, most - product.taken, -value)
+
+
+def _iterate(product: _Products, v: Array, tol: float, most: int, shift: float) -> tuple[float, Array, float]:
+    for _ in range(most):
+        hv = product(v)
+        value = float(v @ hv)
+        residual = float(np.linalg.norm(hv - value * v))
+        moved = hv + shift * v
+        norm = float(np.linalg.norm(moved))
+        if residual <= tol * abs(value) or norm == 0:
+            break
+        best, v = v, moved / norm
+    else:
+        v = best
+    return value, v, residual

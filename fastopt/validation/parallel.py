@@ -1,0 +1,118 @@
+"""Independent tasks, in this process or through joblib: the same results on any number of workers, on any backend.
+
+Each task gets a random stream of its own, spawned by its place in the list, and inside workers the threads are bounded
+so that processes × threads fit the machine. No scheduler: joblib's backends (loky, threading, dask, ray) do that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.optional import require
+from fastopt.threads import default_num_threads
+from fastopt.validation.checks import Rng, rng_like
+
+EXTRA = "validation"
+
+
+def seed_sequence(rng: Rng) -> np.random.SeedSequence:
+    """Where streams are spawned from: the same for a seed, a new one at each call for None and for a Generator."""
+    rng_like("rng", rng)
+    if isinstance(rng, np.random.Generator):
+        return np.random.SeedSequence([int(word) for word in rng.integers(2**32, size=4, dtype=np.uint64)])
+    if isinstance(rng, np.random.SeedSequence):
+        return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key)
+    return np.random.SeedSequence(rng)
+
+
+def run(
+    task: Callable[..., Any],
+    items: Sequence[tuple[Any, ...]],
+    *,
+    n_jobs: int | None = None,
+    rng: Rng = None,
+    progress: bool = False,
+    label: str = "fits",
+) -> list[Any]:
+    """[task(*item, rng=stream) for item in items], in order.
+
+    Parameters
+    ----------
+    task : a function of the module level, or one that cloudpickle can take along.
+    n_jobs : None or 1: here, one after the other, without joblib. Otherwise joblib's n_jobs (-1: all of the CPUs, or
+        all of the cluster that `joblib.parallel_config` names).
+    rng : where the tasks' streams are spawned from.
+    progress : a bar on stderr (rich).
+    """
+    streams = seed_sequence(rng).spawn(len(items))
+    calls = [(task, item, stream) for item, stream in zip(items, streams, strict=True)]
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an int other than 0, got {n_jobs!r}")
+    if n_jobs is None or n_jobs == 1 or len(items) < 2:
+        return list(_watched((_call(*call) for call in calls), len(calls), progress, label))
+    joblib = require("joblib", f"n_jobs={n_jobs}", EXTRA)
+    threads = max(1, default_num_threads() // max(1, joblib.effective_n_jobs(n_jobs)))
+    bounded = [joblib.delayed(_call_bounded)(threads, *call) for call in calls]
+    if not progress:
+        return list(joblib.Parallel(n_jobs=n_jobs)(bounded))
+    results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(bounded)
+    return list(_watched(results, len(calls), progress, label))
+
+
+def _watched(results: Iterable[Any], total: int, progress: bool, label: str) -> Iterator[Any]:
+    if not progress:
+        yield from results
+        return
+    console = require("rich.console", "progress=True", EXTRA).Console(stderr=True)
+    yield from require("rich.progress", "progress=True", EXTRA).track(results, label, total, console=console)
+
+
+def _call(task: Callable[..., Any], item: tuple[Any, ...], stream: np.random.SeedSequence) -> Any:
+    return task(*item, rng=np.random.default_rng(stream))
+
+
+def _call_bounded(threads: int, task: Callable[..., Any], item: tuple[Any, ...], stream: np.random.SeedSequence) -> Any:
+    with bounded_threads(threads):
+        return _call(task, item, stream)
+
+
+class _Bound:
+    """The bound in force in this process, and what was before: of tasks on several threads, the first sets it and the
+    last takes it back."""
+
+    lock = threading.Lock()
+    inside = 0
+    before = 0
+    pools: Any = None
+
+
+@contextmanager
+def bounded_threads(threads: int) -> Iterator[None]:
+    """Within it, fastopt's kernels use at most so many threads; BLAS and OpenMP pools too, with threadpoolctl.
+
+    A setting of the process: tasks of one process that overlap in time must ask for the same number.
+    """
+    with _Bound.lock:
+        if _Bound.inside == 0:
+            _Bound.before = _core.get_num_threads()
+            _core.set_num_threads(min(threads, _Bound.before))
+            if importlib.util.find_spec("threadpoolctl") is not None:
+                _Bound.pools = require("threadpoolctl", "n_jobs", EXTRA).threadpool_limits(threads)
+        _Bound.inside += 1
+    try:
+        yield
+    finally:
+        with _Bound.lock:
+            _Bound.inside -= 1
+            if _Bound.inside == 0:
+                _core.set_num_threads(_Bound.before)
+                if _Bound.pools is not None:
+                    _Bound.pools.restore_original_limits()
+                    _Bound.pools = None

@@ -1,0 +1,47 @@
+"""Lines with bands on matplotlib axes, in this project's style. Loaded when a plot is asked for; needs no display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastopt.pictures import COLOURS, new_figure, style
+from fastopt.validation.checks import Array
+from fastopt.validation.parallel import EXTRA
+
+TRAIN, TEST = COLOURS[4], COLOURS[5]
+
+
+@contextmanager
+def axes_or_new(ax: Any, needed_by: str, panels: int = 1) -> Iterator[Any]:
+    """The user's axes, or those of a new figure in this project's style: one, or an array of them."""
+    if ax is not None:
+        yield ax
+        return
+    with style(needed_by, EXTRA):
+        figure = new_figure(needed_by, EXTRA, figsize=(6.2 * panels if panels == 1 else 4.6 * panels, 4.2), dpi=150)
+        figure.set_layout_engine("tight")
+        yield figure.subplots(1, panels)
+
+
+def band(ax: Any, x: Array, values: Array, label: str, colour: str, dash: Any = "-") -> None:
+    """The mean over the columns of values, one row for each x, and one standard deviation around it."""
+    mean = values.mean(axis=1)
+    ax.plot(x, mean, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=1.7, label=label)
+    if values.shape[1] > 1:
+        spread = values.std(axis=1, ddof=1)
+        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def numeric_axis(ax: Any, x: Any) -> Array:
+    """Where to put these values: numbers by their size, on a log scale if they span it, anything else in a row."""
+    if all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in x):
+        places = np.asarray(x, float)
+        if places.min() > 0 and places.max() >= 50 * places.min():
+            ax.set_xscale("log")
+        return places
+    ax.set_xticks(range(len(x)), [str(v) for v in x])
+    return np.arange(len(x))

@@ -1,0 +1,296 @@
+"""Labels that last: folds without the training labels that reach into the test's time, and what other folds leak.
+
+A sample's label is known from its time to its end time, both included: the return of the next five days lasts five
+days. Source: López de Prado, Advances in Financial Machine Learning (2018), chapters 7 and 12.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastopt.validation.checks import (
+    Array,
+    as_times,
+    column,
+    count,
+    is_duration,
+    number,
+    samples,
+    size,
+    sorted_times,
+    times_of,
+)
+from fastopt.validation.folds import Split, Splitter, block_bounds, enough
+from fastopt.validation.time_series import apart
+
+NOTHING = 0  # of a purge or an embargo
+
+
+class _Purged(Splitter):
+    """Blocks of consecutive samples whose neighbourhoods in time are not trained on."""
+
+    per_sample = ("times", "end_times")
+
+    def _set_labels(self, times: Any, end_times: Any, horizon: Any, embargo: Any) -> None:
+        self.times = times
+        self.end_times = end_times
+        self.horizon: Any = None if horizon is None else size("horizon", horizon, low=0)
+        if isinstance(embargo, (float, np.floating)):
+            self.embargo: Any = number("embargo", embargo, -1e-300, 1.0)
+        else:
+            self.embargo = size("embargo", embargo, low=0)
+        if (end_times is None) == (horizon is None):
+            raise ValueError("give end_times or horizon: until when is a label known? (horizon=0: at its own time)")
+
+    def _intervals(self, n: int, X: Any) -> tuple[Array, Array]:
+        """From when to when each label is known; times, or positions where there are none."""
+        times = times_of(self.times, X, n)
+        if is_duration(self.embargo) and (times is None or times.dtype.kind != "M"):
+            raise ValueError("times is None or no datetime64: an embargo by duration needs the time of each sample")
+        if self.end_times is not None:
+            if times is None:
+                raise ValueError("times is None: end_times have to be compared with the times of the samples")
+            return times, end_times_of(self.end_times, times)
+        if is_duration(self.horizon):
+            if times is None or times.dtype.kind != "M":
+                raise ValueError("times is None or no datetime64: a horizon by duration needs the time of each sample")
+            return times, times + self.horizon
+        if times is None:
+            return np.arange(n), np.arange(n) + self.horizon
+        return times, times[np.minimum(np.arange(n) + self.horizon, n - 1)]
+
+    def _outside(self, start: Array, end: Array, block: tuple[int, int]) -> Array:
+        """Which samples may be trained on when this block is tested: O(log n) beside the mask itself."""
+        first, stop = block
+        opens, closes = start[first], end[first:stop].max()
+        after = int(np.searchsorted(start, closes, side="right"))
+        keep = np.empty(len(start), bool)
+        keep[:first] = end[:first] < opens
+        keep[first:] = False
+        keep[max(self._end_of_embargo(start, closes, after), stop) :] = True
+        return keep
+
+    def _end_of_embargo(self, start: Array, closes: Any, after: int) -> int:
+        if is_duration(self.embargo):
+            return int(np.searchsorted(start, closes + self.embargo, side="right"))
+        if isinstance(self.embargo, float):
+            return after + int(self.embargo * len(start))  # rounded down, as in the book
+        return after + int(self.embargo)
+
+    def _combine(self, n: int, X: Any, groups: Any, n_folds: int, chosen: list[tuple[int, ...]]) -> Iterator[Split]:
+        """One split for each choice of test blocks."""
+        start, end = self._intervals(n, X)
+        bounds = block_bounds(n, n_folds)
+        blocks = list(itertools.pairwise(bounds.tolist()))
+        keep = [self._outside(start, end, block) for block in blocks]
+        labels = None if groups is None else column("groups", groups, n)
+        for i, folds in enumerate(chosen):
+            if not np.logical_and.reduce([keep[f] for f in folds]).any():
+                raise ValueError(f"end_times, horizon or embargo={self.embargo} leave nothing to train on in split {i}")
+        return apart(
+            (
+                np.flatnonzero(np.logical_and.reduce([keep[f] for f in folds])),
+                np.concatenate([np.arange(*blocks[f], dtype=np.intp) for f in folds]),
+                labels,
+            )
+            for folds in chosen
+        )
+
+
+class PurgedKFold(_Purged):
+    """k blocks of consecutive samples, each held out once, without the training labels that reach into its time.
+
+    The time of a test block goes from its first sample's time to the latest of its end times. A sample is trained on if
+    its label ends before that, or if it begins after that and after the embargo.
+
+    Parameters
+    ----------
+    n_splits : k >= 2.
+    times : (n,) datetime64 or numbers, sorted: when each sample is taken. A DataFrame's DatetimeIndex serves as well.
+    end_times : (n,) of the same kind, each at or after its time: until when the label is known.
+    horizon : instead of end_times, if every label lasts equally long: a count of samples or a duration.
+    embargo : left out after a test block beyond that, because features carry the past along: a share of the n samples
+        (a float in [0, 1)), a count of samples or a duration.
+
+    O(n log n) for all folds together, and the memory of the positions themselves. When split() is given groups,
+    training samples of groups that occur in the block are left out.
+
+    Raises ValueError for unsorted times, NaT, lengths that differ, labels that end before they begin.
+
+    >>> for train, test in PurgedKFold(3, horizon=1, embargo=1).split(range(9)):
+    ...     print(train, test)
+    [5 6 7 8] [0 1 2]
+    [0 1 8] [3 4 5]
+    [0 1 2 3 4] [6 7 8]
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        times: Any = None,
+        end_times: Any = None,
+        horizon: Any = None,
+        embargo: Any = NOTHING,
+    ) -> None:
+        self.n_splits = count("n_splits", n_splits, low=2)
+        self._set_labels(times, end_times, horizon, embargo)
+
+    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+        enough(self.n_splits, n)
+        return self._combine(n, X, groups, self.n_splits, [(f,) for f in range(self.n_splits)])
+
+
+class CombinatorialPurgedKFold(_Purged):
+    """Every choice of `n_test_folds` of `n_folds` blocks held out, purged and embargoed as in PurgedKFold.
+
+    C(N, k) splits, in lexicographic order; every block is tested C(N−1, k−1) times, so that its predictions make up as
+    many whole backtest paths: `paths()` says which split serves which path.
+
+    Parameters
+    ----------
+    n_folds : N >= 3.
+    n_test_folds : k in [1, N).
+    times, end_times, horizon, embargo : as for PurgedKFold.
+
+    >>> cv = CombinatorialPurgedKFold(4, 2, horizon=0)
+    >>> cv.get_n_splits(), cv.n_paths
+    (6, 3)
+    """
+
+    def __init__(
+        self,
+        n_folds: int = 6,
+        n_test_folds: int = 2,
+        *,
+        times: Any = None,
+        end_times: Any = None,
+        horizon: Any = None,
+        embargo: Any = NOTHING,
+    ) -> None:
+        self.n_folds = count("n_folds", n_folds, low=3)
+        self.n_test_folds = count("n_test_folds", n_test_folds)
+        if self.n_test_folds >= self.n_folds:
+            raise ValueError(f"n_test_folds={n_test_folds} must be less than n_folds={n_folds}")
+        self._set_labels(times, end_times, horizon, embargo)
+
+    @property
+    def n_splits(self) -> int:
+        return math.comb(self.n_folds, self.n_test_folds)
+
+    @property
+    def n_paths(self) -> int:
+        return math.comb(self.n_folds - 1, self.n_test_folds - 1)
+
+    def test_folds(self) -> list[tuple[int, ...]]:
+        """Per split the blocks that it holds out."""
+        return list(itertools.combinations(range(self.n_folds), self.n_test_folds))
+
+    def paths(self) -> Array:
+        """(n_paths, n_folds): the split whose predictions of that block belong to that path."""
+        served: list[list[int]] = [[] for _ in range(self.n_folds)]
+        for split, folds in enumerate(self.test_folds()):
+            for fold in folds:
+                served[fold].append(split)
+        return np.array(served).T
+
+    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+        if self.n_folds > n:
+            raise ValueError(f"n_folds={self.n_folds} is more than there are samples in X: {n}")
+        return self._combine(n, X, groups, self.n_folds, self.test_folds())
+
+
+def end_times_of(values: Any, times: Array) -> Array:
+    """Checked against the times that they belong to."""
+    end = as_times("end_times", values, len(times))
+    if (end.dtype.kind == "M") != (times.dtype.kind == "M"):
+        raise TypeError(f"end_times are {end.dtype}, times are {times.dtype}")
+    wrong = np.flatnonzero(end < times)
+    if wrong.size:
+        i = int(wrong[0])
+        raise ValueError(f"end_times[{i}] = {end[i]} is before times[{i}] = {times[i]}")
+    return end
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What `leakage` found, one entry per split.
+
+    n_train, n_test : sizes.
+    overlapping : training samples whose label is known during some test sample's label: they tell the answer.
+    touched : test samples whose label such a training label reaches into.
+    future : training samples taken after the first test sample: a forecast could not have had them.
+    """
+
+    n_train: Array
+    n_test: Array
+    overlapping: Array
+    touched: Array
+    future: Array
+
+    @property
+    def clean(self) -> bool:
+        """No label overlaps. (The future may be trained on: see `future`.)"""
+        return not self.overlapping.any()
+
+    def __repr__(self) -> str:
+        head = f"{'split':>5} {'train':>9} {'test':>9} {'overlapping':>20} {'test touched':>20} {'future':>20}"
+        lines = [head]
+        for i in range(len(self.n_train)):
+            train, test = int(self.n_train[i]), int(self.n_test[i])
+            cells = [_share(self.overlapping[i], train), _share(self.touched[i], test), _share(self.future[i], train)]
+            lines.append(f"{i:>5} {train:>9,} {test:>9,} " + " ".join(f"{cell:>20}" for cell in cells))
+        lines.append("no training label overlaps a test label" if self.clean else "training labels overlap test labels")
+        return "\n".join(lines)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{int(part):,} ({100 * part / whole:.1f} %)" if whole else "0"
+
+
+def leakage(splitter: Any, times: Any, end_times: Any, X: Any = None, y: Any = None, groups: Any = None) -> Leakage:
+    """What a splitter lets the training set know about the test set, when labels last from times to end_times.
+
+    Parameters
+    ----------
+    splitter : any with split(X, y, groups), or a list of (train, test).
+    times, end_times : (n,) datetime64 or numbers, times sorted.
+    X, y, groups : given to the splitter (X: the times, if the splitter needs no more than their number).
+
+    O(n log n) per split. Two labels overlap if they share an instant: intervals are closed.
+
+    >>> from fastopt.validation import KFold
+    >>> report = leakage(KFold(5), np.arange(100), np.arange(100) + 4)
+    >>> report.overlapping.tolist(), PurgedKFold(5, horizon=4).get_n_splits()
+    ([4, 8, 8, 8, 4], 5)
+    """
+    start = sorted_times("times", times, samples(times, "times"))
+    end = end_times_of(end_times, start)
+    splits = splitter.split(start if X is None else X, y, groups) if hasattr(splitter, "split") else splitter
+    rows = [_leaks(start, end, np.asarray(train), np.asarray(test)) for train, test in splits]
+    return Leakage(*np.array(rows).reshape(-1, 5).T)
+
+
+def _leaks(start: Array, end: Array, train: Array, test: Array) -> tuple[int, ...]:
+    train, test = np.sort(train), np.sort(test)
+    overlapping = meets(start[train], end[train], start[test], end[test])
+    touched = meets(start[test], end[test], start[train], end[train])
+    future = start[train] > start[test].min()
+    return len(train), len(test), int(overlapping.sum()), int(touched.sum()), int(future.sum())
+
+
+def meets(start: Array, end: Array, other_start: Array, other_end: Array) -> Array:
+    """Which closed intervals share an instant with at least one of the others, whose starts are sorted.
+
+    Of the others that begin by the time this one ends, the latest end must not lie before this one begins.
+    """
+    latest = np.maximum.accumulate(other_end)
+    begun = np.searchsorted(other_start, end, side="right")
+    found: Array = (begun > 0) & (latest[np.maximum(begun, 1) - 1] >= start)
+    return found

@@ -1,0 +1,67 @@
+"""What the tests of fastopt.validation share: comparing splits, containers of samples, small estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+Array = np.ndarray[Any, Any]
+
+
+def assert_same_splits(got: Iterable[Any], expected: Iterable[Any]) -> None:
+    """As many splits, with the same positions in the same order."""
+    got, expected = list(got), list(expected)
+    assert len(got) == len(expected)
+    for i, (a, b) in enumerate(zip(got, expected, strict=True)):
+        for name, x, y in zip(("train", "test"), a, b, strict=True):
+            assert np.asarray(x).dtype == np.intp, f"{name} {i} has dtype {x.dtype}"
+            assert np.array_equal(x, y), f"{name} of split {i}: {x} instead of {y}"
+
+
+def containers(x: Array) -> dict[str, Any]:
+    """The same samples in everything that holds samples."""
+    pandas, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
+    frame = pandas.DataFrame(x, index=[f"row {i}" for i in range(len(x))])
+    held = {"list": x.tolist(), "tuple": tuple(x.tolist()), "array": x, "frame": frame}
+    return {**held, "csr": sparse.csr_array(x), "coo": sparse.coo_array(x)}
+
+
+class LeastSquares:
+    """A linear regression that knows nothing of scikit-learn: fit and predict, and that is all."""
+
+    def fit(self, X: Any, y: Any) -> None:
+        x = np.asarray(X, float)
+        self.w = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), np.asarray(y, float), rcond=None)[0]
+
+    def predict(self, X: Any) -> Array:
+        x = np.asarray(X, float)
+        return np.column_stack([x, np.ones(len(x))]) @ self.w
+
+
+class Noisy:
+    """Speaks get_params and set_params; its predictions are the draws of its seed, so that streams can be told."""
+
+    def __init__(self, scale: float = 1.0, random_state: int | None = None) -> None:
+        self.scale = scale
+        self.random_state = random_state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"scale": self.scale, "random_state": self.random_state}
+
+    def set_params(self, **params: Any) -> Noisy:
+        for name, value in params.items():
+            if name not in ("scale", "random_state"):
+                raise ValueError(f"no parameter {name!r}")
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any) -> Noisy:
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        noise = np.random.default_rng(self.random_state).normal(size=len(X))
+        return self.mean_ + self.scale * noise
