@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pytest
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +22,8 @@ def assert_same_splits(got: Iterable[Any], expected: Iterable[Any]) -> None:
 
 def containers(x: Array) -> dict[str, Any]:
     """The same samples in everything that holds samples."""
+    import pytest
+
     pandas, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
     frame = pandas.DataFrame(x, index=[f"row {i}" for i in range(len(x))])
     held = {"list": x.tolist(), "tuple": tuple(x.tolist()), "array": x, "frame": frame}

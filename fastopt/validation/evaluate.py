@@ -37,7 +37,7 @@ def splits_of(cv: Any, X: Any, y: Any, groups: Any, classifier: bool = False) ->
         if k > n:
             raise ValueError(f"cv={k} is more than there are samples in X: {n}")
         cv = StratifiedKFold(k) if classifier and y is not None and np.asarray(y).ndim == 1 else KFold(k)
-    if not hasattr(cv, "split") and not (isinstance(cv, Iterable) and not isinstance(cv, (str, bytes))):
+    if isinstance(cv, (str, bytes)) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
         raise TypeError(f"cv must be a splitter, a number of folds or pairs (train, test), got {cv!r}")
     pairs = cv.split(X, y, groups) if hasattr(cv, "split") else cv
     splits = [_check_split(i, pair, n) for i, pair in enumerate(pairs)]
@@ -417,7 +417,8 @@ def best_of(scores: Array) -> int:
 
 def grid_of(param_grid: Any) -> list[dict[str, Any]]:
     """Every combination, the last name varying fastest."""
-    grids = [param_grid] if isinstance(param_grid, Mapping) else list(param_grid)
+    several = isinstance(param_grid, Sequence) and not isinstance(param_grid, (str, bytes))
+    grids = list(param_grid) if several else [param_grid]
     candidates: list[dict[str, Any]] = []
     for grid in grids:
         if not isinstance(grid, Mapping):
