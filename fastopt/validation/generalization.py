@@ -98,6 +98,10 @@ class ConstantGuess:
     def __init__(self, kind: str = "mean") -> None:
         self.kind = one_of("kind", kind, ("mean", "median", "class"))
 
+    @property
+    def _estimator_type(self) -> str:
+        return "classifier" if self.kind == "class" else "regressor"
+
     def fit(self, X: Any, y: Any) -> ConstantGuess:
         y = np.asarray(y)
         if self.kind == "class":

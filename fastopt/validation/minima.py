@@ -24,6 +24,7 @@ WARNING = (
     "function (Dinh et al. 2017); compare only models of one architecture, trained in one way"
 )
 SHRINK, GROW, SHORTEST = 0.25, 4.0, 1e-10  # of the steps of the ascent
+NUDGE, TURNS = 1e-6, 10  # of the box: how far from the parameters the first ascent starts, and how it finds where to
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def sharpness(
 
         φ = 100 · (max over y in C of f(x + A y) − f(x)) / (1 + f(x)),    |y_i| <= ε (|(A⁺x)_i| + 1) in C
 
-    The maximum is found by projected gradient ascent of `restarts` + 1 starts, one of them at x: a lower bound of φ,
-    and exact where every ascent ends in the greatest maximum.
+    The maximum is found by projected gradient ascent of `restarts` + 1 starts, one of them next to x: a lower bound of
+    φ, and exact where every ascent ends in the greatest maximum.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def sharpness(
     inner = model.x if basis is None else np.linalg.lstsq(basis, model.x, rcond=None)[0]
     ascent = _Ascent(model, epsilon * (np.abs(inner) + 1.0), basis)
     here = model.loss(model.x)
-    starts = [np.zeros(inner.size), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
+    starts = [ascent.steepest(random), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
     worst = max(here, *(ascent.climb(u, steps) for u in starts))
     return Sharpness("box", 100.0 * (worst - here) / (1.0 + here), here, worst, epsilon)
 
@@ -183,6 +184,17 @@ class _Ascent:
     def slope(self, u: Array) -> Array:
         g = self.model.grad(self.place(u))
         return self.widths * (g if self.basis is None else self.basis.T @ g)
+
+    def steepest(self, random: np.random.Generator) -> Array:
+        """A point next to the parameters: along the gradient, or at a minimum, where it is 0, along the largest
+        curvature (power iteration)."""
+        u = NUDGE * random.uniform(-1, 1, self.widths.size)
+        for _ in range(TURNS):
+            g = self.slope(u)
+            if not g.any():
+                break
+            u = NUDGE * g / np.abs(g).max()
+        return u + 1e-3 * NUDGE * random.choice([-1.0, 1.0], u.size)  # a coordinate without slope would never move
 
     def climb(self, u: Array, steps: int) -> float:
         """The height reached. Steps along the gradient, cut to the cube; longer after success, shorter after none."""
