@@ -10,7 +10,7 @@ import copy
 import inspect
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,13 +136,13 @@ class KFold(_KFold):
             folds = np.empty(n, np.intp)
             folds[generator(self.rng).permutation(n)] = np.repeat(np.arange(self.n_splits), np.diff(bounds))
             return by_label(folds, self.n_splits)
-        return consecutive(bounds)
+        return consecutive(bounds.tolist())
 
 
-def consecutive(bounds: Array) -> Iterator[Split]:
+def consecutive(bounds: Sequence[int]) -> Iterator[Split]:
     """Each run of positions between two bounds held out in turn."""
     everything = np.arange(bounds[-1], dtype=np.intp)
-    for start, stop in itertools.pairwise(bounds.tolist()):
+    for start, stop in itertools.pairwise(bounds):
         yield np.concatenate([everything[:start], everything[stop:]]), everything[start:stop].copy()
 
 
@@ -279,7 +279,7 @@ class LeaveOneOut(Splitter):
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         if n < 2:
             raise ValueError(f"X has {n} samples: leaving one out leaves nothing to train on")
-        return consecutive(np.arange(n + 1))
+        return consecutive(range(n + 1))
 
     def __repr__(self) -> str:
         return "LeaveOneOut()"

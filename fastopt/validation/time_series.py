@@ -66,32 +66,34 @@ class _Windows(Splitter):
         return sum(1 for _ in self.split(X, y, groups))
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
-        at, end = self._axis(n, X, groups)
-        windows = [self._positions(n, at, *window) for window in self._layout(at[0], end)]
+        at, start, end = self._axis(n, X, groups)
+        windows = [self._positions(at, *window) for window in self._layout(start, end)]
         for i, (first, stop, test, test_stop) in enumerate(windows):
             if first == stop or test == test_stop:
                 part = "training" if first == stop else "test"
                 raise ValueError(f"window {i} has an empty {part} set: there are no samples in X at that time")
         labels = None if groups is None else column("groups", groups, n)
-        return apart((_range(a, b), _range(c, d), labels) for a, b, c, d in windows)
+        everything = np.arange(n, dtype=np.intp)
+        everything.flags.writeable = False  # the windows are views of it: no copies, and nothing to spoil
+        return apart((everything[a:b], everything[c:d], labels) for a, b, c, d in windows)
 
-    def _axis(self, n: int, X: Any, groups: Any) -> tuple[Any, Any]:
-        """Where each sample is, in counts or in time, never decreasing, and where the last one ends."""
+    def _axis(self, n: int, X: Any, groups: Any) -> tuple[Any, Any, Any]:
+        """Where each sample is, in groups or in time (None: at its position), where the first begins, the last ends."""
         if n < 2:
             raise ValueError(f"X has {n} samples: there is no past to train on")
         times = times_of(self.times, X, n)
         if self.by == "groups":
             codes = ordered_groups(groups, n)
-            return codes, int(codes[-1]) + 1
+            return codes, 0, int(codes[-1]) + 1
         if not self._by_duration:
-            return np.arange(n), n
+            return None, 0, n
         if times is None or times.dtype.kind != "M":
             raise ValueError("times is None or no datetime64: windows by duration need the time of each sample")
         steps = np.diff(times)
         steps = np.sort(steps[steps > np.timedelta64(0, "ns")])
         if not steps.size:
             raise ValueError(f"times are all the same: {times[0]}")
-        return times, times[-1] + steps[len(steps) // 2]
+        return times, times[0], times[-1] + steps[len(steps) // 2]
 
     def _layout(self, start: Any, end: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Per window: training from, training to, test from, test to; the ends excluded."""
@@ -124,10 +126,8 @@ class _Windows(Splitter):
         asked = {name: getattr(self, name) for name in ("n_splits", "train_size", "test_size", "step", "gap")}
         return f"{', '.join(f'{k}={v}' for k, v in asked.items() if v is not None)} do not fit into {there}"
 
-    def _positions(self, n: int, at: Any, *bounds: Any) -> tuple[int, ...]:
-        if self._by_duration or self.by == "groups":
-            return tuple(int(np.searchsorted(at, bound)) for bound in bounds)
-        return tuple(int(bound) for bound in bounds)
+    def _positions(self, at: Any, *bounds: Any) -> tuple[int, ...]:
+        return tuple(int(bound if at is None else np.searchsorted(at, bound)) for bound in bounds)
 
 
 class ExpandingWindow(_Windows):
