@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalogue import fresh
+from rows import fresh
 from validation_cases import Array, LeastSquares, Noisy, containers
 
 import fastopt

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from catalogue import ROOT
+from rows import ROOT
 
 pytest.importorskip("statsmodels")
 pytest.importorskip("sklearn")

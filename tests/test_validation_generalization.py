@@ -208,7 +208,7 @@ def test_plots() -> None:
 
 
 def test_plots_do_not_load_pyplot() -> None:
-    from catalogue import fresh
+    from rows import fresh
 
     pytest.importorskip("matplotlib")
     code = """
