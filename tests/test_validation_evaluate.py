@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rows import fresh
-from validation_cases import Array, LeastSquares, Noisy, containers
+from validation_cases import Array, LeastSquares, Noisy, assert_refused, containers
 
 import fastopt
 from fastopt.validation import (
@@ -125,6 +125,18 @@ def test_out_of_fold_predictions_of_scikit_learn(estimator: str) -> None:
             assert got is not None
             assert got.dtype == expected.dtype
             assert np.array_equal(got, expected)
+
+
+@pytest.mark.peer
+def test_fit_parameters_are_cut_to_the_training_set() -> None:
+    selection = pytest.importorskip("sklearn.model_selection")
+    from sklearn.linear_model import Ridge
+
+    weights = RNG.uniform(0.1, 5, 120)
+    expected = selection.cross_val_score(Ridge(), X, Y, cv=4, params={"sample_weight": weights})
+    got = cross_validate(Ridge(), X, Y, cv=4, fit_params={"sample_weight": weights}).scores()
+    assert np.array_equal(got, expected)
+    assert not np.array_equal(got, cross_validate(Ridge(), X, Y, cv=4).scores())
 
 
 def test_predictions_that_none_or_several_made() -> None:
@@ -517,10 +529,7 @@ class Labels(LeastSquares):
     ],
 )
 def test_bad_input(call: Any, error: type[Exception], fragments: list[str]) -> None:
-    with pytest.raises(error) as caught:
-        call()
-    for fragment in fragments:
-        assert fragment in str(caught.value)
+    assert_refused(call, error, fragments)
 
 
 # -- what is loaded ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,16 @@ def assert_same_splits(got: Iterable[Any], expected: Iterable[Any]) -> None:
         for name, x, y in zip(("train", "test"), a, b, strict=True):
             assert np.asarray(x).dtype == np.intp, f"{name} {i} has dtype {x.dtype}"
             assert np.array_equal(x, y), f"{name} of split {i}: {x} instead of {y}"
+
+
+def assert_refused(call: Callable[[], Any], error: type[Exception], fragments: list[str]) -> None:
+    """This error, whose message has these fragments: the argument and what is wrong with it."""
+    import pytest
+
+    with pytest.raises(error) as caught:
+        call()
+    for fragment in fragments:
+        assert fragment in str(caught.value)
 
 
 def containers(x: Array) -> dict[str, Any]:

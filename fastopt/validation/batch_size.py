@@ -173,13 +173,7 @@ def batch_size_sweep(
     Source: Keskar et al., On large-batch training for deep learning, ICLR 2017.
     """
     arrays = _check_start(params)
-    n = samples(train[0], "train x")
-    for name, (x, y) in (("train", _pair("train", train)), ("test", _pair("test", test))):
-        if samples(x, f"{name} x") != samples(y, f"{name} y"):
-            raise ValueError(f"{name}: x has {samples(x)} samples, y has {samples(y)}")
-    sizes = [count("batch_sizes", size) for size in batch_sizes]
-    if not sizes or max(sizes) > n:
-        raise ValueError(f"batch_sizes must be between 1 and the {n} training samples, got {list(batch_sizes)}")
+    sizes = _check_data(train, test, batch_sizes)
     for epsilon in epsilons:
         number("epsilons", epsilon, 0, math.inf)
     job = _Job(
@@ -188,6 +182,18 @@ def batch_size_sweep(
     items = [(job, size) for size in sizes for _ in range(count("repeats", repeats))]
     flat = parallel.run(_train, items, n_jobs=n_jobs, rng=rng, progress=progress, label="trainings")
     return BatchSizeSweep(sizes, [flat[i : i + repeats] for i in range(0, len(flat), repeats)])
+
+
+def _check_data(train: Any, test: Any, batch_sizes: Sequence[int]) -> list[int]:
+    """The batch sizes, none larger than the training set."""
+    for name, (x, y) in (("train", _pair("train", train)), ("test", _pair("test", test))):
+        if samples(x, f"{name} x") != samples(y, f"{name} y"):
+            raise ValueError(f"{name}: x has {samples(x)} samples, y has {samples(y)}")
+    sizes = [count("batch_sizes", size) for size in batch_sizes]
+    n = samples(train[0])
+    if not sizes or max(sizes) > n:
+        raise ValueError(f"batch_sizes must be between 1 and the {n} training samples, got {list(batch_sizes)}")
+    return sizes
 
 
 def _sgd(params: list[Array]) -> Any:
