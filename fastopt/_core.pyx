@@ -112,9 +112,8 @@ cdef extern from *:
     #define FO_PREFETCH(address) ((void)(address))
     #endif
 
-    /* What an array must be to be used without a further look: the native float32 itself, these flags, this shape. */
+    /* What an array of native float32 must be, besides, to be used without a further look: these flags, this shape. */
     typedef struct {
-        PyArray_Descr *descr;
         const npy_intp *shape;
         int ndim, flags;
     } fo_form;
@@ -123,8 +122,8 @@ cdef extern from *:
     static inline int fo_unchanged(PyObject *x, const void *data, const fo_form *form, int flags)
     {
         PyArrayObject *a = (PyArrayObject *)x;
-        if (PyArray_DATA(a) != data || PyArray_DESCR(a) != form->descr || (PyArray_FLAGS(a) & flags) != flags ||
-            PyArray_NDIM(a) != form->ndim)
+        if (PyArray_DATA(a) != data || PyArray_TYPE(a) != NPY_FLOAT32 || !PyArray_ISNOTSWAPPED(a) ||
+            (PyArray_FLAGS(a) & flags) != flags || PyArray_NDIM(a) != form->ndim)
             return 0;
         for (int i = 0; i < form->ndim; i++)
             if (PyArray_DIMS(a)[i] != form->shape[i])
@@ -139,7 +138,6 @@ cdef extern from *:
     static inline void fo_fetch_shape(PyObject *x) { FO_PREFETCH(PyArray_DIMS((PyArrayObject *)x)); }
     """
     ctypedef struct fo_form:
-        void *descr
         const cnp.npy_intp *shape
         int ndim
         int flags
@@ -544,8 +542,8 @@ cdef class Plan:
         for s in range(n):
             a = <cnp.ndarray> self.parameters[s]
             self.parameter[s] = <PyObject *> a
-            self.form[s] = fo_form(descr=<void *> cnp.PyArray_DESCR(a), shape=&self.shapes[at],
-                                   ndim=cnp.PyArray_NDIM(a), flags=_layout(a) | cnp.NPY_ARRAY_ALIGNED)
+            self.form[s] = fo_form(shape=&self.shapes[at], ndim=cnp.PyArray_NDIM(a),
+                                   flags=_layout(a) | cnp.NPY_ARRAY_ALIGNED)
             for i in range(cnp.PyArray_NDIM(a)):
                 self.shapes[at + i] = cnp.PyArray_DIM(a, i)
             at += cnp.PyArray_NDIM(a)
@@ -700,7 +698,7 @@ cdef class Plan:
         cdef int64_t s, n = 0
         if self.gradients_apart:
             return 0
-        copied = {s for s, _ in copies or ()}
+        copied = () if copies is None else {s for s, _ in copies}
         for s in range(self.n_spans):
             if self.span[s].size > 0 and s not in copied:
                 self.taken[n] = _interval(self.span[s].gradient, self.span[s].size, s, 0)
@@ -714,16 +712,20 @@ cdef class Plan:
         return 0
 
     cdef bint _same_list(self, object grads, bint will_be_zeroed) except -1:
-        """Whether a small step can use this list as it is: nothing moved, and nobody can change it under the GIL."""
+        """Whether a small step can use this list as it is: nothing moved, and nobody can change it under the GIL.
+
+        What comes after it in the step makes no container: that could set off the garbage collector, whose finalizers
+        might change the list.
+        """
         return (type(grads) is list and not self.single and self.elements < KEEP_GIL and len(<list> grads) == self.n_spans
                 and self._first_changed(grads, 0, will_be_zeroed) == self.n_spans)
 
     cdef tuple _list_gradients(self, object grads):
         if self.single:
             return (grads,)
-        if isinstance(grads, tuple):
+        if type(grads) is tuple:
             gradients = grads
-        elif isinstance(grads, list):
+        elif isinstance(grads, (list, tuple)):
             gradients = tuple(grads)
         elif isinstance(grads, (np.ndarray, dict, str)) or not hasattr(grads, "__iter__"):
             raise TypeError(f"gradients must be a list of {self.n_spans} arrays, one per parameter, "
