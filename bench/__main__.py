@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         if args.from_files:
-            return show([json.loads(path.read_text(encoding="utf-8")) for path in args.from_files], args.out)
+            return show([_read(path) for path in args.from_files], args.out)
         options, parts = _options(args)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -67,6 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return show([result], args.out)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A run's JSON; ValueError for a file that is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no bench.json: {error}") from None
+    if not isinstance(result, dict) or not {"machine", "parts"} <= result.keys():
+        raise ValueError(f"{path} is no bench.json: it lacks machine and parts")
+    return result
 
 
 def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
@@ -101,13 +112,19 @@ def _options(args: argparse.Namespace) -> tuple[Options, list[Callable[[Options]
     names = tuple(c.name for c in CONTENDERS)
     options = Options(
         rows=_choose(args.rows, _core.RULES, {"textbook": TEXTBOOK, "common": COMMON, "all": tuple(_core.RULES)}),
-        threads=tuple(int(n) for n in args.threads.split(",")),
+        threads=tuple(dict.fromkeys(_count("--threads", n) for n in args.threads.split(","))),
         works=_choose(args.works, WORKS, {"all": tuple(WORKS), "sizes": SIZES, "models": tuple(MODELS)}),
-        rounds=args.rounds,
+        rounds=_count("--rounds", args.rounds),
         phases=tuple(peers.PHASES[name] for name in _choose(args.phases, peers.PHASES, {})),
         contenders=_choose(args.contenders, names, {}) if args.contenders else (),
     )
     return options, [PARTS[part] for part in _choose(",".join(args.parts), PARTS, {"all": tuple(PARTS)})]
+
+
+def _count(option: str, asked: str) -> int:
+    if not asked.strip().isdecimal() or int(asked) < 1:
+        raise ValueError(f"{option}: {asked!r} is no number from 1 on")
+    return int(asked)
 
 
 def _choose(
@@ -133,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--works", default="1x64,100x64,20k,1M", help=f"for peers: {', '.join(WORKS)}, all")
     parser.add_argument("--phases", default="step", help="for peers: step (default), whole (clip, step, zero)")
     parser.add_argument("--contenders", default="", help=f"for peers: {', '.join(c.name for c in CONTENDERS)}")
-    parser.add_argument("--rounds", type=int, default=21, help="how often each takes its turn; default: 21")
+    parser.add_argument("--rounds", default="21", help="how often each takes its turn; default: 21")
     parser.add_argument("--out", type=Path, default=Path(".benchmarks"), help="a folder; default: %(default)s")
     parser.add_argument(
         "--from", dest="from_files", type=Path, nargs="+", metavar="JSON", help="measure nothing: report on these runs"

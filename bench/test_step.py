@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 
 import pytest
@@ -14,6 +15,7 @@ from bench.timing import Run
 from fastopt import _core
 
 pytest.importorskip("pytest_benchmark")
+os.environ.setdefault("NPROC", str(fastopt.get_num_threads()))  # XLA's number of threads, taken when it starts
 
 WORKS = ("1x64", "100x64", "20k", "1M")
 ROUNDS = 50  # where every call needs a preparation of its own

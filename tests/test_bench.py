@@ -186,3 +186,8 @@ def test_a_wrong_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(wrong)
     assert "unknown: 'torhc'" in capsys.readouterr().err
+    for wrong in (["--threads", "0"], ["--threads", "2,"], ["--rounds", "0"], ["--from", str(ROOT / "pyproject.toml")]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        said = capsys.readouterr().err
+        assert "is no number from 1 on" in said or "is no bench.json" in said

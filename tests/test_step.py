@@ -511,7 +511,7 @@ def test_one_change_among_many_tensors_is_seen_wherever_it_stands(at: int, kind:
 
 @pytest.mark.parametrize("collections", range(6))
 def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(collections: int) -> None:
-    """A small step uses the caller's list as it is: a finalizer empties it before the step looks at it or not at all."""
+    """A small step uses the caller's list as it is: a finalizer empties it before the step begins, or not in it."""
     ws = [np.ones(8, np.float32) for _ in range(2)]
     grads = [np.full(8, 2.0, np.float32) for _ in range(2)]
     opt = fastopt.SGD(ws, lr=0.5)
