@@ -179,13 +179,22 @@ def _scalars(cell: Cell) -> Callable[[], tuple[np.float32, ...]]:
     if h.get("eps_in_sqrt", False) and cell.rule != "adadelta":
         raise ValueError(f"by hand, epsilon stands outside the root: convention {cell.convention}")
 
+    fixed = cls.scalars(h, h["lr"], 2)
+    known = [np.float32(fixed[name]) for name in names]
+    changing = [
+        (i, fixed[name], cls.corrections(h)[name]) for i, name in enumerate(names) if name in cls.corrections(h)
+    ]
+    if cls.depends_on_step(h):
+        raise ValueError(f"by hand, no scalar but bias corrections depends on the step: {cell.rule}")
+
     def scalars() -> tuple[np.float32, ...]:
+        """Only what the step changes is formed anew."""
         t = next(steps)
-        values = cls.scalars(h, h["lr"], t)
-        for name, factors in cls.corrections(h).items():
+        for i, value, factors in changing:
             for beta, power in factors:
-                values[name] *= (1.0 - beta**t) ** power
-        return tuple(np.float32(values[name]) for name in names)
+                value *= (1.0 - beta**t) ** power
+            known[i] = np.float32(value)
+        return tuple(known)
 
     return scalars
 
