@@ -40,8 +40,9 @@ def draw_all(parts: Parts, machine: Mapping[str, Any], folder: Path) -> list[Pat
     drawn = []
     with mpl.rc_context(STYLE):
         for name, (part, draw) in pictures.items():
-            if not any(r["rule"] in (TEXTBOOK if part != "peers" else COMMON) for r in parts.get(part, ())):
-                continue  # none of the rows that it shows
+            rows = TEXTBOOK if part != "peers" else COMMON
+            if not any(r["rule"] in rows and r.get("phase", STEP) == STEP for r in parts.get(part, ())):
+                continue  # nothing of what it shows
             figure = Figure(figsize=(12, 6.4), dpi=130, layout="constrained")
             draw(figure, parts, max(r["threads"] for r in parts[part]))
             figure.text(0.005, -0.03, caption(machine), fontsize=8, color="#555555", va="top")

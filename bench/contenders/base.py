@@ -29,6 +29,8 @@ class Contender:
     phase_tolerance: float = 1e-5
     #: written for this benchmark, as a user without an optimizer library would: no peer
     by_hand: bool = False
+    #: on more tensors it is not measured
+    most_tensors: int | None = None
 
     def missing(self) -> str | None:
         """Why it cannot take part here."""
@@ -39,7 +41,8 @@ class Contender:
         return None
 
     def has(self, cell: Cell) -> bool:
-        return cell.rule in self.rules and cell.phase in self.phases
+        few = self.most_tensors is None or len(cell.shapes) <= self.most_tensors
+        return cell.rule in self.rules and cell.phase in self.phases and few
 
     def run(self, cell: Cell) -> Run:
         """Built for the cell and found right."""
