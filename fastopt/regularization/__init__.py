@@ -9,14 +9,20 @@ from fastopt.regularization.dropout import (
     dropout,
     dropout_bits,
 )
+from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
 
 __all__ = [
     "Dropout",
     "GaussianDropout",
+    "GaussianNoise",
+    "GradientNoise",
     "Layer",
     "SpatialDropout",
     "StochasticDepth",
+    "add_noise",
     "draw_key",
     "dropout",
     "dropout_bits",
+    "multiply_noise",
+    "perturbed",
 ]
