@@ -1,5 +1,6 @@
 """Seven regularization techniques as fast kernels under a thin NumPy API. The public names; needs NumPy alone."""
 
+from fastopt.regularization.batch_norm import BatchNorm, batch_norm
 from fastopt.regularization.common import Layer, draw_key
 from fastopt.regularization.dropout import (
     Dropout,
@@ -12,6 +13,7 @@ from fastopt.regularization.dropout import (
 from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
 
 __all__ = [
+    "BatchNorm",
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
@@ -20,6 +22,7 @@ __all__ = [
     "SpatialDropout",
     "StochasticDepth",
     "add_noise",
+    "batch_norm",
     "draw_key",
     "dropout",
     "dropout_bits",
