@@ -10,6 +10,7 @@ from fastopt.regularization.dropout import (
     dropout,
     dropout_bits,
 )
+from fastopt.regularization.labels import Mix, MixupCutmix, cross_entropy, cutmix, mixup, smooth_labels
 from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
 
 __all__ = [
@@ -19,13 +20,19 @@ __all__ = [
     "GaussianNoise",
     "GradientNoise",
     "Layer",
+    "Mix",
+    "MixupCutmix",
     "SpatialDropout",
     "StochasticDepth",
     "add_noise",
     "batch_norm",
+    "cross_entropy",
+    "cutmix",
     "draw_key",
     "dropout",
     "dropout_bits",
+    "mixup",
     "multiply_noise",
     "perturbed",
+    "smooth_labels",
 ]
