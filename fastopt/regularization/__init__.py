@@ -1,5 +1,18 @@
 """Seven regularization techniques as fast kernels under a thin NumPy API. The public names; needs NumPy alone."""
 
+from fastopt.regularization.augmentation import (
+    Compose,
+    Cutout,
+    Jitter,
+    RandomAffine,
+    RandomBrightnessContrast,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    Scaling,
+    Transform,
+    WindowShift,
+)
 from fastopt.regularization.batch_norm import BatchNorm, batch_norm
 from fastopt.regularization.common import Layer, draw_key
 from fastopt.regularization.dropout import (
@@ -15,15 +28,26 @@ from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise
 
 __all__ = [
     "BatchNorm",
+    "Compose",
+    "Cutout",
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
     "GradientNoise",
+    "Jitter",
     "Layer",
     "Mix",
     "MixupCutmix",
+    "RandomAffine",
+    "RandomBrightnessContrast",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "Scaling",
     "SpatialDropout",
     "StochasticDepth",
+    "Transform",
+    "WindowShift",
     "add_noise",
     "batch_norm",
     "cross_entropy",
