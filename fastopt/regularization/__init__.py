@@ -23,6 +23,7 @@ from fastopt.regularization.dropout import (
     dropout,
     dropout_bits,
 )
+from fastopt.regularization.early_stopping import EarlyStopping
 from fastopt.regularization.labels import Mix, MixupCutmix, cross_entropy, cutmix, mixup, smooth_labels
 from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
 
@@ -31,6 +32,7 @@ __all__ = [
     "Compose",
     "Cutout",
     "Dropout",
+    "EarlyStopping",
     "GaussianDropout",
     "GaussianNoise",
     "GradientNoise",
