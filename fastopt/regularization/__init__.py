@@ -26,6 +26,7 @@ from fastopt.regularization.dropout import (
 from fastopt.regularization.early_stopping import EarlyStopping
 from fastopt.regularization.labels import Mix, MixupCutmix, cross_entropy, cutmix, mixup, smooth_labels
 from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
+from fastopt.regularization.norm_penalty import add_norm_penalty_, is_vector, max_norm_, norm_penalty, penalty_groups
 
 __all__ = [
     "BatchNorm",
@@ -51,14 +52,19 @@ __all__ = [
     "Transform",
     "WindowShift",
     "add_noise",
+    "add_norm_penalty_",
     "batch_norm",
     "cross_entropy",
     "cutmix",
     "draw_key",
     "dropout",
     "dropout_bits",
+    "is_vector",
+    "max_norm_",
     "mixup",
     "multiply_noise",
+    "norm_penalty",
+    "penalty_groups",
     "perturbed",
     "smooth_labels",
 ]
