@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import fastopt
-from bench import core, imports, isas, machine, peers, roofline, scaling, subnormal, targets, threshold, torch_adapter
+from bench import (
+    core,
+    imports,
+    isas,
+    layers,
+    machine,
+    peers,
+    roofline,
+    scaling,
+    subnormal,
+    targets,
+    threshold,
+    torch_adapter,
+)
 from bench.cells import COMMON, SIZES, TEXTBOOK, WORKS
 from bench.contenders import CONTENDERS
 from bench.report import Options, Report
@@ -29,6 +42,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "subnormal": subnormal.report,
     "isa": isas.report,
     "threshold": threshold.report,
+    "layers": layers.report,
 }
 DEFAULT = ("core", "import")
 
