@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import warnings
 
 import numpy as np
 import pytest
@@ -184,3 +186,16 @@ def test_same_bits_of_long_streams(isa: str) -> None:
     for threads in (1, 2, 3, 7):
         with core(isa, threads=threads, threshold=0):
             assert_same_bits(_core.each("times_normal", x, a=0.3, key=KEY), expected, f"{isa}, {threads} threads")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="not here: no fork")
+def test_after_a_fork() -> None:
+    """A child of fork() draws the same numbers on one thread; OpenMP's team stayed with its parent."""
+    with core(threads=2, threshold=0):
+        expected = _core.words(10 * TILE, KEY)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other tests may have left threads
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if np.array_equal(_core.words(10 * TILE, KEY), expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
