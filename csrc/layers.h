@@ -156,6 +156,7 @@ FO_LANES(add_values, (double)y[i])
 FO_LANES(add_differences, (double)x[i] - shift)
 FO_LANES(add_squares, ((double)x[i] - shift) * ((double)x[i] - shift))
 FO_LANES(add_products, (double)y[i] * ((double)x[i] - shift))
+FO_LANES(add_weighted, y[i] == 0.0f ? 0.0 : (double)y[i] * ((double)x[i] - shift)) /* 0 · ∞ is 0 */
 
 static double sum_of_magnitudes(const float *x, int64_t size)
 {
@@ -326,7 +327,7 @@ static double spread(const float *x, const float *weight, float top, int64_t siz
 {
     double lane[LANES] = {0};
     if (weight)
-        add_products(x, weight, size, top, lane);
+        add_weighted(x, weight, size, top, lane);
     else
         add_differences(x, NULL, size, top, lane);
     return fold(lane);

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -197,6 +197,13 @@ def images(
     low: float = ...,
     high: float = ...,
 ) -> AnyArray: ...
+
+class Restorer:
+    _params: list[AnyArray] | None
+    _best: list[AnyArray] | None
+    restore_best: bool
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
 
 class Perturbed:
     def __init__(self, params: list[AnyArray], std: float, draw_key: Callable[[], int]) -> None: ...

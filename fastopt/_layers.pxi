@@ -483,7 +483,7 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
             row = <int64_t> (-1 - count)
             raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
                              f" or ignore_index ({ignore})")
-    job.scale = 1.0 / count if reduction == "mean" and count != 0 else 1.0
+    job.scale = 1.0 if reduction != "mean" else 1.0 / count if count != 0 else NAN      # as the loss: 0/0
     losses = None
     if reduction == "none":
         losses = np.empty(job.rows, np.float32)
@@ -575,6 +575,20 @@ cdef int _images_numbers(int kernel, fo_images *job, object place, object number
 
 
 # -- weights for a while ----------------------------------------------------------------------------------------------
+
+cdef class Restorer:
+    """The block of EarlyStopping. In C, so that no signal can come between the block's end and the copy back."""
+
+    cdef public list _params, _best     # those of the last update; the best ones, None before there are any
+    cdef public bint restore_best
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.restore_best and self._best is not None and self._params is not None:
+            each_of("copy", self._best, self._params, names=("best parameter", "parameter", ""))
+
 
 @cython.no_gc_clear
 cdef class Perturbed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -213,4 +214,20 @@ def test_refuses() -> None:
         stopping.update(0.5, params[:1])
     with pytest.raises(ValueError, match="has shape"):
         stopping.update(0.5, [np.zeros((2, 2), np.float32), *params[1:]])
+    with pytest.raises(ValueError, match="parameter 0 has shape"):  # in an update that does not improve, too
+        stopping.update(2.0, [np.zeros((2, 2), np.float32), *params[1:]])
+    with pytest.raises(TypeError, match="parameter 1 must be a float32"):
+        stopping.update(2.0, [params[0], params[1].astype(float), *params[2:]])
+    with pytest.raises(TypeError, match="value must be a number"):
+        stopping.update(np.array([1.0, 2.0]), params)
     assert (stopping.step, stopping.best_value) == (1, 1.0)
+    for name, bad in (("best_value", "x"), ("best_value", math.nan), ("best_step", None), ("reason", 3)):
+        with pytest.raises((TypeError, ValueError), match=name):
+            stopping.load_state_dict({**stopping.state_dict(), name: bad})
+    assert (stopping.step, stopping.best_value) == (1, 1.0)
+
+
+def test_the_end_of_the_block_is_no_python_code() -> None:
+    """A Ctrl-C is seen between bytecodes alone: where there are none, the copy back cannot be skipped."""
+    for method in (EarlyStopping.__enter__, EarlyStopping.__exit__):
+        assert not isinstance(method, types.FunctionType)

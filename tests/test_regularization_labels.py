@@ -125,6 +125,26 @@ def test_nothing_counts() -> None:
     assert cross_entropy(z, np.full(3, -100), reduction="sum")[0] == 0.0
 
 
+def test_weights_of_zero() -> None:
+    """Rows that weigh nothing together have no mean; a class that weighs nothing costs nothing, however unlikely."""
+    z, weight = floats(3, 4), np.array([0, 1, 2, 0.5], np.float32)
+    loss, grad = cross_entropy(z, np.array([0, -100, 0]), weight=weight, label_smoothing=0.1)
+    assert math.isnan(loss)
+    assert np.isnan(grad[[0, 2]]).all()
+    assert not grad[1].any()
+    z[:, 0] = -np.inf
+    loss, grad = cross_entropy(z, np.array([1, 2, 3]), weight=weight, label_smoothing=0.1)
+    mass = 0.9 + 3 * 0.1 / 4  # four classes share the smoothing, three of them count
+    others = cross_entropy(z[:, 1:].copy(), np.arange(3), weight=weight[1:], label_smoothing=1 - 0.9 / mass)[0]
+    assert mass * others == pytest.approx(loss, rel=1e-6)
+    assert not grad[:, 0].any()
+
+
+def test_an_unsigned_target_is_never_negative() -> None:
+    with pytest.raises(ValueError, match="target 1 is"):
+        cross_entropy(floats(2, 3), np.array([0, 2**64 - 100], np.uint64))
+
+
 def test_cross_entropy_refuses() -> None:
     z, index, soft, weight = inputs(4, 5)
     out = np.full((4, 5), 7, np.float32)

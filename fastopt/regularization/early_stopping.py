@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ any_value = number(-math.inf, math.inf)
 FIELDS = ("best_value", "best_step", "step", "wait", "cooling", "reason")
 
 
-class EarlyStopping:
+class EarlyStopping(_core.Restorer):
     """Stop when a monitored value has not improved for `patience` updates; keep and restore the best parameters.
 
     An update improves if value < best − δ (mode="min") or value > best + δ ("max"), with δ = min_delta, or
@@ -78,7 +77,7 @@ class EarlyStopping:
         if reduce is not None and not callable(reduce):
             raise TypeError(f"reduce must be a function of the value, got {reduce!r}")
         self.reduce = reduce
-        self._params: list[Array] | None = None
+        self._params = None
         self.reset()
 
     def reset(self) -> None:
@@ -89,7 +88,7 @@ class EarlyStopping:
         self.wait = 0
         self.cooling = 0
         self.reason: str | None = None
-        self._best: list[Array] | None = None
+        self._best = None
 
     @property
     def stopped(self) -> bool:
@@ -100,7 +99,7 @@ class EarlyStopping:
 
         The parameters are float32 arrays, the same ones in each update; they are copied if the value is the best.
         """
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
+        if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
             raise TypeError(f"value must be a number, got {value!r}")
         value = float(value if self.reduce is None else self.reduce(float(value)))
         tensors = None if params is None else as_list(params, "params")
@@ -136,14 +135,25 @@ class EarlyStopping:
 
     def _keep(self, tensors: list[Array], improved: bool) -> None:
         names = ("parameter", "best parameter", "")
-        if self._best is not None and len(tensors) != len(self._best):
-            raise ValueError(f"params has {len(tensors)} arrays, it had {len(self._best)} in the updates before")
+        self._check_alike(tensors)
         if self._best is None and improved:
             _core.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))  # checked, not changed
             self._best = [p.copy(order="K") for p in tensors]
         elif self._best is not None and improved:
             _core.each_of("copy", tensors, self._best, names=names)
         self._params = tensors
+
+    def _check_alike(self, tensors: list[Array]) -> None:
+        """In every update: at the block's end it would be too late."""
+        if self._best is None:
+            return
+        if len(tensors) != len(self._best):
+            raise ValueError(f"params has {len(tensors)} arrays, it had {len(self._best)} in the updates before")
+        for i, (p, best) in enumerate(zip(tensors, self._best, strict=True)):
+            if not isinstance(p, np.ndarray) or p.dtype != best.dtype:
+                raise TypeError(f"parameter {i} must be a float32 array, got {getattr(p, 'dtype', type(p).__name__)}")
+            if p.shape != best.shape:
+                raise ValueError(f"parameter {i} has shape {p.shape}, the best one {best.shape}")
 
     @property
     def best_params(self) -> list[Array]:
@@ -160,15 +170,6 @@ class EarlyStopping:
         _core.each_of("copy", self._best, targets, names=("best parameter", "parameter", ""))
         return True
 
-    def __enter__(self) -> EarlyStopping:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.restore_best:
-            self.restore()
-
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, and copies of the best parameters; what a run needs to go on."""
         return {**{name: getattr(self, name) for name in FIELDS}, "best_params": self.best_params}
@@ -180,6 +181,11 @@ class EarlyStopping:
             raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
         for name in ("step", "wait", "cooling"):
             whole(name, state_dict[name], 0)
+        if state_dict["best_value"] is not None:
+            any_value("best_value", state_dict["best_value"])
+            whole("best_step", state_dict["best_step"], 0)
+        if state_dict["reason"] not in (None, "patience", "not finite"):
+            raise ValueError(f"reason must be None, 'patience' or 'not finite', got {state_dict['reason']!r}")
         best = list(state_dict["best_params"])
         for i, p in enumerate(best):
             if not isinstance(p, np.ndarray) or p.dtype != np.float32:

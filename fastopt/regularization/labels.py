@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastopt import _core
-from fastopt.conventions import positive
+from fastopt.conventions import flag, positive
 from fastopt.regularization.common import Array, Rng, choice, probability, whole
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -86,7 +86,7 @@ def cross_entropy(
     ignore_index : rows with this target have loss and gradient 0 and do not count in the mean.
     label_smoothing : ε in [0, 1].
     reduction : "mean": a float, the sum over Σ w of the targets' classes that count (over N for soft targets), as in
-        torch, NaN if none counts; "sum": a float; "none": float32 (N,), and the gradient of their sum.
+        torch; NaN if none counts; "sum": a float; "none": float32 (N,), and the gradient of their sum.
     out : float32 (N, K) for the gradient, apart from all inputs.
 
     Szegedy et al. (2016). The loss is summed in double.
@@ -114,6 +114,8 @@ def cross_entropy(
             f"targets must be integers of shape ({len(logits)},) or float32 of shape {logits.shape}; "
             f"got {index.dtype} of shape {index.shape}"
         )
+    if index.dtype == np.uint64:
+        index = np.minimum(index, 2**63 - 1)  # what is no class must not become a negative number
     return _core.entropy(logits, np.ascontiguousarray(index, np.int64), None, w, ignore, eps, reduction, out)
 
 
@@ -314,7 +316,7 @@ class MixupCutmix:
             raise ValueError("mixup_alpha and cutmix_alpha are both 0: nothing would be mixed")
         self.p, self.switch_p = probability("p", p), probability("switch_p", switch_p)
         self.mode, self.pairing = choice("mode", mode, MODES), choice("pairing", pairing, PAIRINGS)
-        self.channels_last = bool(channels_last)
+        self.channels_last = flag("channels_last", channels_last)
         self.rng = np.random.default_rng(rng)
 
     def __call__(self, x: Array, out: Array | None = None) -> tuple[Array, Mix]:
