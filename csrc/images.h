@@ -131,25 +131,28 @@ FO_INLINE uint8_t to_byte(float x)
     return (uint8_t)(int32_t)(x + 0.5f);
 }
 
+FO_INLINE float clamped(float x, float low, float high)
+{
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
 static void image_tone(const struct fo_images *job, int64_t from, int64_t to)
 {
     const int64_t bytes = job->planes * job->height * job->width * job->pixel;
+    const float low = job->low, high = job->high;
     for (int64_t sample = from; sample < to; sample++) {
         const float gain = (float)job->number[2 * sample], bias = (float)job->number[2 * sample + 1];
         const uint8_t *const x = job->x + sample * bytes;
         uint8_t *const out = job->out + sample * bytes;
         if (job->is_float) {
-            const float low = job->low, high = job->high;
             FO_INDEPENDENT
-            for (int64_t i = 0; i < bytes / 4; i++) {
-                float v = gain * ((const float *)(const void *)x)[i] + bias;
-                v = v < low ? low : v;
-                ((float *)(void *)out)[i] = v > high ? high : v;
-            }
+            for (int64_t i = 0; i < bytes / 4; i++)
+                ((float *)(void *)out)[i] = clamped(gain * ((const float *)(const void *)x)[i] + bias, low, high);
         } else {
             FO_INDEPENDENT
             for (int64_t i = 0; i < bytes; i++)
-                out[i] = to_byte(gain * (float)x[i] + bias);
+                out[i] = to_byte(clamped(gain * (float)x[i] + bias, low, high));
         }
     }
 }

@@ -340,7 +340,7 @@ def test_refuses() -> None:
         (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
         (lambda: RandomFlip()(x[0], out=out), "images must have shape"),
         (lambda: RandomFlip()(x[:0], out=out), "must not be empty"),
-        (lambda: RandomFlip()(x.tolist()), "must not be empty"),
+        (lambda: RandomFlip()(x.tolist()), "must be a numpy.ndarray"),
         (lambda: RandomFlip()(x.astype(np.int16)), "images has dtype int16"),
         (lambda: RandomFlip()(x[:, :, :, ::2]), "images is not C-contiguous"),
         (lambda: RandomFlip()(x, out=out[:3]), "out has shape"),
@@ -363,3 +363,33 @@ def test_reads_read_only_images() -> None:
     x = images()
     x.flags.writeable = False
     assert_same_bits(RandomFlip(1.0)(x).astype(np.float32), x[..., ::-1].astype(np.float32), "flip")
+
+
+def test_a_chain_in_a_chain_is_the_same_chain() -> None:
+    """Each transform has a stream of its own, however they are grouped."""
+    flat = Compose([Jitter(0.1), Scaling(0.2), Jitter(0.3)])
+    nested = Compose([Compose([Jitter(0.1), Scaling(0.2)]), Jitter(0.3)])
+    x = np.ones((5, 7), np.float32)
+    assert np.array_equal(flat(x, rng=3), nested(x, rng=3))
+    noise = [Compose([Compose([Jitter(a)]), Jitter(b)])(x, rng=3) - 1 for a, b in ((1.0, 0.0), (0.0, 1.0))]
+    assert (noise[0] != noise[1]).all()
+
+
+def test_limits() -> None:
+    x, table = np.full((1, 1, 2, 2), 90, np.uint8), np.ones((2, 3), np.float32)
+    assert (RandomBrightnessContrast((1, 1), 0, max_value=100)(x) == 100).all()
+    assert (RandomBrightnessContrast((1, 1), 0, max_value=100, clip=False)(x) == 190).all()
+    y = RandomAffine(degrees=(90 + 360e9, 90 + 360e9))(np.array([[[[1, 2], [3, 4]]]], np.uint8))
+    assert y.tolist() == [[[[2, 4], [1, 3]]]]
+    for call, text in (
+        (lambda: Compose([])(table, out=np.empty((2, 3))), "out must be float32"),
+        (lambda: RandomBrightnessContrast(0, 2.0), "contrast must be"),
+        (lambda: RandomAffine(scale=(1e-30, 1.0)), "scale must be"),
+        (lambda: RandomAffine(shear=89.5), "shear must be"),
+        (lambda: WindowShift(2**40), "most must be"),
+        (lambda: RandomCrop(padding=2**40), "padding must be"),
+        (lambda: Jitter(0.1)(table, first=2**62), "first must be at most"),
+        (lambda: WindowShift(1)(table, out=np.empty((3, 2), np.float32)), "out has shape"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()

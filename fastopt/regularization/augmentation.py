@@ -25,6 +25,8 @@ from fastopt.regularization.common import (
 )
 
 MODES = ("constant", "reflect")
+MOST_ELEMENTS = 2**62  # of a stream
+LARGEST_SHIFT = 2**31 - 1  # a 32-bit word can tell places apart
 Fill = float | Sequence[float]
 
 
@@ -43,8 +45,10 @@ class Transform:
     def __call__(
         self, x: Array, rng: Rng = None, *, key: int | None = None, first: int = 0, out: Array | None = None
     ) -> Array:
-        if not isinstance(x, np.ndarray) or x.ndim == 0 or x.size == 0:
-            raise ValueError(f"a batch of samples must not be empty, got {getattr(x, 'shape', type(x).__name__)}")
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"a batch of samples must be a numpy.ndarray, got {type(x).__name__}")
+        if x.ndim == 0 or x.size == 0:
+            raise ValueError(f"a batch of samples must not be empty, got shape {x.shape}")
         return self._run(x, key_of(rng, key), whole("first", first, 0, 2**62), 0, out)
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
@@ -52,6 +56,10 @@ class Transform:
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
 
     def _uniforms(self, n: int, key: int, first: int, stream: int) -> Array:
         """float64 (n, uniforms or more) in [0, 1), row i a function of (key, stream, first + i)."""
@@ -72,21 +80,24 @@ class Compose(Transform):
     """
 
     def __init__(self, transforms: Iterable[Transform]) -> None:
-        self.transforms = list(transforms)
-        for i, t in enumerate(self.transforms):
+        self.transforms: list[Transform] = []
+        for i, t in enumerate(transforms):
             if not isinstance(t, Transform):
                 raise TypeError(f"transform {i} must be a Transform, got {type(t).__name__}")
+            self.transforms += t.transforms if isinstance(t, Compose) else [t]  # flat: each has a stream of its own
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
+        if not self.transforms and out is not None:
+            if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (x.shape, x.dtype):
+                raise ValueError(f"out must be {x.dtype} of shape {x.shape} like the batch")
+            np.copyto(out, x)
+            return out
         moving = [i for i, t in enumerate(self.transforms) if not t.in_place]
         last = moving[-1] if moving else 0
         y = x
         for i, t in enumerate(self.transforms):
             here = (y if y is not x else None) if t.in_place else None
             y = t._run(y, key, first, stream + 1 + i, out if i == last else here)
-        if not self.transforms and out is not None:
-            np.copyto(out, x)
-            return out
         return y
 
 
@@ -172,7 +183,7 @@ class RandomCrop(_Images):
     ) -> None:
         super().__init__(channels_last)
         self.size = None if size is None else (whole("size[0]", size[0], 1), whole("size[1]", size[1], 1))
-        self.padding = whole("padding", padding, 0)
+        self.padding = whole("padding", padding, 0, LARGEST_SHIFT)
         self.mode = choice("mode", mode, MODES)
         self.fill = fill
 
@@ -209,7 +220,7 @@ class RandomErasing(_Boxes):
     Parameters
     ----------
     p : the chance that an image loses a box.
-    scale : (a, b), the box's share of the area, uniform; or one number. Within (0, 1].
+    scale : (a, b), the box's share of the area, uniform; or one number. Within [0, 1]; a box has a pixel at least.
     ratio : (a, b), height over width, uniform in the logarithm. A side longer than the image is cut to it.
     fill : a number, or one per channel. out may be x.
 
@@ -294,10 +305,10 @@ class RandomBrightnessContrast(_Images):
 
     Parameters
     ----------
-    brightness, contrast : x for (−x, x), or a pair.
+    brightness, contrast : x for (−x, x), or a pair; contrast >= −1.
     pivot : what contrast leaves alone, as a fraction of m: 0.5, or 0 as OpenCV and albumentations have it.
     max_value : m; None: 255 for uint8, 1 for float32.
-    clip : cut to [0, m]. uint8 is always, after rounding to the nearest, halves up. out may be x.
+    clip : cut to [0, m]. uint8 is cut to [0, 255] in any case, and rounded to the nearest, halves up. out may be x.
 
     >>> import numpy as np
     >>> from fastopt.regularization import RandomBrightnessContrast
@@ -321,7 +332,9 @@ class RandomBrightnessContrast(_Images):
     ) -> None:
         super().__init__(channels_last)
         self.brightness = range_of("brightness", brightness)
-        self.contrast = range_of("contrast", contrast, -1.0)
+        self.contrast = range_of("contrast", contrast)
+        if self.contrast[0] < -1.0:
+            raise ValueError(f"contrast must be >= -1 (a negative image begins there), got {contrast!r}")
         self.pivot = number(0.0, 1.0)("pivot", pivot)
         self.max_value = None if max_value is None else number(0.0, above=True)("max_value", max_value)
         self.clip = flag("clip", clip)
@@ -339,8 +352,9 @@ class RandomBrightnessContrast(_Images):
 
 def _circle(degrees: Array) -> tuple[Array, Array]:
     """Sine and cosine, from the kernels: the same on every machine."""
-    turn = (np.rint(degrees / 360.0 * 2.0**32).astype(np.int64) & 0xFFFFFFFF).astype(np.uint32).view(np.float32)
-    sine, cosine = _core.each("sines", turn), _core.each("cosines", turn)
+    turn = np.rint(np.fmod(degrees, 360.0) / 360.0 * 2.0**32).astype(np.int64) & 0xFFFFFFFF
+    words = turn.astype(np.uint32).view(np.float32)
+    sine, cosine = _core.each("sines", words), _core.each("cosines", words)
     return sine.astype(np.float64), cosine.astype(np.float64)
 
 
@@ -351,8 +365,8 @@ class RandomAffine(_Images):
     ----------
     degrees : x for (−x, x), or a pair: counter-clockwise as one looks at the image (y points down).
     translate : (vertical, horizontal) largest shift, fractions of height and width.
-    scale : a pair of positive factors, uniform between.
-    shear : degrees, x for (−x, x), or a pair: rows shift by tan(shear) per row.
+    scale : a pair of factors within [1e-6, 1e6], uniform between.
+    shear : degrees within [−89, 89], x for (−x, x), or a pair: rows shift by tan(shear) per row.
     mode, fill : as in RandomCrop.
 
     >>> import numpy as np
@@ -377,12 +391,12 @@ class RandomAffine(_Images):
     ) -> None:
         super().__init__(channels_last)
         self.degrees, self.shear = range_of("degrees", degrees), range_of("shear", shear)
-        if not -90.0 < self.shear[0] <= self.shear[1] < 90.0:
-            raise ValueError(f"shear must be within (-90, 90) degrees, got {shear!r}")
+        if not -89.0 <= self.shear[0] <= self.shear[1] <= 89.0:
+            raise ValueError(f"shear must be within [-89, 89] degrees, got {shear!r}")
         self.translate = probability("translate[0]", translate[0]), probability("translate[1]", translate[1])
         self.scale = range_of("scale", scale, 0.0)
-        if self.scale[0] == 0.0:
-            raise ValueError(f"scale must be above 0, got {scale!r}")
+        if not 1e-6 <= self.scale[0] <= self.scale[1] <= 1e6:
+            raise ValueError(f"scale must be within [1e-6, 1e6], got {scale!r}")
         self.mode = choice("mode", mode, MODES)
         self.fill = fill
 
@@ -432,6 +446,8 @@ class Jitter(Transform):
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
         offset = first * (x.size // len(x))
+        if offset > MOST_ELEMENTS:
+            raise ValueError(f"first must be at most {MOST_ELEMENTS // (x.size // len(x))} here, got {first}")
         return _core.each("add_normal", x, out, a=self.std, key=key, stream=stream, offset=offset)
 
 
@@ -485,7 +501,7 @@ class WindowShift(Transform):
     uniforms = 1
 
     def __init__(self, most: int, *, mode: str = "constant", fill: Fill = 0.0, channels_last: bool = False) -> None:
-        self.most = whole("most", most, 0)
+        self.most = whole("most", most, 0, LARGEST_SHIFT)
         self.mode = choice("mode", mode, MODES)
         self.fill = fill
         self.channels_last = flag("channels_last", channels_last)
@@ -494,6 +510,8 @@ class WindowShift(Transform):
         if x.ndim not in (2, 3):
             raise ValueError(f"signals must have shape (N, L), (N, C, L) or, channels last, (N, L, C); got {x.shape}")
         last = self.channels_last and x.ndim == 3
+        if isinstance(out, np.ndarray) and out.shape != x.shape:
+            raise ValueError(f"out has shape {out.shape}, signals have {x.shape}")
         n, length = len(x), x.shape[1 if last else -1]
         shape = (n, 1, length, x.shape[2]) if last else (n, x.size // (n * length), 1, length)
         place = np.zeros((n, 2), np.int64)
