@@ -416,3 +416,12 @@ def test_keras(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.allclose(bn.running_var, keras.ops.convert_to_numpy(theirs.moving_variance), rtol=1e-4)
     expected = keras.ops.convert_to_numpy(theirs(x, training=False))
     assert np.allclose(bn.eval().forward(x), expected, atol=2e-5)
+
+
+def test_an_infinity_is_its_channels_alone() -> None:
+    x = np.array([[1, 2], [np.inf, 3], [2, 5]], np.float32)
+    bn, plain = BatchNorm(2), BatchNorm(1)
+    y, expected = bn.forward(x), plain.forward(x[:, 1:].copy())
+    assert np.isnan(y[:, 0]).all()
+    assert np.array_equal(y[:, 1:], expected)
+    assert np.isnan(bn.backward(np.ones((3, 2), np.float32))[:, 0]).all()

@@ -156,3 +156,10 @@ def test_refuses() -> None:
         with pytest.raises((TypeError, ValueError), match=text):
             call()
         assert np.array_equal(g, before)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_max_norm_of_nothing(axis: int) -> None:
+    for shape in ((3, 0), (0, 3)):
+        with pytest.raises(ValueError, match="w is empty"):
+            max_norm_(np.zeros(shape, np.float32), 1.0, axis=axis)

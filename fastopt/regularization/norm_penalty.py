@@ -137,8 +137,10 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
         raise ValueError(f"axis must be 0 or 1, got {axis!r}")
     if not isinstance(w, np.ndarray) or w.ndim < 2:
         raise ValueError(f"w must be an array of at least two dimensions, got {getattr(w, 'shape', type(w).__name__)}")
+    if w.size == 0:
+        raise ValueError(f"w is empty: its shape is {w.shape}")
     count = w.shape[0] if axis == 1 else w.shape[-1]
-    layout: Layout = (1, count, w.size // count if count else 0, axis == 0)
+    layout: Layout = (1, count, w.size // count, axis == 0)
     norms = np.sqrt(_core.channel_sums(w, layout, np.zeros(count), names=("w", ""))[:, 1])
     above = (norms > limit) & np.isfinite(norms)
     factors = np.where(above, limit / np.where(above, norms, 1.0), 1.0).astype(np.float32)
