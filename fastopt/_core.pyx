@@ -821,7 +821,8 @@ cdef class Plan:
 
     def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False,
              double noise=0.0, uint64_t noise_key=0):
-        """One step. noise: the standard deviation of what is added to the scaled gradients under a key. Returns the gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
+        """One step. noise: the standard deviation of what is added to the scaled gradients under a key. Returns the
+        gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
         self._enter()
         try:
             self._form_scalars()

@@ -253,6 +253,8 @@ class Optimizer:
             zero_grads = flag("zero_grads", zero_grads)
         if noise is None:
             return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
+        if not hasattr(noise, "draw"):
+            raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
         std, key = noise.draw(self._groups[0].clock.steps)
         std = any_std("standard deviation of the noise", std)
         return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)

@@ -12,7 +12,16 @@ from rows import ROWS, THRESHOLD, TILE, Array, Row, assert_same_bits, core, give
 
 import fastopt
 from fastopt import _core
-from fastopt.regularization import GaussianNoise, GradientNoise, add_noise, draw_key, multiply_noise, perturbed
+from fastopt.regularization import (
+    Dropout,
+    GaussianNoise,
+    GradientNoise,
+    StochasticDepth,
+    add_noise,
+    draw_key,
+    multiply_noise,
+    perturbed,
+)
 
 
 def floats(*shape: int, seed: int = 0) -> Array:
@@ -220,6 +229,20 @@ def test_norm_is_that_of_the_gradient_alone() -> None:
     skipping = fastopt.SGD(np.zeros(4, np.float32), skip_nonfinite=True)
     skipping.step(g, noise=GradientNoise(rng=0))
     assert skipping.skipped == 1
+
+
+def test_step_refuses_what_is_no_noise() -> None:
+    w = floats(3)
+    before = w.tobytes()
+    with pytest.raises(TypeError, match="noise must be a"):
+        fastopt.SGD(w).step(floats(3), noise=0.1)  # type: ignore[arg-type]
+    assert w.tobytes() == before
+
+
+def test_backward_needs_a_forward() -> None:
+    for layer in (GaussianNoise(0.1), GaussianNoise(0.1, multiplicative=True), Dropout(0.5), StochasticDepth(0.5)):
+        with pytest.raises(RuntimeError, match="forward before"):
+            layer.backward(floats(3))
 
 
 @pytest.mark.parametrize("std", [-1.0, math.nan, math.inf, "0.1", None])

@@ -97,6 +97,7 @@ class Layer:
     """Training or inference: what train() and eval() switch. Layers start in training."""
 
     training = True
+    _ran = False
 
     def train(self, mode: bool = True) -> Layer:
         self.training = bool(mode)
@@ -104,6 +105,10 @@ class Layer:
 
     def eval(self) -> Layer:
         return self.train(False)
+
+    def _check_ran(self) -> None:
+        if not self._ran:
+            raise RuntimeError("backward needs a forward before it")
 
     forward: Callable[..., Array]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastopt import _core
 from fastopt.conventions import flag
-from fastopt.regularization.common import Array, Layer, Layout, Rng, draw_key, key_of, layout_of, probability
+from fastopt.regularization.common import Array, Layer, Layout, Rng, draw_key, key_of, layout_of, probability, whole
 
 
 def _threshold(p: float) -> int:
@@ -77,7 +77,7 @@ def dropout_bits(size: int, p: float, key: int) -> Array:
     >>> np.unpackbits(dropout_bits(8, 0.5, key=7), bitorder="little")
     array([1, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
-    p = probability("p", p)
+    size, p = whole("size", size, 0), probability("p", p)
     if p in (0.0, 1.0):
         bits = np.full(size, p == 0.0)
         return np.packbits(bits, bitorder="little")
@@ -96,15 +96,19 @@ class _RandomLayer(Layer):
         """The layer's output; in training a new mask each time."""
         key = draw_key(self.rng) if self.training and self.p > 0.0 else None
         y = _same(x, out, "x") if key is None else self._apply(x, key, out, "x")
-        self.key = key
+        self.key, self._ran = key, True
         return y
 
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the input of the last forward, whose mask is drawn again; out may be grad."""
+        self._check_ran()
         return _same(grad, out, "grad") if self.key is None else self._apply(grad, self.key, out, "grad")
 
     def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(p={self.p:g})"
 
 
 class Dropout(_RandomLayer):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastopt import _core
-from fastopt.conventions import number
+from fastopt.conventions import flag, number
 from fastopt.regularization.common import (
     Array,
     Layer,
@@ -72,25 +72,29 @@ class GaussianNoise(Layer):
 
     def __init__(self, std: float, *, multiplicative: bool = False, rng: Rng = None) -> None:
         self.std = standard_deviation("std", std)
-        self.multiplicative = bool(multiplicative)
+        self.multiplicative = flag("multiplicative", multiplicative)
         self.rng = np.random.default_rng(rng)
         self.key: int | None = None
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """x with noise in training; x itself, or a copy in out, in inference."""
         if not self.training:
-            self.key = None
+            self.key, self._ran = None, True
             return x if out is None else _core.each("copy", x, out)
         key = draw_key(self.rng)
         y = (multiply_noise if self.multiplicative else add_noise)(x, self.std, key=key, out=out)
-        self.key = key
+        self.key, self._ran = key, True
         return y
 
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the input of the last forward."""
+        self._check_ran()
         if self.multiplicative and self.key is not None:
             return multiply_noise(grad, self.std, key=self.key, out=out)
         return grad if out is None else _core.each("copy", grad, out, names=("grad", "out", ""))
+
+    def __repr__(self) -> str:
+        return f"GaussianNoise(std={self.std:g}, multiplicative={self.multiplicative})"
 
 
 def perturbed(params: Array | Iterable[Array], std: float, rng: Rng = None) -> _core.Perturbed:
@@ -157,6 +161,9 @@ class GradientNoise:
     def draw(self, t: int) -> tuple[float, int]:
         """Standard deviation and key of a step."""
         return self.std(t), draw_key(self.rng)
+
+    def __repr__(self) -> str:
+        return f"GradientNoise(eta={self.eta:g}, gamma={self.gamma:g})"
 
     def add_(self, grads: Array | Iterable[Array], t: int) -> None:
         """grads ← grads + σₜ n in place, all tensors in one parallel region."""
