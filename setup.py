@@ -13,7 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["csrc/dispatch.c", "csrc/step.c", "csrc/kernels_baseline.c"]
+SOURCES = ["csrc/dispatch.c", "csrc/step.c", "csrc/layers.c", "csrc/kernels_baseline.c"]
 X86_FLAGS = {
     "csrc/kernels_avx2.c": ["-mavx2"],
     "csrc/kernels_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
@@ -70,7 +70,7 @@ setup(
                 define_macros=macros,
                 extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
                 extra_link_args=["-fopenmp"] * (use_openmp and not on_windows),
-                depends=["csrc/fastopt.h", "csrc/kernels.h", "csrc/rules.h", "csrc/dlpack.h", "fastopt/_tensors.pxi"],
+                depends=[*sorted(map(str, Path("csrc").glob("*.h"))), *sorted(map(str, Path("fastopt").glob("*.pxi")))],
                 py_limited_api=limited_api,
             )
         ],

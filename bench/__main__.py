@@ -16,6 +16,7 @@ from bench import (
     core,
     imports,
     isas,
+    layers,
     machine,
     peers,
     roofline,
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "isa": isas.report,
     "threshold": threshold.report,
     "validation": validation.report,
+    "layers": layers.report,
 }
 DEFAULT = ("core", "import")
 

@@ -62,6 +62,7 @@ struct fo_kernels {
     /* by enum fo_type, those of 16 bits: to float exactly, and back, rounded to nearest even */
     void (*const *widen)(const uint16_t *x, float *y, int64_t size);
     void (*const *narrow)(const float *x, uint16_t *y, int64_t size);
+    const struct fo_layers *layers; /* fastopt_layers.h */
 };
 
 struct fo_step {
@@ -74,9 +75,11 @@ struct fo_step {
     bool want_norm;  /* form the global norm: for max_norm, for skip_nonfinite, or to report it */
     bool skip_nonfinite;
     bool zero_gradients;
-    int threads;  /* 1: serial, never enters the OpenMP runtime */
-    double norm;  /* out: the norm of grad_scale·g over all spans, before clipping */
-    bool skipped; /* out: nothing was written, a gradient is not finite */
+    double noise;          /* > 0: g ← scale·g + noise·n, n standard normal, before clip and the penalties */
+    uint32_t noise_key[2]; /* element i of span s is number i of stream s */
+    int threads;           /* 1: serial, never enters the OpenMP runtime */
+    double norm;           /* out: the norm of grad_scale·g over all spans, before clipping */
+    bool skipped;          /* out: nothing was written, a gradient is not finite */
 };
 
 /* rules and instruction sets (dispatch.c) */

@@ -172,4 +172,7 @@ static void (*const widen[FO_TYPES])(const uint16_t *, float *, int64_t) = {NULL
 static void (*const narrow[FO_TYPES])(const float *, uint16_t *, int64_t) = {NULL, narrow_all_bfloat16,
                                                                              narrow_all_float16};
 
-const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead, widen, narrow};
+#include "layers.h"
+
+const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead,
+                                                      widen,        narrow, &layers};

@@ -1,6 +1,7 @@
 /* Many tensors, one parallel region. Threads take contiguous shares of equal cost that meet at tile borders; every sum
  * is formed tile by tile and added up in tile order, so that the number of threads changes no bit. */
 #include "fastopt.h"
+#include "fastopt_layers.h"
 
 #include <float.h>
 #include <math.h>
@@ -138,14 +139,33 @@ static int64_t aligned_begin(const struct fo_span *span, int64_t begin, int64_t 
     return end - begin < FO_SHORT ? begin : first;
 }
 
+/* A tile at most, with noise: its gradients are scaled and made noisy in a buffer of the thread's own. */
+static void update_noisily(const struct fo_step *step, const struct job *job, const struct fo_span *span, int64_t from,
+                           int64_t to)
+{
+    float noisy[FO_TILE], *buffer[FO_MAX_BUFFERS];
+    for (int b = 0; b < FO_MAX_BUFFERS; b++)
+        buffer[b] = span->buffer[b] == NULL ? NULL : span->buffer[b] + from;
+    for (int64_t i = from; i < to; i++)
+        noisy[i - from] = job->scale * span->gradient[i];
+    const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), from};
+    const struct fo_each add = {.x = noisy, .out = noisy, .size = to - from, .draw = draw, .a = (float)step->noise};
+    fo_kernels()->layers->each[FO_EACH_add_normal](&add, 0, to - from);
+    job->update(buffer, noisy, 0, to - from, job->prelude, 1.0f, job->scalars);
+}
+
 static void update_span(const struct fo_step *step, const struct job *job, const struct fo_span *span, int64_t begin,
                         int64_t end)
 {
     const int64_t first = aligned_begin(span, begin, end);
-    const int64_t stride = step->zero_gradients ? FO_TILE : end; /* zeroed while the tile is still in the cache */
+    const int64_t stride =
+        step->zero_gradients || step->noise > 0 ? FO_TILE : end; /* zeroed while the tile is still in the cache */
     int64_t i = begin, stop = first > begin ? first : end - begin > stride ? begin + stride : end;
     while (i < end) {
-        job->update(span->buffer, span->gradient, i, stop, job->prelude, job->scale, job->scalars);
+        if (step->noise > 0)
+            update_noisily(step, job, span, i, stop);
+        else
+            job->update(span->buffer, span->gradient, i, stop, job->prelude, job->scale, job->scalars);
         if (step->zero_gradients)
             memset(span->gradient + i, 0, (size_t)(stop - i) * sizeof(float));
         i = stop;

@@ -10,7 +10,7 @@ from fastopt.optimizers import NAG, SGD, Adadelta, Adagrad, Adam, AdamW, Momentu
 from fastopt.threads import choose_isa, default_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from fastopt import functional
+    from fastopt import functional, regularization
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "functional",
     "get_num_threads",
     "isa",
+    "regularization",
     "set_num_threads",
 ]
 
@@ -44,9 +45,9 @@ _core.set_num_threads(default_num_threads())
 
 
 def __getattr__(name: str) -> Any:
-    """fastopt.functional is loaded when it is first asked for: `import fastopt` stays short."""
-    if name == "functional":
+    """These modules are loaded when they are first asked for: `import fastopt` stays short."""
+    if name in ("functional", "regularization"):
         import importlib
 
-        return importlib.import_module("fastopt.functional")
+        return importlib.import_module(f"fastopt.{name}")
     raise AttributeError(f"module 'fastopt' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Plan:
         max_norm: float | None = None,
         skip_nonfinite: bool = False,
         zero_gradients: bool = False,
+        noise: float = 0.0,
+        noise_key: int = 0,
     ) -> float | None: ...
     def look_ahead(self, origins: list[np.ndarray[Any, Any]], shifts: list[float]) -> None: ...
     def restore(self) -> None: ...
@@ -96,3 +98,114 @@ class TensorPlan:
     ) -> float | None: ...
     def look_ahead(self, work: list[tuple[dict[str, Any], list[Any]]], state: dict[Any, Any]) -> None: ...
     def restore(self) -> None: ...
+
+# -- layers (_layers.pxi) --
+
+AnyArray: TypeAlias = np.ndarray[Any, Any]
+Layout: TypeAlias = tuple[int, int, int, bool]
+
+def philox(counters: AnyArray, key: AnyArray) -> AnyArray: ...
+def sample_uniforms(key: int, first: int, n: int, blocks: int, stream: int) -> AnyArray: ...
+def words(n: int, key: int, stream: int = 0, offset: int = 0) -> AnyArray: ...
+def drop_bits(n: int, threshold: int, key: int, stream: int = 0) -> AnyArray: ...
+def each(
+    kernel: str,
+    x: AnyArray,
+    out: AnyArray | None = None,
+    *,
+    y: AnyArray | None = None,
+    a: float = 0,
+    b: float = 0,
+    key: int = 0,
+    stream: int = 0,
+    offset: int = 0,
+    threshold: int = 0,
+    names: tuple[str, str, str] = ("x", "out", "y"),
+) -> AnyArray: ...
+def each_of(
+    kernel: str,
+    sources: list[AnyArray],
+    targets: list[AnyArray],
+    seconds: list[AnyArray] | None = None,
+    *,
+    a: float = 0,
+    b: float = 0,
+    key: int = 0,
+    names: tuple[str, str, str] = ("source", "target", "second"),
+) -> None: ...
+def sum_of_powers(x: AnyArray, power: int, label: str = "x") -> float: ...
+def channel_sums(
+    x: AnyArray, layout: Layout, shift: AnyArray, dy: AnyArray | None = None, names: tuple[str, str] = ("x", "grad")
+) -> AnyArray: ...
+def normalize(
+    x: AnyArray,
+    layout: Layout,
+    high: AnyArray,
+    low: AnyArray,
+    scale: AnyArray,
+    bias: AnyArray,
+    out: AnyArray | None = None,
+    *,
+    same_allowed: bool = True,
+) -> AnyArray: ...
+def normalize_back(
+    x: AnyArray,
+    dy: AnyArray,
+    layout: Layout,
+    high: AnyArray,
+    low: AnyArray,
+    scale: AnyArray,
+    bias: AnyArray,
+    slope: AnyArray,
+    out: AnyArray | None = None,
+) -> AnyArray: ...
+def scale_channels(
+    x: AnyArray,
+    layout: Layout,
+    scale: AnyArray,
+    out: AnyArray | None = None,
+    *,
+    per_outer: bool = False,
+    name: str = "x",
+) -> AnyArray: ...
+def mix(
+    x: AnyArray, partner: AnyArray, a: AnyArray, b: AnyArray, out: AnyArray | None = None, *, name: str = "x"
+) -> AnyArray: ...
+def entropy(
+    logits: AnyArray,
+    target: AnyArray | None,
+    soft: AnyArray | None,
+    weight: AnyArray | None,
+    ignore: int,
+    smoothing: float,
+    reduction: str,
+    out: AnyArray | None = None,
+) -> tuple[Any, AnyArray]: ...
+def images(
+    kernel: str,
+    x: AnyArray,
+    channels_last: bool,
+    out: AnyArray | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    place: AnyArray | None = None,
+    other: AnyArray | None = None,
+    partner: AnyArray | None = None,
+    fill: AnyArray | None = None,
+    reflect: bool = False,
+    number: AnyArray | None = None,
+    low: float = ...,
+    high: float = ...,
+) -> AnyArray: ...
+
+class Restorer:
+    _params: list[AnyArray] | None
+    _best: list[AnyArray] | None
+    restore_best: bool
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+class Perturbed:
+    def __init__(self, params: list[AnyArray], std: float, draw_key: Callable[[], int]) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

@@ -68,6 +68,8 @@ cdef extern from "fastopt.h" nogil:
         bint want_norm
         bint skip_nonfinite
         bint zero_gradients
+        double noise
+        uint32_t noise_key[2]
         int threads
         double norm
         bint skipped
@@ -425,6 +427,8 @@ cdef class Plan:
     cdef interval *taken            # room for one per span: gradients or origins that are being compared
     cdef double *partial
     cdef float *shift
+    cdef double noise               # of the step that is under way
+    cdef uint64_t noise_key
     cdef moving *moves              # per group
     cdef fo_form *form              # per span: what its arrays looked like when they were checked
     cdef cnp.npy_intp *shapes       # what the forms point to
@@ -817,11 +821,14 @@ cdef class Plan:
                 _set_scalar(group, <int> <object> slot, value)
         return 0
 
-    def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False):
-        """One step. Returns the gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
+    def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False,
+             double noise=0.0, uint64_t noise_key=0):
+        """One step. noise: the standard deviation of what is added to the scaled gradients under a key. Returns the
+        gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
         self._enter()
         try:
             self._form_scalars()
+            self.noise, self.noise_key = noise, noise_key
             norm = self._step(grads, grad_scale, INFINITY if max_norm is None else max_norm,
                               max_norm is not None or skip_nonfinite, skip_nonfinite, zero_gradients)
             if self.skipped:
@@ -872,6 +879,8 @@ cdef class Plan:
         step.want_norm = want_norm
         step.skip_nonfinite = skip_nonfinite
         step.zero_gradients = zero_gradients
+        step.noise = self.noise
+        step.noise_key[0], step.noise_key[1] = <uint32_t> (self.noise_key & 0xFFFFFFFF), <uint32_t> (self.noise_key >> 32)
         if self.elements < KEEP_GIL:
             fo_run_step(&step, self.cost)
         else:
@@ -887,6 +896,7 @@ cdef class Plan:
         step.n_spans = self.n_spans
         step.group = self.group
         step.partial = self.partial
+        step.noise = 0
         step.threads = 1
         if self.elements >= parallel_from:      # each thread gets half a threshold's work at least
             step.threads = <int> min(n_threads, 2 * self.elements // parallel_from if parallel_from > 0 else n_threads)
@@ -1029,3 +1039,4 @@ cdef void *_allocate(int64_t count, size_t size) except NULL:
 
 
 include "_tensors.pxi"
+include "_layers.pxi"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,14 @@ LINE = 16  # floats in a cache line
 MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = number(-LARGEST)
 any_norm = number(0.0, math.inf)
+any_std = number(0.0)
+
+
+class Noise(Protocol):
+    """What a step asks about its noise."""
+
+    def draw(self, t: int) -> tuple[float, int]:
+        """Standard deviation and 64-bit key of the step after t others."""
 
 
 class Common(TypedDict, total=False):
@@ -217,6 +225,7 @@ class Optimizer:
         max_norm: float | None = None,
         grad_scale: float = 1.0,
         zero_grads: bool = False,
+        noise: Noise | None = None,
     ) -> float | None:
         """Update every parameter, wholly or not at all.
 
@@ -228,6 +237,8 @@ class Optimizer:
             is only measured.
         grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
         zero_grads : set the gradients to 0 in the same pass.
+        noise : None, or a fastopt.regularization.GradientNoise: Gaussian noise is added after grad_scale and max_norm,
+            before clip_value and the penalties, in the same pass and without writing to the gradients.
 
         Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
         skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
@@ -240,7 +251,13 @@ class Optimizer:
             grad_scale = any_number("grad_scale", grad_scale)
         if type(zero_grads) is not bool:
             zero_grads = flag("zero_grads", zero_grads)
-        return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
+        if noise is None:
+            return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
+        if not hasattr(noise, "draw"):
+            raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
+        std, key = noise.draw(self._groups[0].clock.steps)
+        std = any_std("standard deviation of the noise", std)
+        return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
 
     @classmethod
     def _scalars(cls, group: ParamGroup) -> tuple[dict[str, float], Corrections]:

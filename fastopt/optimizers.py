@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 import numpy as np
 
 from fastopt._core import Lookahead
-from fastopt.base import LR, Array, Common, Corrections, Grads, Hyper, Optimizer, Params, check_registry
+from fastopt.base import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
 from fastopt.conventions import scheduled
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class NAG(Optimizer):
         max_norm: float | None = None,
         grad_scale: float = 1.0,
         zero_grads: bool = False,
+        noise: Noise | None = None,
     ) -> float | None:
         """See Optimizer.step. In the textbook's form the gradients must have been taken inside `lookahead()`;
         a callable is called there."""
@@ -190,7 +191,7 @@ class NAG(Optimizer):
                 )
             if self._looked_with != self._shift_values():
                 raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
-        return super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads)
+        return super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads, noise=noise)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         self._refuse_at_lookahead("a param group cannot be added")

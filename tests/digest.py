@@ -1,4 +1,4 @@
-"""`python tests/digest.py` prints one hash over 50 steps of every rule: equal on every build, machine and thread count.
+"""`python tests/digest.py` prints one hash over 50 steps of every rule, and the layers: equal wherever they are built.
 
 All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
 """
@@ -9,6 +9,8 @@ import hashlib
 
 import numpy as np
 from rows import ROWS, TILE, variants
+
+from fastopt import regularization
 
 SIZES = (1, 7, 33, 1000, TILE + 5)
 
@@ -40,7 +42,21 @@ def digest(steps: int = 50) -> str:
             for p, state in zip(params, opt.state, strict=True):
                 for array in (p, *(a for name, a in state.items() if name != "step")):
                     total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
+    for array in layers(noise):
+        total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
     return total.hexdigest()
+
+
+def layers(noise: np.ndarray) -> list[np.ndarray]:
+    """What the regularization layers make of noise: random numbers, sums, exponentials, logarithms."""
+    x, dy = noise[:4800].reshape(15, 16, 20), noise[3:4803].reshape(15, 16, 20)
+    found = [regularization.dropout(x, 0.3, key=7), regularization.multiply_noise(x, 0.2, key=2**40 + 1)]
+    for channels_last in (False, True):
+        bn = regularization.BatchNorm(20 if channels_last else 16, channels_last=channels_last)
+        found += [bn.forward(x), bn.backward(dy), bn.running_var, bn.weight_grad]
+    loss, grad = regularization.cross_entropy(x.reshape(-1, 20), np.arange(240) % 20, label_smoothing=0.1)
+    affine = regularization.RandomAffine(40, shear=10)(x.reshape(15, 1, 16, 20), key=5)
+    return [*found, np.float32(loss), grad, affine]
 
 
 if __name__ == "__main__":

@@ -25,10 +25,13 @@ def test_import_loads_numpy_alone() -> None:
         import fastopt
         new = {name for name in set(sys.modules) - before if name.partition(".")[0] not in sys.stdlib_module_names}
         assert {name.partition(".")[0] for name in new if "cython" not in name} == {"fastopt"}, new
-        assert not {"fastopt.lab", "fastopt.functional", "fastopt.checkpoint"} & new, new
+        assert not {"fastopt.lab", "fastopt.functional", "fastopt.regularization", "fastopt.checkpoint"} & new, new
         for name in ("torch", "sklearn", "scipy", "matplotlib", "rich", "pandas", "jax", "Cython", "argparse"):
             assert name not in sys.modules, name
         assert fastopt.functional.adam_ and "fastopt.functional" in sys.modules
+        assert fastopt.regularization.Dropout
+        for name in ("torch", "sklearn", "scipy", "cv2"):
+            assert name not in sys.modules, name
         assert not hasattr(fastopt, "nonsense")
         for name in fastopt.__all__:
             getattr(fastopt, name)

@@ -1,0 +1,269 @@
+"""Batch normalization, forward and backward. Statistics are shifted sums in double, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.conventions import flag, number, positive
+from fastopt.regularization.common import Array, Layer, Layout, choice, layout_of, whole
+
+#: What a library's defaults are, and what it means by them.
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "torch": {"eps": 1e-5, "momentum": 0.1, "keeps": False, "unbiased": True},
+    "keras": {"eps": 1e-3, "momentum": 0.99, "keeps": True, "unbiased": False},
+}
+STATE = ("running_mean", "running_var", "weight", "bias")
+
+#: Adds a float64 array over all workers, elementwise; may write into it; returns the sums.
+Sync = Callable[[Array], Array]
+
+
+class _Forward(NamedTuple):
+    """What backward needs of a forward."""
+
+    x: Array
+    layout: Layout
+    mean: Array
+    invstd: Array
+    size: float  # elements per channel, over all workers
+    batch_statistics: bool
+
+
+class BatchNorm(Layer):
+    """Batch normalization per channel of (N, C), (N, C, ...) or, with channels_last, (N, ..., C).
+
+        y = γ (x − μ) / √(σ² + ε) + β
+
+    μ and σ² (biased) are the batch's in training and the running ones in inference or if `frozen`.
+
+    Parameters
+    ----------
+    num_features : C.
+    eps, momentum : None: the convention's. momentum is the weight of the batch in the running statistics (torch) or
+        that of the old value (keras); "cumulative" averages all batches alike (torch's momentum=None).
+    affine : with γ (`weight`, ones at first) and β (`bias`, zeros), float32 arrays that an optimizer may update.
+    track_running_stats : without, batch statistics count in inference, too.
+    convention : "torch" (1e-5, 0.1; the running variance is unbiased) or "keras" (1e-3, 0.99; biased).
+    channels_last : the channel is the last axis, else the second one.
+    frozen : use the running statistics in training and leave them; γ and β still get gradients.
+    sync : for many workers: a function that adds a float64 array over all of them and returns the sums. Called twice
+        in a training forward and once in its backward; statistics and input gradients are then those of the whole
+        batch, the gradients of γ and β this worker's share.
+
+    backward gives the gradient at x and sets `weight_grad` and `bias_grad` (float32). x is kept by reference between
+    forward and backward and must not be changed. A channel with one value (a batch of one) is a ValueError in training.
+
+    Ioffe & Szegedy, "Batch normalization", ICML 2015. Sums are of x − x₀, x₀ the channel's first value: whatever mean
+    and spread, the error is that of double arithmetic (Chan, Golub & LeVeque 1983).
+
+    >>> import numpy as np
+    >>> from fastopt.regularization import BatchNorm
+    >>> bn = BatchNorm(2)
+    >>> x = np.array([[1, 10], [2, 20], [6, 30]], np.float32)
+    >>> bn.forward(x).round(3)
+    array([[-0.926, -1.225],
+           [-0.463,  0.   ],
+           [ 1.389,  1.225]], dtype=float32)
+    >>> bn.running_mean, bn.running_var
+    (array([0.3, 2. ], dtype=float32), array([ 1.6, 10.9], dtype=float32))
+    >>> bn.backward(np.array([[1, 0], [0, 0], [0, 1]], np.float32)).round(3)
+    array([[ 0.176,  0.02 ],
+           [-0.22 , -0.041],
+           [ 0.044,  0.02 ]], dtype=float32)
+    >>> bn.bias_grad
+    array([1., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float | None = None,
+        momentum: float | str | None = None,
+        *,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        convention: str = "torch",
+        channels_last: bool = False,
+        frozen: bool = False,
+        sync: Sync | None = None,
+    ) -> None:
+        self.num_features = n = whole("num_features", num_features, 1)
+        self.convention = choice("convention", convention, CONVENTIONS)
+        defaults = CONVENTIONS[self.convention]
+        self.eps = positive("eps", defaults["eps"] if eps is None else eps)
+        self.momentum = (
+            momentum
+            if momentum == "cumulative"
+            else number(0.0, 1.0)("momentum", defaults["momentum"] if momentum is None else momentum)
+        )
+        self.track_running_stats = flag("track_running_stats", track_running_stats)
+        self.channels_last = flag("channels_last", channels_last)
+        self.frozen = flag("frozen", frozen)
+        if self.frozen and not self.track_running_stats:
+            raise ValueError("frozen needs running statistics: track_running_stats is False")
+        self.sync = sync
+        self.weight = np.ones(n, np.float32) if flag("affine", affine) else None
+        self.bias = np.zeros(n, np.float32) if affine else None
+        self.weight_grad: Array | None = None
+        self.bias_grad: Array | None = None
+        self.running_mean = np.zeros(n, np.float32) if track_running_stats else None
+        self.running_var = np.ones(n, np.float32) if track_running_stats else None
+        self.num_batches_tracked = 0
+        self._forward: _Forward | None = None
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, out: Array | None = None) -> Array:
+        """y for x (float32, C order), in `out` if it is given (in training not x itself)."""
+        layout = layout_of(x, self.channels_last)
+        if layout[1] != self.num_features:
+            raise ValueError(f"x has {layout[1]} channels (shape {x.shape}), this BatchNorm has {self.num_features}")
+        update = self.training and not self.frozen
+        if update or self.running_mean is None or self.running_var is None:
+            count, mean, var = self._statistics(x, layout)
+            batch_statistics = True
+        else:
+            count, batch_statistics = float(layout[0] * layout[2]), False
+            mean, var = self.running_mean.astype(np.float64), self.running_var.astype(np.float64)
+        invstd = 1.0 / np.sqrt(var + self.eps)
+        high, low, scale = self._factors(mean, invstd)
+        bias = np.zeros_like(scale) if self.bias is None else self._own(self.bias, "bias")
+        y = _core.normalize(x, layout, high, low, scale, bias, out, same_allowed=not self.training)
+        if update and self.track_running_stats:
+            self._update_running(count, mean, var)
+        kept = not np.may_share_memory(x, y)  # in place, x is gone and there is nothing to go back to
+        self._forward = _Forward(x, layout, mean, invstd, count, batch_statistics) if kept else None
+        return y
+
+    def _statistics(self, x: Array, layout: Layout) -> tuple[float, Array, Array]:
+        """Count, mean and biased variance per channel, over all workers."""
+        outer, channels, inner, last = layout
+        count = float(outer * inner)
+        if count == 1 and self.sync is None:
+            raise ValueError(f"x has one value per channel (shape {x.shape}): it has no variance to normalize by")
+        first = x.reshape(-1, channels)[0] if last else x.reshape(outer, channels, inner)[0, :, 0]
+        shift = np.ascontiguousarray(first, np.float64)
+        sums = _core.channel_sums(x, layout, shift)
+        offset = sums[:, 0] / count
+        with np.errstate(invalid="ignore"):  # an infinity makes its channel NaN, without a warning
+            mean, squares = shift + offset, np.maximum(sums[:, 1] - sums[:, 0] * offset, 0.0)
+        if self.sync is not None:
+            count, mean, squares = self._merge(self.sync, count, mean, squares)
+        return count, mean, squares / count
+
+    @staticmethod
+    def _merge(sync: Sync, count: float, mean: Array, squares: Array) -> tuple[float, Array, Array]:
+        """The whole batch's count, mean and sum of squared deviations: first the mean, then what is about it."""
+        total = sync(np.concatenate([[count], count * mean]))
+        overall = total[1:] / total[0]
+        if total[0] == 1:
+            raise ValueError("x has one value per channel over all workers: it has no variance to normalize by")
+        return float(total[0]), overall, sync(squares + count * (mean - overall) ** 2)
+
+    def _factors(self, mean: Array, invstd: Array) -> tuple[Array, Array, Array]:
+        """The mean in two floats, which together are as good as a double, and γ/√(σ² + ε)."""
+        high = mean.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            low = (mean - high).astype(np.float32)
+        weight = 1.0 if self.weight is None else self._own(self.weight, "weight").astype(np.float64)
+        return high, low, (invstd * weight).astype(np.float32)
+
+    def _own(self, a: Array, name: str) -> Array:
+        """weight and bias are anyone's to assign."""
+        if not isinstance(a, np.ndarray) or a.dtype != np.float32 or a.shape != (self.num_features,):
+            raise ValueError(f"{name} must be float32 of shape ({self.num_features},), got {a!r:.60}")
+        return np.ascontiguousarray(a)
+
+    def _update_running(self, count: float, mean: Array, var: Array) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked += 1
+        defaults = CONVENTIONS[self.convention]
+        if self.momentum == "cumulative":
+            new = 1.0 / self.num_batches_tracked
+        else:
+            new = 1.0 - float(self.momentum) if defaults["keeps"] else float(self.momentum)
+        if defaults["unbiased"]:
+            var = var * (count / (count - 1.0))
+        with np.errstate(over="ignore"):  # a variance may exceed float32 where the values do not: infinity, as in torch
+            self.running_mean[...] = (1.0 - new) * self.running_mean.astype(np.float64) + new * mean
+            self.running_var[...] = (1.0 - new) * self.running_var.astype(np.float64) + new * var
+
+    # -- backward -----------------------------------------------------------------------------------------------------
+
+    def backward(self, grad: Array, out: Array | None = None) -> Array:
+        """The gradient at the last forward's x, in `out` if it is given (which may be grad)."""
+        if self._forward is None:
+            raise RuntimeError("backward needs a forward before it that was not in place")
+        f = self._forward
+        sums = _core.channel_sums(f.x, f.layout, f.mean, grad)
+        total = self.sync(sums.copy()) if self.sync is not None and f.batch_statistics else sums
+        high, low, scale = self._factors(f.mean, f.invstd)
+        if f.batch_statistics:
+            bias = (total[:, 0] / f.size).astype(np.float32)
+            slope = (total[:, 1] / f.size * f.invstd**2).astype(np.float32)
+            result = _core.normalize_back(f.x, grad, f.layout, high, low, scale, bias, slope, out)
+        else:
+            result = _core.scale_channels(grad, f.layout, scale, out, name="grad")
+        if self.weight is not None:
+            self.weight_grad = (sums[:, 1] * f.invstd).astype(np.float32)
+        if self.bias is not None:
+            self.bias_grad = sums[:, 0].astype(np.float32)
+        return result
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the running statistics, their count, weight and bias; what is absent is left out."""
+        arrays = {name: getattr(self, name) for name in STATE}
+        found = {name: a.copy() for name, a in arrays.items() if a is not None}
+        return {**found, "num_batches_tracked": self.num_batches_tracked}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take these values; names and shapes are checked before anything is written."""
+        mine = self.state_dict()
+        if set(state_dict) != set(mine):
+            raise ValueError(f"state_dict has {', '.join(sorted(state_dict))}, this layer {', '.join(sorted(mine))}")
+        for name in mine.keys() & set(STATE):
+            self._own(state_dict[name], name)
+        batches = whole("num_batches_tracked", state_dict["num_batches_tracked"], 0)
+        for name in mine.keys() & set(STATE):
+            getattr(self, name)[...] = state_dict[name]
+        self.num_batches_tracked = batches
+
+    def __repr__(self) -> str:
+        return (
+            f"BatchNorm({self.num_features}, eps={self.eps:g}, momentum={self.momentum}, "
+            f"convention={self.convention!r}, channels_last={self.channels_last}, frozen={self.frozen})"
+        )
+
+
+def batch_norm(
+    x: Array,
+    running_mean: Array,
+    running_var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    *,
+    eps: float = 1e-5,
+    channels_last: bool = False,
+    out: Array | None = None,
+) -> Array:
+    """Inference with given statistics (float32, C each): γ (x − μ) / √(σ² + ε) + β. out may be x.
+
+    >>> import numpy as np
+    >>> from fastopt.regularization import batch_norm
+    >>> batch_norm(np.array([[3.0]], np.float32), np.ones(1, np.float32), np.full(1, 4, np.float32), eps=1e-12)
+    array([[1.]], dtype=float32)
+    """
+    layer = BatchNorm(len(running_mean), eps, affine=False, channels_last=channels_last).eval()
+    assert isinstance(layer, BatchNorm)
+    layer.running_mean = layer._own(running_mean, "running_mean")
+    layer.running_var = layer._own(running_var, "running_var")
+    layer.weight = weight
+    layer.bias = bias
+    return layer.forward(x, out)
