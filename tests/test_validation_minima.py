@@ -327,3 +327,8 @@ W = F.at(np.ones(6))
 )
 def test_bad_input(call: Any, error: type[Exception], fragments: list[str]) -> None:
     assert_refused(call, error, fragments)
+
+
+def test_a_loss_of_minus_one_has_no_box_sharpness() -> None:
+    with pytest.raises(ValueError, match=r"loss must be above -1 at params, .* got -1"):
+        sharpness(lambda p: -1.0, lambda p: [np.zeros(3)], [np.ones(3)])

@@ -381,3 +381,22 @@ IRREGULAR = DAYS + np.where(np.arange(100) > 50, 30, 0) * DAY
 )
 def test_bad_input(call: Any, error: type[Exception], fragments: list[str]) -> None:
     assert_refused(call, error, fragments)
+
+
+def test_leakage_reads_masks_and_refuses_what_is_no_split() -> None:
+    times = np.arange(20)
+    train, test = times < 12, times >= 12
+    masks = leakage([(train, test)], times, times + 3)
+    positions = leakage([(np.flatnonzero(train), np.flatnonzero(test))], times, times + 3)
+    assert masks.n_train.tolist() == [12]
+    assert masks.overlapping.tolist() == positions.overlapping.tolist() == [3]
+    with pytest.raises(ValueError, match="splitter: split 0 has an empty test set"):
+        leakage([(times, times[:0])], times, times)
+    with pytest.raises(ValueError, match="splitter: the test set of split 0 has positions beyond the 20 samples"):
+        leakage([(times[:5], [20])], times, times)
+
+
+@pytest.mark.parametrize("embargo", [-0.1, 1.0, float("nan")])
+def test_an_embargo_as_a_share_is_below_one(embargo: float) -> None:
+    with pytest.raises(ValueError, match=r"embargo as a share must be in \[0, 1\), got"):
+        PurgedKFold(3, horizon=0, embargo=embargo)

@@ -29,37 +29,37 @@ from fastopt.validation.scoring import scorers_of
 MOST_ROWS = 12  # of a printed table
 
 
-def splits_of(cv: Any, X: Any, y: Any, groups: Any, classifier: bool = False) -> list[Split]:
+def splits_of(cv: Any, X: Any, y: Any, groups: Any, classifier: bool = False, name: str = "cv") -> list[Split]:
     """The splits of a splitter, a number of folds (stratified for a classifier) or a list, each checked."""
     n = samples(X)
     if cv is None or (hasattr(cv, "__index__") and not isinstance(cv, bool)):
-        k = count("cv", 5 if cv is None else cv, low=2)
+        k = count(name, 5 if cv is None else cv, low=2)
         if k > n:
-            raise ValueError(f"cv={k} is more than there are samples in X: {n}")
+            raise ValueError(f"{name}={k} is more than there are samples in X: {n}")
         cv = StratifiedKFold(k) if classifier and y is not None and np.asarray(y).ndim == 1 else KFold(k)
     if isinstance(cv, (str, bytes)) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
-        raise TypeError(f"cv must be a splitter, a number of folds or pairs (train, test), got {cv!r}")
+        raise TypeError(f"{name} must be a splitter, a number of folds or pairs (train, test), got {cv!r}")
     pairs = cv.split(X, y, groups) if hasattr(cv, "split") else cv
-    splits = [_check_split(i, pair, n) for i, pair in enumerate(pairs)]
+    splits = [_check_split(name, i, pair, n) for i, pair in enumerate(pairs)]
     if not splits:
-        raise ValueError(f"cv={cv!r} gives no splits")
+        raise ValueError(f"{name}={cv!r} gives no splits")
     return splits
 
 
-def _check_split(i: int, pair: Any, n: int) -> Split:
+def _check_split(argument: str, i: int, pair: Any, n: int) -> Split:
     try:
         train, test = (np.asarray(part) for part in pair)
     except (TypeError, ValueError):
-        raise TypeError(f"cv: split {i} must be a pair (train, test) of positions, got {pair!r:.80}") from None
+        raise TypeError(f"{argument}: split {i} must be a pair (train, test) of positions, got {pair!r:.80}") from None
     for name, part in (("training", train), ("test", test)):
         if part.size == 0:
-            raise ValueError(f"cv: split {i} has an empty {name} set")
+            raise ValueError(f"{argument}: split {i} has an empty {name} set")
         if part.ndim != 1 or part.dtype.kind not in "iub":
-            raise TypeError(f"cv: the {name} set of split {i} must be positions or a mask, got {part!r:.80}")
+            raise TypeError(f"{argument}: the {name} set of split {i} must be positions or a mask, got {part!r:.80}")
         if part.dtype.kind == "b" and len(part) != n:
-            raise ValueError(f"cv: the {name} mask of split {i} has length {len(part)}, X has {n} samples")
+            raise ValueError(f"{argument}: the {name} mask of split {i} has length {len(part)}, X has {n} samples")
         if part.dtype.kind != "b" and not (part.min() >= -n and part.max() < n):
-            raise ValueError(f"cv: the {name} set of split {i} has positions beyond the {n} samples in X")
+            raise ValueError(f"{argument}: the {name} set of split {i} has positions beyond the {n} samples in X")
     return tuple(np.flatnonzero(p) if p.dtype.kind == "b" else p % n if p.min() < 0 else p for p in (train, test))  # type: ignore[return-value]
 
 

@@ -157,6 +157,8 @@ def sharpness(
     inner = model.x if basis is None else np.linalg.lstsq(basis, model.x, rcond=None)[0]
     ascent = _Ascent(model, epsilon * (np.abs(inner) + 1.0), basis)
     here = model.loss(model.x)
+    if here <= -1.0:
+        raise ValueError(f"loss must be above -1 at params, for the measure divides by 1 + loss, got {here:g}")
     starts = [ascent.steepest(random), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
     worst = max(here, *(ascent.climb(u, steps) for u in starts))
     return Sharpness("box", 100.0 * (worst - here) / (1.0 + here), here, worst, epsilon)

@@ -20,12 +20,12 @@ from fastopt.validation.checks import (
     column,
     count,
     is_duration,
-    number,
     samples,
     size,
     sorted_times,
     times_of,
 )
+from fastopt.validation.evaluate import splits_of
 from fastopt.validation.folds import Split, Splitter, block_bounds, enough
 from fastopt.validation.time_series import apart
 
@@ -42,7 +42,9 @@ class _Purged(Splitter):
         self.end_times = end_times
         self.horizon: Any = None if horizon is None else size("horizon", horizon, low=0)
         if isinstance(embargo, (float, np.floating)):
-            self.embargo: Any = number("embargo", embargo, -1e-300, 1.0)
+            if not 0.0 <= embargo < 1.0:
+                raise ValueError(f"embargo as a share must be in [0, 1), got {embargo!r}")
+            self.embargo: Any = float(embargo)
         else:
             self.embargo = size("embargo", embargo, low=0)
         if (end_times is None) == (horizon is None):
@@ -259,7 +261,7 @@ def leakage(splitter: Any, times: Any, end_times: Any, X: Any = None, y: Any = N
 
     Parameters
     ----------
-    splitter : any with split(X, y, groups), or a list of (train, test).
+    splitter : any with split(X, y, groups), or a list of (train, test), positions or masks.
     times, end_times : (n,) datetime64 or numbers, times sorted.
     X, y, groups : given to the splitter (X: the times, if the splitter needs no more than their number).
 
@@ -272,8 +274,8 @@ def leakage(splitter: Any, times: Any, end_times: Any, X: Any = None, y: Any = N
     """
     start = sorted_times("times", times, samples(times, "times"))
     end = end_times_of(end_times, start)
-    splits = splitter.split(start if X is None else X, y, groups) if hasattr(splitter, "split") else splitter
-    rows = [_leaks(start, end, np.asarray(train), np.asarray(test)) for train, test in splits]
+    splits = splits_of(splitter, start if X is None else X, y, groups, name="splitter")
+    rows = [_leaks(start, end, train, test) for train, test in splits]
     return Leakage(*np.array(rows).reshape(-1, 5).T)
 
 
