@@ -156,7 +156,6 @@ FO_LANES(add_values, (double)y[i])
 FO_LANES(add_differences, (double)x[i] - shift)
 FO_LANES(add_squares, ((double)x[i] - shift) * ((double)x[i] - shift))
 FO_LANES(add_products, (double)y[i] * ((double)x[i] - shift))
-FO_LANES(add_weighted, y[i] == 0.0f ? 0.0 : (double)y[i] * ((double)x[i] - shift)) /* 0 · ∞ is 0 */
 
 static double sum_of_magnitudes(const float *x, int64_t size)
 {
@@ -325,12 +324,18 @@ FO_APART void exponentials(const float *restrict x, float top, float *restrict o
 /* Σ weight·(x − top), the part of the loss that smoothing spreads over all classes. */
 static double spread(const float *x, const float *weight, float top, int64_t size)
 {
-    double lane[LANES] = {0};
+    double lane[LANES] = {0}, sum = 0;
     if (weight)
-        add_weighted(x, weight, size, top, lane);
+        add_products(x, weight, size, top, lane);
     else
         add_differences(x, NULL, size, top, lane);
-    return fold(lane);
+    const double quick = fold(lane);
+    if (!weight || quick == quick)
+        return quick;
+    for (int64_t i = 0; i < size; i++)
+        if (weight[i] != 0.0f)
+            sum += (double)weight[i] * ((double)x[i] - top);
+    return sum; /* 0 · −inf, of a class that does not count, made the other one NaN */
 }
 
 /* q = w·((1 − ε)·[class is y] + ε/K): the loss is Σq·(ln Σe − (z − top)), its gradient Σq·softmax − q. */
