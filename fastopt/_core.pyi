@@ -79,7 +79,7 @@ class Form:
         corrections: Corrections,
         changing: bool,
         names: tuple[str, ...],
-        values: tuple[Any, ...],
+        group: dict[str, Any],
     ) -> None: ...
 
 class TensorPlan:

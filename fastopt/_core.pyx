@@ -382,8 +382,9 @@ cdef struct moving:
     correction scalar[MAX_CORRECTIONS]
 
 
+@cython.cdivision(True)
 cdef double _corrected(const correction *c, double t) noexcept nogil:
-    """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double."""
+    """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double. Not finite where β is 1: _correct refuses it."""
     cdef double value = c.value
     cdef int i
     for i in range(c.n_factors):

@@ -31,7 +31,9 @@ cdef enum:
     REFUSED = 3             # whatever a step cannot take: the caller's words say what it is
     SLOTS_OF_SPAN = 5       # tensors that are looked at per span: parameter, three states, gradient
     GRADIENT = 4
-    MAX_DIMS = 64           # torch's own limit
+    MAX_DIMS = 64           # of a tensor that is looked at through Python; torch's operations take no more
+
+cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 
 # What bind_torch() was given.
 cdef object torch_tools = None
@@ -87,6 +89,8 @@ cdef bint _look_slowly(object x, looked *out) except -1:
     if seen is None:
         return False
     shape, strides, data, out.t.code, out.t.bits = seen
+    if len(shape) > MAX_DIMS:
+        raise ValueError(f"a tensor has {len(shape)} dimensions, at most {MAX_DIMS} can be stepped")
     out.t.ndim = len(shape)
     out.t.shape, out.t.strides = out.dims, out.dims + MAX_DIMS
     for i in range(out.t.ndim):
@@ -112,6 +116,8 @@ cdef inline bint _look(PyObject *x, looked *out) except -1:
 
 cdef inline int _kind_of(const looked *a) noexcept:
     if a.t.device_type != FO_DL_CPU or (a.t.data == NULL and a.size > 0):
+        return REFUSED
+    if <uintptr_t> a.t.data % (4 if a.t.bits == 32 else 2) != 0:
         return REFUSED
     if a.t.code == FO_DL_FLOAT and a.t.bits == 32:
         return FO_FLOAT
@@ -170,7 +176,7 @@ cdef class Form:
 
     rule: a row of csrc/rules.h. states: the names of its states, as they stand in the optimizer's state.
     counts: whether the state has a "step". scalars(t): those of step t, before the bias corrections `corrections`.
-    changing: they depend on t, and are formed in Python in each step. names, values: what all this was made of.
+    changing: they depend on t, and are formed in Python in each step. names: the group's values that this was made of.
     """
 
     cdef readonly str rule
@@ -182,9 +188,10 @@ cdef class Form:
     cdef tuple values
     cdef int n_states
     cdef PyObject *state[4]         # borrowed from `states`
+    cdef Py_ssize_t keys            # of the group: one that came later may be another hyper-parameter
 
     def __init__(self, str rule, tuple states, bint counts, scalars, dict corrections, bint changing, tuple names,
-                 tuple values):
+                 dict group):
         cdef int k
         if len(states) >= FO_MAX_BUFFERS:
             raise ValueError(f"at most {FO_MAX_BUFFERS - 1} states, got {states}")
@@ -193,12 +200,14 @@ cdef class Form:
             self.state[k] = <PyObject *> states[k]
         self.rule, self.states, self.counts = rule, states, counts
         self.scalars, self.corrections, self.changing = scalars, corrections, changing
-        self.names, self.values = names, values
+        self.names, self.values, self.keys = names, tuple([group[name] for name in names]), len(group)
 
-    cdef bint holds(self, object group) except -1:
+    cdef bint holds(self, dict group) except -1:
         """Whether the group's values are the very objects of then, and none of them one that can change."""
         cdef Py_ssize_t i
         cdef PyObject *now
+        if len(group) != self.keys:
+            return False
         for i in range(len(self.names)):
             now = PyDict_GetItemWithError(group, self.names[i])
             if now == NULL or now != <PyObject *> self.values[i] or not _is_constant(self.values[i]):
@@ -364,6 +373,8 @@ cdef class TensorPlan(Plan):
         self._fill_once(work, state, ahead)
         if self.moved or self.n_spans != self.n_before:
             self._take_owned()
+        if self.stand_ins:
+            torch_tools.check_apart(self.written)
         if not ahead:
             self._check_gradients()
         self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
@@ -386,7 +397,7 @@ cdef class TensorPlan(Plan):
                 place += 1
         return 0
 
-    cdef Form _form_of(self, int64_t i, object group):
+    cdef Form _form_of(self, int64_t i, dict group):
         cdef Form form
         if i == len(self.forms):
             self.forms.append(self.cls._form(group))
@@ -437,7 +448,7 @@ cdef class TensorPlan(Plan):
             x = torch_tools.local(p, self._name("parameter", s))
         self._see(<PyObject *> x, w, SLOTS_OF_SPAN * s)
         if w.kind == REFUSED:
-            torch_tools.refuse(x, self._name("parameter", s), self.cls.__name__)
+            torch_tools.refuse(x, self._name("parameter", s), self.cls)
         self.written.append(p)
         if x is not p:
             self.written.append(x)
@@ -514,6 +525,7 @@ cdef class TensorPlan(Plan):
     cdef int _see_step(self, int64_t s, PyObject *found) except -1:
         """The count of steps taken, a tensor of one number; the step that is under way is the next."""
         cdef looked a
+        cdef double taken = -1.0
         cdef counter *c = &self.counters[s]
         x = <object> found
         if type(x) is not tensor_type:
@@ -523,15 +535,16 @@ cdef class TensorPlan(Plan):
             torch_tools.refuse_step(x, self._name("step", s))
         c.data = a.t.data
         if a.t.code == FO_DL_FLOAT and a.t.bits == 32:
-            c.bits, c.t = 32, <int64_t> (<float *> c.data)[0] + 1
+            c.bits, taken = 32, (<float *> c.data)[0]
         elif a.t.code == FO_DL_FLOAT and a.t.bits == 64:
-            c.bits, c.t = 64, <int64_t> (<double *> c.data)[0] + 1
+            c.bits, taken = 64, (<double *> c.data)[0]
         elif a.t.code == FO_DL_INT and a.t.bits == 64:
-            c.bits, c.t = -64, (<int64_t *> c.data)[0] + 1
+            c.bits, taken = -64, <double> (<int64_t *> c.data)[0]
         else:
             torch_tools.refuse_step(x, self._name("step", s))
-        if c.t < 1:
-            raise ValueError(f"{self._name('step', s)} must be >= 0, got {c.t - 1}")
+        if not 0 <= taken < MAX_STEPS:      # a NaN is neither
+            raise ValueError(f"{self._name('step', s)} must be >= 0 and below 2**53, got {taken:g}")
+        c.t = <int64_t> taken + 1
         return 0
 
     cdef int _add_gradient(self, int64_t s, object grad, object p, object plain, looked *w) except -1:
@@ -543,7 +556,7 @@ cdef class TensorPlan(Plan):
             x = torch_tools.local_gradient(x, p, self._name("gradient", s))
         self._see(<PyObject *> x, &a, SLOTS_OF_SPAN * s + GRADIENT)
         if a.kind == REFUSED:
-            torch_tools.refuse(x, self._name("gradient", s), self.cls.__name__)
+            torch_tools.refuse(x, self._name("gradient", s), self.cls)
         if not _same_dims(&a.t, &w.t):
             raise ValueError(f"{self._name('gradient', s)} has shape {_dims(&a.t)}, parameter has {_dims(&w.t)}")
         if a.negative or not _same_layout(&a.t, &w.t):

@@ -264,6 +264,26 @@ def test_overlaps_are_found_whenever_they_begin() -> None:
     opt.step()
 
 
+def test_overlaps_of_parameters_with_gaps() -> None:
+    """They are stepped through copies, which do not overlap: the originals must not either."""
+    base = torch.zeros(4, 6)
+    p, q, r = (torch.nn.Parameter(base[:, i::3]) for i in range(3))
+    opt = ours.SGD([p, q, r], lr=1.0)
+    for i, x in enumerate((p, q, r)):
+        x.grad = torch.full((4, 2), i + 1.0)
+    opt.step()
+    assert torch.equal(base, torch.tensor([-1.0, -2, -3, -1, -2, -3]).expand(4, 6))
+    before = base.clone()
+    r.data = base[1:, :3]
+    r.grad = torch.ones(3, 3)
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"a parameter of shape \(3, 3\), strides \(6, 1\) overlaps another in mem"
+        ):
+            opt.step()
+    assert torch.equal(base, before)
+
+
 def test_16_bit_neighbours_do_not_overlap() -> None:
     base = torch.ones(100, dtype=torch.bfloat16)
     p, q = torch.nn.Parameter(base[:50]), torch.nn.Parameter(base[50:])
@@ -334,7 +354,9 @@ def test_refused_states() -> None:
         ("exp_avg", torch.zeros(3, dtype=torch.float64), TypeError, "exp_avg 0 must be a dense float32 tensor"),
         ("exp_avg_sq", None, KeyError, "the state of parameter 0 has no 'exp_avg_sq'"),
         ("step", torch.zeros(2), TypeError, "step 0 must be a CPU tensor of one"),
-        ("step", torch.tensor(-3.0), ValueError, "step 0 must be >= 0, got -3"),
+        ("step", torch.tensor(-3.0), ValueError, r"step 0 must be >= 0 and below 2\*\*53, got -3"),
+        ("step", torch.tensor(float("nan")), ValueError, r"step 0 must be >= 0 and below 2\*\*53, got nan"),
+        ("step", torch.tensor(1e30), ValueError, r"step 0 must be >= 0 and below 2\*\*53, got 1e\+30"),
     ):
         opt.state[p] = {**whole, name: value}
         with pytest.raises(error, match=message):
@@ -351,6 +373,83 @@ def test_freed_storage_is_refused() -> None:
     p.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match=r"parameter 0 has shape .* no memory: was its storage freed"):
         opt.step()
+
+
+def test_memory_that_is_not_aligned_is_refused() -> None:
+    p = torch.nn.Parameter(torch.frombuffer(bytearray(42), dtype=torch.float32, offset=2))
+    p.grad = torch.ones(10)
+    with pytest.raises(ValueError, match=r"parameter 0 is not aligned: its address 0x.* is no multiple of 4"):
+        ours.SGD([p]).step()
+
+
+def test_layouts_that_are_neither_dense_nor_sparse() -> None:
+    with pytest.raises(
+        TypeError, match=r"has layout torch._mkldnn, expected a plain dense tensor: use torch.optim.RMSp"
+    ):
+        ours.RMSprop([torch.ones(3, 3).to_mkldnn()])
+
+
+def test_more_dimensions_than_torch_computes_with(request: pytest.FixtureRequest) -> None:
+    p = torch.nn.Parameter(torch.ones([1] * 100))
+    p.grad = torch.ones([1] * 100)
+    opt = ours.SGD([p], lr=1.0)
+    if request.node.callspec.params["looks"]:
+        opt.step()
+        assert float(p.detach()) == 0.0
+    else:
+        with pytest.raises(ValueError, match="a tensor has 100 dimensions, at most 64 can be stepped"):
+            opt.step()
+
+
+def test_advice_names_what_a_subclass_derives_from() -> None:
+    class Mine(ours.AdamW):
+        pass
+
+    for cls, advice in ((Mine, r"torch\.optim\.AdamW"), (ours.NAG, r"torch\.optim\.SGD\(nesterov=True\)")):
+        with pytest.raises(TypeError, match=f"or use {advice}$"):
+            cls([torch.ones(3, dtype=torch.float64)])
+
+
+def test_refused_hyper_parameters() -> None:
+    """As they may be put into a group, where nobody checks them; nothing is written."""
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.Adam([p])
+    p.grad = torch.ones(3)
+    opt.step()
+    before = p.detach().clone()
+    for key, value, error, message in (
+        ("lr", "x", TypeError, "lr must be a number or a tensor of one, got 'x'"),
+        ("lr", None, TypeError, "lr must be a number or a tensor of one, got None"),
+        ("betas", (0.9, 1.0), ValueError, "comes to inf, which no float32 holds"),
+        ("betas", (1.0, 0.9), ValueError, "comes to inf, which no float32 holds"),
+    ):
+        kept, opt.param_groups[0][key] = opt.param_groups[0][key], value
+        for _ in range(2):
+            with pytest.raises(error, match=message):
+                opt.step()
+        opt.param_groups[0][key] = kept
+    assert torch.equal(p.detach(), before)
+    assert float(opt.state[p]["step"]) == 1
+
+
+def test_a_hyper_parameter_that_comes_later_counts() -> None:
+    p = torch.nn.Parameter(torch.zeros(3))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = torch.ones(3)
+    del opt.param_groups[0]["maximize"]
+    opt.step()
+    opt.param_groups[0]["maximize"] = True
+    opt.step()
+    assert torch.equal(p.detach(), torch.zeros(3))
+
+
+def test_a_default_device_is_not_the_step_counts() -> None:
+    p = torch.nn.Parameter(torch.zeros(3))
+    p.grad = torch.ones(3)
+    opt = ours.Adam([p])
+    with torch.device("meta"):
+        opt.step()
+    assert opt.state[p]["step"].device.type == "cpu"
 
 
 def test_refused_options() -> None:

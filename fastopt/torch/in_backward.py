@@ -24,7 +24,7 @@ class InBackward:
         """Step the parameters of this group in backward."""
         for p in group["params"]:
             if p.requires_grad:
-                self._hooks.append(p.register_post_accumulate_grad_hook(_Hook(self._optimizer, p)))
+                self._hooks.append(p.register_post_accumulate_grad_hook(_Hook(self._optimizer)))
 
     def remove(self) -> None:
         """From now on gradients stay, and step() updates again."""
@@ -45,9 +45,8 @@ class InBackward:
 class _Hook:
     """Steps one parameter. Its param group is looked up by the way: load_state_dict replaces the groups."""
 
-    def __init__(self, optimizer: weakref.ref[Fast], parameter: Any) -> None:
+    def __init__(self, optimizer: weakref.ref[Fast]) -> None:
         self.optimizer = optimizer
-        self.parameter = weakref.ref(parameter)
         self.at: tuple[int, int] = (0, 0)
         self.plan: TensorPlan | None = None
 

@@ -126,19 +126,18 @@ class Fast(torch.optim.Optimizer):
     @classmethod
     def _form(cls, group: Group) -> Form:
         """How the group is updated, by its present hyper-parameters."""
-        _refuse_options(cls.__name__, group)
+        _refuse_options(tensors.instead(cls), group)
         twin = cls._twin(group)
         known = resolve(twin.__name__, twin.conventions, "torch")
         names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in ("nesterov", *OPTIONS))
         h = {**known, **cls.fixed(), **{cls.renamed.get(k, k): _value(group[k]) for k in names}}
-        rule, lr = twin.rule_of(h), float(h["lr"])
+        rule, lr = twin.rule_of(h), _number("lr", h["lr"])
 
         def scalars(t: int) -> dict[str, float]:
             return {**twin.scalars(h, lr, t), **prelude(h, lr)}
 
-        values = tuple(group[k] for k in names)
         changing, corrections = twin.depends_on_step(h), twin.corrections(h)
-        return Form(rule, twin.rules[rule], cls.counts, scalars, corrections, changing, names, values)
+        return Form(rule, twin.rules[rule], cls.counts, scalars, corrections, changing, names, group)
 
     @classmethod
     def fixed(cls) -> dict[str, Any]:
@@ -153,7 +152,7 @@ class Fast(torch.optim.Optimizer):
         if cls.counts:
             default = torch.get_default_dtype()
             wide = default == torch.float64 and not group.get("fused")
-            made["step"] = torch.zeros((), dtype=default if wide else torch.float32)
+            made["step"] = torch.zeros((), dtype=default if wide else torch.float32, device="cpu")
         initial = cls.twin.initial(group)
         for name in form.states:
             made[name] = tensors.filled_like(p, initial.get(name, 0.0))
@@ -167,14 +166,14 @@ class Fast(torch.optim.Optimizer):
         super().add_param_group(param_group)
         try:
             group = self.param_groups[-1]
-            _refuse_options(type(self).__name__, group)
+            _refuse_options(tensors.instead(type(self)), group)
             for i, p in enumerate(group["params"]):
                 if (
                     p.layout is not torch.strided
                     or p.dtype not in tensors.TYPES
                     or p.device.type not in ("cpu", "meta")
                 ):
-                    tensors.refuse(p, f"parameter {i} of group {first}", type(self).__name__)
+                    tensors.refuse(p, f"parameter {i} of group {first}", type(self))
         except BaseException:
             del self.param_groups[first:]
             raise
@@ -226,11 +225,11 @@ _watched_step = torch.optim.Optimizer.profile_hook_step(_step_of)
 OPTIONS = ("capturable", "differentiable")
 
 
-def _refuse_options(name: str, group: Group) -> None:
+def _refuse_options(instead: str, group: Group) -> None:
     for option, why in (("capturable", "is for CUDA graphs"), ("differentiable", "records the step for autograd")):
         if group.get(option):
             fused = "`fused` does not support `differentiable`; " if option == "differentiable" else ""
-            raise RuntimeError(f"{fused}{option}=True {why}: use torch.optim.{name} for it")
+            raise RuntimeError(f"{fused}{option}=True {why}: {instead} for it")
 
 
 def _value(x: Any) -> Any:
@@ -240,6 +239,13 @@ def _value(x: Any) -> Any:
     if isinstance(x, (tuple, list)):
         return tuple(_value(y) for y in x)
     return x
+
+
+def _number(name: str, x: Any) -> float:
+    try:
+        return float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number or a tensor of one, got {x!r}") from None
 
 
 class SGD(Fast, torch.optim.SGD):

@@ -68,18 +68,29 @@ def local_gradient(grad: Any, parameter: Any, label: str) -> Any:
     return local(grad, label)
 
 
-def refuse(x: Any, label: str, optimizer: str) -> NoReturn:
-    """TypeError: what this tensor is, and what to use for it."""
-    instead = f"use torch.optim.{optimizer if hasattr(torch.optim, optimizer) else 'SGD(nesterov=True)'}"
+def instead(cls: type) -> str:
+    """The advice to use what an optimizer stands for in torch: its namesake there, or what comes nearest."""
+    names = (base.__name__ for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
+    name = next((name for name in names if name != "Optimizer"), "SGD(nesterov=True)")
+    return f"use torch.optim.{name}"
+
+
+def refuse(x: Any, label: str, cls: type) -> NoReturn:
+    """TypeError: what this tensor is, and what to use for it; cls: the optimizer's class."""
+    advice = instead(cls)
     expected = "expected float32, bfloat16 or float16"
-    if x.layout is not torch.strided:
+    if x.layout in (torch.jagged, torch._mkldnn):
+        what = f"has layout {x.layout}, expected a plain dense tensor: {advice} for it"
+    elif x.layout is not torch.strided:
         what = f"is sparse ({x.layout}): use a dense one, as of Embedding(sparse=False), or torch.optim.SparseAdam"
     elif x.device.type != "cpu":
-        what = f"is on device {x.device}: fastopt is for CPUs, {instead} there"
+        what = f"is on device {x.device}: fastopt is for CPUs, {advice} there"
     elif x.dtype.is_complex:
-        what = f"has dtype {x.dtype}, {expected}: optimize torch.view_as_real(x), or {instead}"
+        what = f"has dtype {x.dtype}, {expected}: optimize torch.view_as_real(x), or {advice}"
     elif x.dtype not in TYPES:
-        what = f"has dtype {x.dtype}, {expected}: convert it with .float(), or {instead}"
+        what = f"has dtype {x.dtype}, {expected}: convert it with .float(), or {advice}"
+    elif x.data_ptr() % x.element_size() != 0:
+        raise ValueError(f"{label} is not aligned: its address {x.data_ptr():#x} is no multiple of {x.element_size()}")
     else:
         raise ValueError(f"{label} has shape {tuple(x.shape)} and no memory: was its storage freed?")
     raise TypeError(f"{label} {what}")
@@ -115,6 +126,28 @@ def _may_overlap(x: Any) -> bool:
                 return bool(x.numel() > 0)
             reach += stride * (size - 1)
     return False
+
+
+@torch.no_grad()
+def check_apart(parameters: list[Any]) -> None:
+    """ValueError if two parameters share an element, where one has gaps: their stand-ins do not show it.
+
+    Each parameter marks its elements, byte by byte, in an image of the storage that it lies in.
+    """
+    images: dict[int, Any] = {}
+    seen: set[int] = set()
+    for x in parameters:
+        if id(x) in seen or is_distributed(x) or x.numel() == 0:
+            continue
+        seen.add(id(x))
+        storage = x.untyped_storage()
+        shape, size = (*x.shape, x.element_size()), x.element_size()
+        image = images.setdefault(storage.data_ptr(), torch.zeros(storage.nbytes(), dtype=torch.bool, device="cpu"))
+        strides = (*(size * stride for stride in x.stride()), 1)
+        mine = image.as_strided(shape, strides, size * x.storage_offset())
+        if bool(mine.any()):
+            raise ValueError(f"a parameter of shape {tuple(x.shape)}, strides {x.stride()} overlaps another in memory")
+        mine.fill_(True)
 
 
 @torch.no_grad()
