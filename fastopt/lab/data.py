@@ -110,7 +110,7 @@ def _read_text(path: Path) -> Columns:
         try:
             frame = pandas.read_csv(
                 path, sep=separator, names=names, header=0, index_col=False, low_memory=False,
-                encoding="utf-8-sig", skipinitialspace=True,
+                encoding="utf-8-sig", skipinitialspace=True, float_precision="round_trip",
             )  # fmt: skip
         except pandas.errors.ParserWarning:  # pandas would only warn, and cut them
             raise LabError(f"{path}: the rows have more cells than the header") from None

@@ -74,7 +74,8 @@ def step_in_backward(optimizer: Fast) -> InBackward:
     """From now on every backward() updates each parameter as soon as its gradient is accumulated, and frees it.
 
     The gradients of a model are then never all in memory at once. The results are those of step() after backward();
-    step() itself finds nothing left to do, and is still to be called where a learning-rate scheduler counts steps.
+    step() itself finds nothing left to do, and is still to be called where a learning-rate scheduler counts steps, or
+    where a parameter was frozen (requires_grad False) at this call and is not any more: step() alone updates it.
 
     Parameters
     ----------
