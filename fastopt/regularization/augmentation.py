@@ -5,6 +5,7 @@ So neither threads nor the split into batches matter: `first` is the index of a 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,15 +31,13 @@ LARGEST_SHIFT = 2**31 - 1  # a 32-bit word can tell places apart
 Fill = float | Sequence[float]
 
 
-class Transform:
+class Transform(ABC):
     """What all transforms share: a call on a batch of samples along the first axis.
 
     transform(x, rng=..., first=0, out=None) draws one key from rng (None, a seed or a Generator; or takes `key`) and
     returns the new batch, in `out` if it is given. Sample i of the batch is number first + i of its stream.
     """
 
-    #: uniform numbers that a sample needs
-    uniforms = 0
     #: whether out may be x itself
     in_place = False
 
@@ -51,15 +50,27 @@ class Transform:
             raise ValueError(f"a batch of samples must not be empty, got shape {x.shape}")
         return self._run(x, key_of(rng, key), whole("first", first, 0, 2**62), 0, out)
 
+    @abstractmethod
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
-        return self._apply(x, self._uniforms(len(x), key, first, stream), out)
-
-    def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
-        raise NotImplementedError
+        """The batch transformed, sample i by numbers of (key, stream, first + i)."""
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
+
+
+class _Drawn(Transform):
+    """One transform, made of some uniform numbers per sample."""
+
+    #: how many
+    uniforms = 0
+
+    def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
+        return self._apply(x, self._uniforms(len(x), key, first, stream), out)
+
+    @abstractmethod
+    def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
+        """The batch transformed; u: float64 (n, uniforms or more) in [0, 1)."""
 
     def _uniforms(self, n: int, key: int, first: int, stream: int) -> Array:
         """float64 (n, uniforms or more) in [0, 1), row i a function of (key, stream, first + i)."""
@@ -118,7 +129,7 @@ def _scaled(u: Array, n: Any) -> Array:
     return places
 
 
-class _Images(Transform):
+class _Images(_Drawn):
     """Images (N, C, H, W), or (N, H, W, C) with channels_last; float32 or uint8, C order."""
 
     def __init__(self, channels_last: bool) -> None:
@@ -210,8 +221,9 @@ class _Boxes(_Images):
         fill = _fill(self.fill, x, self.channels_last)
         return _core.images("paste", x, self.channels_last, out, place=np.ascontiguousarray(box), fill=fill)
 
+    @abstractmethod
     def _boxes(self, u: Array, height: int, width: int) -> Array:
-        raise NotImplementedError
+        """int64 (N, 4), y0 y1 x0 x1: the box of each image."""
 
 
 class RandomErasing(_Boxes):
@@ -482,7 +494,7 @@ class Scaling(Transform):
         return _core.scale_channels(x, layout, factors, out, per_outer=True)
 
 
-class WindowShift(Transform):
+class WindowShift(_Drawn):
     """Shift each signal along its time axis by a whole number of places, uniform in −most … most.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def dropout_bits(size: int, p: float, key: int) -> Array:
     return _core.drop_bits(size, _threshold(p), key_of(None, key))
 
 
-class _RandomLayer(Layer):
+class _RandomLayer(Layer, ABC):
     """A layer that draws a key in each forward of its training and keeps it for backward."""
 
     def __init__(self, p: float, rng: Rng) -> None:
@@ -104,8 +105,9 @@ class _RandomLayer(Layer):
         self._check_ran()
         return _same(grad, out, "grad") if self.key is None else self._apply(grad, self.key, out, "grad")
 
+    @abstractmethod
     def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
-        raise NotImplementedError
+        """x, called `name` in messages, under the mask of this key."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p={self.p:g})"

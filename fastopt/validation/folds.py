@@ -10,6 +10,7 @@ import copy
 import inspect
 import itertools
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastopt.validation.checks import Array, Rng, column, count, encode, optiona
 Split = tuple[Array, Array]
 
 
-class Splitter:
+class Splitter(ABC):
     """What all splitters have: the protocol, copies for a part of the samples, a repr that could be typed in."""
 
     #: attributes that hold one value per sample
@@ -47,8 +48,9 @@ class Splitter:
         """How many splits there will be. Some splitters have to see the samples first."""
         return int(self.n_splits)  # type: ignore[attr-defined]
 
+    @abstractmethod
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
-        raise NotImplementedError
+        """The splits of n samples that agree in length."""
 
     def subset(self, index: Array) -> Splitter:
         """This splitter for some of the samples: a copy, with its times and end times at these positions."""
