@@ -59,7 +59,17 @@ class Lookahead:
     def __enter__(self) -> None: ...
     def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
-def bind_torch(tools: Any, tensor: type, parameter: type, negative: Any, version: Any, capsule: Any = None) -> bool: ...
+RECORD_BYTES: tuple[int, int]
+
+def bind_torch(
+    tools: Any,
+    tensor: type,
+    parameter: type,
+    negative: Any,
+    version: Any,
+    capsule: Any = None,
+    records: tuple[int, int, int] | None = None,
+) -> bool: ...
 def ask_for_huge_pages(address: int, size: int) -> None: ...
 
 class Form:

@@ -5,7 +5,7 @@ from cpython.exc cimport PyErr_Clear
 from cpython.mem cimport PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.string cimport memset
+from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "dlpack.h" nogil:
     const int FO_DL_INT, FO_DL_FLOAT, FO_DL_BFLOAT, FO_DL_CPU, FO_DL_MAJOR
@@ -29,9 +29,12 @@ cdef enum:
     FO_BFLOAT16 = 1
     FO_FLOAT16 = 2
     REFUSED = 3             # whatever a step cannot take: the caller's words say what it is
-    SLOTS_OF_SPAN = 5       # tensors that are looked at per span: parameter, three states, gradient
+    SLOTS_OF_SPAN = 6       # tensors that are looked at per span: parameter, three states, gradient, step
     GRADIENT = 4
+    STEP = 5
     MAX_DIMS = 64           # of a tensor that is looked at through Python; torch's operations take no more
+    OF_TENSOR = 160         # bytes of torch's record of a tensor, from its storage on, that say how its numbers lie
+    OF_MEMORY = 32          # and of its record of the storage, from the address on, that say where
 
 cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 
@@ -42,22 +45,32 @@ cdef object parameter_type = None
 cdef object is_neg = None
 cdef object increment_version = None
 cdef const fo_dl_api *dl_api = NULL
+RECORD_BYTES = (OF_TENSOR, OF_MEMORY)
+cdef bint remembers = False
+cdef size_t record_at = 0           # of a Python object: the pointer to torch's record of the tensor
+cdef size_t storage_at = 0          # of that: the pointer to the record of its storage
+cdef size_t address_at = 0          # of that: the address of the numbers
 
 
-def bind_torch(tools, tensor, parameter, negative, version, capsule=None):
+def bind_torch(tools, tensor, parameter, negative, version, capsule=None, records=None):
     """How tensors are looked at from now on: through DLPack's C exchange API, or by Python calls if there is none.
 
     tools: what _core asks the adapter for when a tensor is not a plain one (fastopt.torch.tools).
     tensor, parameter: the classes whose objects are what they seem. negative: tells a view with a pending sign.
     version: tells autograd that tensors of a list have changed.
     capsule: torch.Tensor.__dlpack_c_exchange_api__, or None. Returns whether the API is in use.
+    records: where in torch's records a tensor can be recognized, see tensors.records; None: each is looked at anew.
     """
     global torch_tools, tensor_type, parameter_type, is_neg, increment_version, dl_api
+    global remembers, record_at, storage_at, address_at
     cdef const fo_dl_api *api = NULL
     if capsule is not None:
         api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
     torch_tools, tensor_type, parameter_type, is_neg, increment_version = tools, tensor, parameter, negative, version
     dl_api = api if api != NULL and api.major == FO_DL_MAJOR else NULL
+    remembers = dl_api != NULL and records is not None
+    if remembers:
+        record_at, storage_at, address_at = records
     return dl_api != NULL
 
 
@@ -72,6 +85,57 @@ cdef struct looked:
     int kind                        # a type, or REFUSED
     bint negative                   # a view whose sign is still to be turned (Tensor.is_neg)
     int64_t dims[2 * MAX_DIMS]      # of a tensor that was looked at through Python
+
+
+cdef struct memory:
+    # What was seen at the last look, and the bytes of torch's own records that it was seen by.
+    PyObject *object        # its address alone: a reference would keep a gradient alive, a weak one forbids swap_tensors
+    char *data
+    fo_dl_tensor t
+    int64_t size
+    int kind
+    char *record            # NULL: to be looked at anew
+    char *storage
+    char of_tensor[OF_TENSOR]
+    char of_memory[OF_MEMORY]
+
+
+cdef inline char *_pointer(const void *start, size_t at) noexcept:
+    return (<char **> (<const char *> start + at))[0]
+
+
+cdef inline bint _is_unchanged(PyObject *x, const memory *m) noexcept:
+    """Whether a look at x would see what the last one saw: torch's records of it, sizes, strides, type, pending sign,
+    storage and its memory, are the same byte for byte. Reads what a live tensor owns, at places that were verified."""
+    return (
+        m.object == x and m.record != NULL and m.record == _pointer(x, record_at)
+        and memcmp(m.record + storage_at, m.of_tensor, OF_TENSOR) == 0
+        and memcmp(m.storage + address_at, m.of_memory, OF_MEMORY) == 0
+    )
+
+
+cdef inline void _remember(PyObject *x, const looked *a, memory *m) noexcept:
+    """After a look; the sizes must lie in the record itself, which they do up to five dimensions."""
+    cdef char *record
+    cdef char *end
+    m.object, m.data, m.record = x, a.t.data, NULL
+    if not remembers or a.kind == REFUSED:
+        return
+    record = _pointer(x, record_at) + storage_at
+    end = record + OF_TENSOR
+    if a.t.ndim > 0 and not (
+        record <= <char *> a.t.shape and <char *> (a.t.shape + a.t.ndim) <= end
+        and record <= <char *> a.t.strides and <char *> (a.t.strides + a.t.ndim) <= end
+    ):
+        return
+    m.t, m.size, m.kind = a.t, a.size, a.kind
+    m.record = record - storage_at
+    m.storage = _pointer(m.record, storage_at)
+    if m.storage == NULL:
+        m.record = NULL
+        return
+    memcpy(m.of_tensor, record, OF_TENSOR)
+    memcpy(m.of_memory, m.storage + address_at, OF_MEMORY)
 
 
 cdef inline int64_t _size_of(const fo_dl_tensor *t) noexcept:
@@ -170,6 +234,9 @@ cdef inline bint _same_layout(const fo_dl_tensor *a, const fo_dl_tensor *b) noex
     return True
 
 
+cdef int64_t n_forms = 0
+
+
 @cython.final
 cdef class Form:
     """How a param group is updated, as its hyper-parameters stand: made anew when one of them changes.
@@ -186,6 +253,7 @@ cdef class Form:
     cdef readonly dict corrections
     cdef readonly tuple names
     cdef tuple values
+    cdef int64_t number             # 1, 2, ...: no two have the same
     cdef int n_states
     cdef PyObject *state[4]         # borrowed from `states`
     cdef Py_ssize_t keys            # of the group: one that came later may be another hyper-parameter
@@ -193,6 +261,9 @@ cdef class Form:
     def __init__(self, str rule, tuple states, bint counts, scalars, dict corrections, bint changing, tuple names,
                  dict group):
         cdef int k
+        global n_forms
+        n_forms += 1
+        self.number = n_forms
         if len(states) >= FO_MAX_BUFFERS:
             raise ValueError(f"at most {FO_MAX_BUFFERS - 1} states, got {states}")
         self.n_states = len(states)
@@ -232,11 +303,6 @@ cdef struct counter:
     int64_t t       # the step that is under way: 1, 2, ...
 
 
-cdef struct positive:
-    PyObject *object    # its address alone: a reference would keep a gradient alive, a weak one forbids swap_tensors
-    char *data
-
-
 @cython.final
 cdef class TensorPlan(Plan):
     """One step of torch tensors: everything is looked at anew, and only what follows from equal addresses is remembered.
@@ -253,7 +319,8 @@ cdef class TensorPlan(Plan):
     cdef int64_t *group_at          # per group: the step that its scalars are for
     cdef int64_t capacity, room, partials, n_before
     cdef bint moved                 # a parameter or state is not where the one before it in the table was
-    cdef positive *known            # per slot: what has no pending sign
+    cdef memory *known              # per slot: what was seen there, if it had no pending sign
+    cdef int64_t *settled           # per span: the number of the form it was taken in with nothing copied, or 0
     cdef PyObject **held            # tensors that are kept alive until the step is done
     cdef int64_t n_held
     cdef list forms                 # per param group
@@ -271,10 +338,12 @@ cdef class TensorPlan(Plan):
         self.group_of = NULL
         self.group_at = NULL
         self.known = NULL
+        self.settled = NULL
         self.held = NULL
 
     def __dealloc__(self):
         PyMem_Free(self.known)
+        PyMem_Free(self.settled)
         PyMem_Free(self.held)
         PyMem_Free(self.counters)
         PyMem_Free(self.places)
@@ -429,16 +498,66 @@ cdef class TensorPlan(Plan):
         cdef looked w
         if s == self.capacity:
             self._grow()
-        self.places[s] = place
-        self.counters[s].data = NULL
-        self.counters[s].t = 1
-        plain = self._add_parameter(s, p, &w)
-        self._add_states(s, form, group, mine, p, &w)
-        if grad is not None:
-            self._add_gradient(s, grad, p, plain, &w)
+        if self._is_settled(s, form, mine, p, place):
+            self._take_settled(s, form, p, grad)
+        else:
+            self.settled[s] = 0
+            self.places[s] = place
+            self.counters[s].data = NULL
+            self.counters[s].t = 1
+            plain = self._add_parameter(s, p, &w)
+            self._add_states(s, form, group, mine, p, &w)
+            if grad is not None:
+                self._add_gradient(s, grad, p, plain, &w)
+            if plain is p and self._can_settle(s, form):
+                self.settled[s] = form.number
         self.span[s].group = <int32_t> self._group_at(g, form, self.counters[s].t)
         self.n_spans = s + 1
         return 0
+
+    cdef bint _is_settled(self, int64_t s, Form form, dict mine, object p, int64_t place) except -1:
+        """Whether parameter, states and count are those of the last step, and where they were."""
+        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
+        cdef PyObject *x
+        cdef int k
+        if self.settled[s] != form.number or self.places[s] != place or not _is_unchanged(<PyObject *> p, known):
+            return False
+        for k in range(1, form.n_states + 1):
+            x = PyDict_GetItemWithError(mine, <object> form.state[k - 1])
+            if x == NULL or type(<object> x) is not tensor_type or not _is_unchanged(x, &known[k]):
+                return False
+        if not form.counts:
+            return True
+        x = PyDict_GetItemWithError(mine, "step")
+        return x != NULL and type(<object> x) is tensor_type and _is_unchanged(x, &known[STEP])
+
+    cdef bint _can_settle(self, int64_t s, Form form) noexcept:
+        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
+        cdef int k
+        for k in range(form.n_states + 1):
+            if known[k].record == NULL:
+                return False
+        return not form.counts or known[STEP].record != NULL
+
+    cdef int _take_settled(self, int64_t s, Form form, object p, object grad) except -1:
+        """What a look would see is in the table; the gradient is another one in most steps."""
+        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
+        cdef looked w
+        cdef int k
+        for k in range(form.n_states + 1):
+            self._hold(known[k].object)
+        self.written.append(p)
+        if form.counts:
+            self._hold(known[STEP].object)
+            self._count(s)
+        else:
+            self.counters[s].t = 2 if form.n_states > 0 else 1
+        if grad is None:
+            return 0
+        if type(grad) is tensor_type and _is_unchanged(<PyObject *> grad, &known[GRADIENT]):
+            return self._hold(<PyObject *> grad)
+        w.t, w.size, w.kind = known.t, known.size, known.kind
+        return self._add_gradient(s, grad, p, p, &w)
 
     cdef object _add_parameter(self, int64_t s, object p, looked *w):
         """The tensor that is stepped: the parameter, its local shard, or a stand-in."""
@@ -525,7 +644,6 @@ cdef class TensorPlan(Plan):
     cdef int _see_step(self, int64_t s, PyObject *found) except -1:
         """The count of steps taken, a tensor of one number; the step that is under way is the next."""
         cdef looked a
-        cdef double taken = -1.0
         cdef counter *c = &self.counters[s]
         x = <object> found
         if type(x) is not tensor_type:
@@ -534,14 +652,25 @@ cdef class TensorPlan(Plan):
         if not _look(<PyObject *> x, &a) or a.t.device_type != FO_DL_CPU or a.size != 1 or a.t.data == NULL:
             torch_tools.refuse_step(x, self._name("step", s))
         c.data = a.t.data
-        if a.t.code == FO_DL_FLOAT and a.t.bits == 32:
-            c.bits, taken = 32, (<float *> c.data)[0]
-        elif a.t.code == FO_DL_FLOAT and a.t.bits == 64:
-            c.bits, taken = 64, (<double *> c.data)[0]
+        if a.t.code == FO_DL_FLOAT and a.t.bits in (32, 64):
+            c.bits = a.t.bits
         elif a.t.code == FO_DL_INT and a.t.bits == 64:
-            c.bits, taken = -64, <double> (<int64_t *> c.data)[0]
+            c.bits = -64
         else:
             torch_tools.refuse_step(x, self._name("step", s))
+        a.kind = FO_FLOAT
+        _remember(<PyObject *> x, &a, &self.known[SLOTS_OF_SPAN * s + STEP])
+        return self._count(s)
+
+    cdef int _count(self, int64_t s) except -1:
+        cdef counter *c = &self.counters[s]
+        cdef double taken
+        if c.bits == 32:
+            taken = (<float *> c.data)[0]
+        elif c.bits == 64:
+            taken = (<double *> c.data)[0]
+        else:
+            taken = <double> (<int64_t *> c.data)[0]
         if not 0 <= taken < MAX_STEPS:      # a NaN is neither
             raise ValueError(f"{self._name('step', s)} must be >= 0 and below 2**53, got {taken:g}")
         c.t = <int64_t> taken + 1
@@ -575,19 +704,25 @@ cdef class TensorPlan(Plan):
     cdef inline int _see(self, PyObject *x, looked *out, int64_t slot) except -1:
         """Look at it, and keep it alive until the step is done.
 
-        The sign is asked of what is new in its place, and always of one element: a dense view of more elements that has
-        a sign pending comes from torch's private functions alone, and one that is not dense is copied in any case.
+        Without torch's records, the sign is asked of what is new in its place, and always of one element: a dense view
+        of more elements that has a sign pending comes from torch's private functions alone, and one that is not dense
+        is copied in any case.
         """
-        cdef positive *known = &self.known[slot]
+        cdef memory *known = &self.known[slot]
         self._hold(x)
+        if _is_unchanged(x, known):
+            out.t, out.size, out.kind, out.negative = known.t, known.size, known.kind, False
+            return 0
         out.kind, out.negative = REFUSED, False
         if not _look(x, out):
             return 0
         out.kind = _kind_of(out)
-        if known.object != x or known.data != out.t.data or out.size == 1:
+        if remembers or known.object != x or known.data != out.t.data or out.size == 1:
             out.negative = is_neg(<object> x)
-            known.object = NULL if out.negative else x
-            known.data = out.t.data
+        if out.negative:
+            known.object = known.record = NULL
+        else:
+            _remember(x, out, known)
         return 0
 
     cdef inline int _hold(self, PyObject *x) except -1:
@@ -694,7 +829,8 @@ cdef class TensorPlan(Plan):
         self.moves = <moving *> _grown(self.moves, old, new, sizeof(moving))
         self.group_of = <int64_t *> _grown(self.group_of, old, new, sizeof(int64_t))
         self.group_at = <int64_t *> _grown(self.group_at, old, new, sizeof(int64_t))
-        self.known = <positive *> _grown(self.known, SLOTS_OF_SPAN * old, SLOTS_OF_SPAN * new, sizeof(positive))
+        self.settled = <int64_t *> _grown(self.settled, old, new, sizeof(int64_t))
+        self.known = <memory *> _grown(self.known, SLOTS_OF_SPAN * old, SLOTS_OF_SPAN * new, sizeof(memory))
         self.owned = <interval *> _grown(self.owned, FO_MAX_BUFFERS * old, FO_MAX_BUFFERS * new, sizeof(interval))
         self.capacity = new
         return 0

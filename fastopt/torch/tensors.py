@@ -5,7 +5,10 @@ Called by _core (fastopt/_tensors.pxi) on the way of a step, never by users. Hol
 
 from __future__ import annotations
 
+import ctypes
+import struct
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -19,13 +22,86 @@ OTHER = (255, 0)
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def bind(exchange: bool = True) -> bool:
+def bind(exchange: bool = True, remember: bool = True) -> bool:
     """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe()."""
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None) if exchange else None
     version = torch.autograd.graph.increment_version
+    found = records() if remember else None
     return _core.bind_torch(
-        sys.modules[__name__], torch.Tensor, torch.nn.Parameter, torch.Tensor.is_neg, version, capsule
+        sys.modules[__name__], torch.Tensor, torch.nn.Parameter, torch.Tensor.is_neg, version, capsule, found
     )
+
+
+def records() -> tuple[int, int, int] | None:
+    """Where the core recognizes a tensor that it has looked at: by bytes that would have changed if the tensor had.
+
+    Offsets of the pointer to torch's record of a tensor in the Python object; of the pointer to the record of its
+    storage in that; of the address of the numbers in that. They are found by the values that must stand there, and
+    what may happen to a tensor is tried out: all of it must show. None if anything is not as expected: another torch.
+    """
+    try:
+        x = torch.zeros(4, 6)
+        storage = x.untyped_storage()
+        in_object = _find(id(x), torch.Tensor.__basicsize__, x._cdata)
+        in_record = _find(x._cdata, WINDOW, storage._cdata)
+        in_storage = _find(storage._cdata, WINDOW, storage.data_ptr())
+        found = in_object, in_record, in_storage
+        return found if all(_shows(change, found) for change in CHANGES) else None
+    except (AttributeError, ValueError, RuntimeError):
+        return None
+
+
+#: bytes from the start of a record in which a pointer is searched for
+WINDOW = 64
+
+
+def _find(start: int, length: int, value: int) -> int:
+    return 8 * struct.unpack(f"{length // 8}Q", ctypes.string_at(start, length)).index(value)
+
+
+def _shows(change: Callable[[Any], Any], found: tuple[int, int, int]) -> bool:
+    """Whether the bytes that the core compares differ after this was done to a tensor, and were the same before."""
+    x = torch.zeros(4, 6)
+    storage = x.untyped_storage()  # kept, lest the next one lies where this one was
+    before, again = _seen(x, found), _seen(x, found)
+    change(x)
+    return before == again != _seen(x, found) and storage is not None
+
+
+def _seen(x: Any, found: tuple[int, int, int]) -> tuple[bytes, bytes]:
+    record = struct.unpack("Q", ctypes.string_at(id(x) + found[0], 8))[0]
+    storage = struct.unpack("Q", ctypes.string_at(record + found[1], 8))[0]
+    of_tensor = ctypes.string_at(record + found[1], _core.RECORD_BYTES[0])
+    return of_tensor, ctypes.string_at(storage + found[2], _core.RECORD_BYTES[1])
+
+
+def _set_data(view: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def change(x: Any) -> None:
+        x.data = view(x.data)
+
+    return change
+
+
+#: what can become of a tensor that stays the same object: each must show in the bytes that are compared
+CHANGES: tuple[Callable[[Any], Any], ...] = (
+    _set_data(lambda x: x.clone()),
+    _set_data(lambda x: x.view(torch.int32)),
+    _set_data(lambda x: x.view(torch.bfloat16)),
+    _set_data(lambda x: x[1:]),
+    _set_data(lambda x: x[:-1]),
+    _set_data(lambda x: x[:, :3]),
+    _set_data(torch._neg_view),
+    lambda x: x.t_(),
+    lambda x: x.resize_(2, 2),
+    lambda x: x.as_strided_((4, 6), (1, 4)),
+    lambda x: x.as_strided_((4, 6), (0, 0)),
+    lambda x: x.set_(torch.ones(4, 6)),
+    lambda x: x.set_(x.untyped_storage(), 3, (3, 6), (6, 1)),
+    lambda x: x.share_memory_(),
+    lambda x: x.untyped_storage().resize_(0),
+    lambda x: torch._lazy_clone(x),
+    lambda x: torch.utils.swap_tensors(x, torch.zeros(4, 6)),
+)
 
 
 def describe(x: Any) -> tuple[Any, Any, int, int, int] | None:

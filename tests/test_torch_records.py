@@ -1,0 +1,89 @@
+"""What fastopt.torch remembers of a tensor between steps: whatever becomes of it is seen, as in a look of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
+
+import torch
+
+import fastopt.torch as ours
+from fastopt.torch import tensors
+
+
+def test_this_torch_has_its_records_where_they_are_expected() -> None:
+    assert tensors.records() is not None
+
+
+@pytest.mark.parametrize("change", tensors.CHANGES)
+def test_no_records_are_trusted_that_do_not_show_a_change(
+    change: Callable[[torch.Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "CHANGES", (change, lambda x: x.add_(1)))
+    assert tensors.records() is None, "a sum leaves no trace in what is compared"
+    monkeypatch.setattr(tensors, "CHANGES", (change,))
+    assert tensors.records() is not None
+
+
+def _tensors_of(opt: Any, p: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"parameter": p, "gradient": p.grad, **opt.state[p]}
+
+
+def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> list[torch.Tensor] | str:
+    """All numbers after three steps, a change of one tensor, and two more; or what was said of it."""
+    torch.manual_seed(0)
+    ps = [torch.nn.Parameter(torch.randn(4, 6), requires_grad=False) for _ in range(2)]
+    opt = ours.Adam(ps, lr=0.1)
+    for p in ps:
+        p.grad = torch.randn(4, 6)
+    for _ in range(3):
+        opt.step()
+    try:
+        change(_tensors_of(opt, ps[1])[what])
+        for _ in range(2):
+            if forget:
+                del opt.__dict__["_tensor_plan"]
+            opt.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        return re.sub("0x[0-9a-f]+", "", str(error))
+    found = [x for p in ps for x in _tensors_of(opt, p).values() if x is not None]
+    return [x.detach().resolve_neg().clone() for x in found]
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("change", tensors.CHANGES)
+def test_whatever_becomes_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
+    seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
+    if isinstance(seen, str):
+        assert seen == expected
+    else:
+        assert len(seen) == len(expected)
+        for a, b in zip(seen, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)  # a variance of another sign has no root
+
+
+def test_a_count_that_is_replaced_or_written_is_read() -> None:
+    """Each step by hand: Adam's first step moves by lr whatever came before in t."""
+    p = torch.nn.Parameter(torch.zeros(64))
+    opt = ours.Adam([p], lr=1.0, betas=(0.0, 0.0))
+    p.grad = torch.ones(64)
+    for _ in range(3):
+        opt.step()
+    step = opt.state[p]["step"]
+    assert float(step) == 3.0
+    step.fill_(10.0)
+    opt.step()
+    assert float(opt.state[p]["step"]) == 11.0
+    step.data = torch.tensor(20.0, dtype=torch.float64)
+    opt.step()
+    assert float(opt.state[p]["step"]) == 21.0
+    opt.state[p]["step"] = torch.tensor(30)
+    opt.step()
+    opt.step()
+    assert int(opt.state[p]["step"]) == 32
+    assert opt.state[p]["step"].dtype == torch.int64
