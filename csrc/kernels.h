@@ -12,6 +12,7 @@
 
 /* No two buffers of a span overlap: the binding has checked that, the compiler need not. */
 #if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* leave to vectorize, no demand: at -O1 nothing is */
 #define FO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
 #define FO_INDEPENDENT _Pragma("GCC ivdep")
