@@ -45,11 +45,11 @@ def sbom(library: Path) -> str:
 
 def add_libgomp(content: Path, library: Path) -> None:
     """The library, its licence and its SBOM into an unpacked wheel."""
-    (libs := content / "fastopt.libs").mkdir()
+    (libs := content / "fastopt" / "_libs").mkdir()
     bundled = Path(shutil.copyfile(library, libs / "libgomp.so.1"))
     bundled.chmod(0o755)
     for extension in (content / "fastopt").glob("_core*.so"):
-        run("patchelf", "--set-rpath", "$ORIGIN/../fastopt.libs", extension)
+        run("patchelf", "--set-rpath", "$ORIGIN/_libs", extension)
     (info,) = content.glob("*.dist-info")
     (info / "sboms").mkdir()
     (info / "sboms" / "libgomp.cdx.json").write_text(sbom(bundled), encoding="utf-8")
