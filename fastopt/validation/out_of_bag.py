@@ -243,7 +243,7 @@ def predictions_of(made: Any, X: Any, y: Array) -> Array:
 def losses(loss: str, y: Array, predicted: Array) -> Array:
     """(n,) 1 where they differ, or (y − ŷ)²"""
     if loss == "zero_one":
-        return (y != predicted).astype(float)
+        return np.asarray((y != predicted).astype(float))
     return np.asarray((np.asarray(y, float) - predicted) ** 2)
 
 
