@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rows import Array
 from validation_cases import LeastSquares, Noisy, assert_refused
 
 import fastopt
-from fastopt.validation import Bootstrap, bias_variance, bias_variance_curve, bootstrap_score
+from fastopt.validation import Bootstrap, ConstantGuess, bias_variance, bias_variance_curve, bootstrap_score
 from fastopt.validation.out_of_bag import losses, no_information
 
 SIGMA = 0.3
@@ -192,6 +193,19 @@ def test_632_plus_of_pure_noise_is_near_the_error_of_guessing() -> None:
     bounded = min(r.out_of_bag, r.no_information)
     expected = (1 - weight) * r.apparent + weight * bounded + 0.632 * (r.out_of_bag - bounded)
     assert r.estimate == pytest.approx(expected, rel=1e-12)
+
+
+def test_632_plus_takes_memory_in_proportion_to_the_samples() -> None:
+    """Twice the samples, at most 2.1 times the memory; and not more of it for more resamples."""
+    peaks = []
+    for n, resamples in ((20_000, 40), (40_000, 40), (40_000, 80)):
+        x, y = np.zeros((n, 1)), np.arange(n) % 3
+        tracemalloc.start()
+        bootstrap_score(ConstantGuess("class"), x, y, n_resamples=resamples, rng=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 1.5 * peaks[0] < peaks[1] < 2.1 * peaks[0]
+    assert peaks[2] < 1.1 * peaks[1]
 
 
 def test_bootstrap_splits() -> None:
