@@ -1,6 +1,8 @@
 """Does it generalize? Cross-validation, time series, diagnosis, sharp and flat minima. Needs NumPy alone at import."""
 
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
+from fastopt.validation.bias_variance import BiasVariance, BiasVarianceCurve, bias_variance, bias_variance_curve
+from fastopt.validation.bootstrap import BootstrapResult, ConfidenceInterval, DegenerateDataWarning, bootstrap
 from fastopt.validation.evaluate import (
     CrossValidation,
     NestedCrossValidation,
@@ -38,16 +40,24 @@ from fastopt.validation.minima import (
     sam_sharpness,
     sharpness,
 )
+from fastopt.validation.out_of_bag import Bootstrap, BootstrapScore, bootstrap_score
 from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
 from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
 
 __all__ = [
     "BatchSizeSweep",
+    "BiasVariance",
+    "BiasVarianceCurve",
     "BlockedKFold",
+    "Bootstrap",
+    "BootstrapResult",
+    "BootstrapScore",
     "CombinatorialPurgedKFold",
+    "ConfidenceInterval",
     "ConstantGuess",
     "CrossValidation",
     "Curve",
+    "DegenerateDataWarning",
     "Diagnosis",
     "ExpandingWindow",
     "GeneralizationGap",
@@ -68,6 +78,10 @@ __all__ = [
     "StratifiedKFold",
     "TTest",
     "batch_size_sweep",
+    "bias_variance",
+    "bias_variance_curve",
+    "bootstrap",
+    "bootstrap_score",
     "corrected_t_test",
     "cross_validate",
     "diagnose",
