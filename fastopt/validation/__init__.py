@@ -1,6 +1,16 @@
 """Does it generalize? Cross-validation, time series, diagnosis, sharp and flat minima. Needs NumPy alone at import."""
 
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
+from fastopt.validation.ensembles import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    BaggingClassifier,
+    BaggingRegressor,
+    DecisionStumpClassifier,
+    DecisionStumpRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+)
 from fastopt.validation.evaluate import (
     CrossValidation,
     NestedCrossValidation,
@@ -42,15 +52,23 @@ from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedK
 from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
 
 __all__ = [
+    "AdaBoostClassifier",
+    "AdaBoostRegressor",
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BatchSizeSweep",
     "BlockedKFold",
     "CombinatorialPurgedKFold",
     "ConstantGuess",
     "CrossValidation",
     "Curve",
+    "DecisionStumpClassifier",
+    "DecisionStumpRegressor",
     "Diagnosis",
     "ExpandingWindow",
     "GeneralizationGap",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
     "GroupKFold",
     "HessianEigenvalue",
     "Interval",
