@@ -45,6 +45,11 @@ class Leaves:
         return np.asarray(self.values[np.searchsorted(self.leaf, self.tree.apply(X))])
 
 
+def _classes(y: Array, weight: Array) -> int:
+    """How many have any weight."""
+    return int((np.bincount(y, weight) > 0).sum())
+
+
 @dataclass
 class Stage:
     """What a fit works on: its samples, what they were drawn from, where the predictions stand."""
@@ -292,7 +297,7 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Raises TypeError or ValueError naming the argument.
 
-    Source: Friedman, Greedy function approximation, Annals of Statistics 29 (2001); Stochastic gradient boosting (2002).
+    Source: Friedman, Greedy function approximation, Annals of Statistics 29 (2001).
 
     >>> x = np.arange(8.0)[:, None]
     >>> model = GradientBoostingRegressor(n_estimators=50).fit(x, [0, 0, 3, 3, 3, 3, 7, 7])

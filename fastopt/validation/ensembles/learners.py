@@ -1,4 +1,4 @@
-"""What a boosting learns from in every round: stumps on columns sorted once, or any estimator on the rows as they are."""
+"""What a boosting learns from in every round: stumps on columns sorted once, or any estimator on the rows."""
 
 from __future__ import annotations
 

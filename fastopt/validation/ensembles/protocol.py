@@ -5,7 +5,6 @@ What scikit-learn must recognize as its own (its tags, its NotFittedError) is lo
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from typing import Any, Self
@@ -22,7 +21,6 @@ class NotFitted(ValueError, AttributeError):
     """Asked before fit(). Where scikit-learn is loaded, its NotFittedError is raised instead."""
 
 
-@functools.cache
 def _defaults(cls: Any) -> dict[str, Any]:
     """The parameters of an estimator's __init__, in order."""
     if cls.__init__ is object.__init__:  # type: ignore[misc]
@@ -181,7 +179,7 @@ def r2_of(residual: Array, deviation: Array) -> float:
 
 def root_of(random_state: Any) -> np.random.SeedSequence:
     """Where every random number of a fit comes from: None, a seed, a Generator, a SeedSequence or a RandomState."""
-    if isinstance(random_state, np.random.RandomState):  # noqa: NPY002
+    if isinstance(random_state, np.random.RandomState):
         random_state = np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
     rng: Rng = rng_like("random_state", random_state)
     return seed_sequence(rng)

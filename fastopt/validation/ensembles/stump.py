@@ -124,7 +124,7 @@ class DecisionStumpClassifier(Stump, Classifier):
     def codes(self, columns: Array) -> Array:
         """Per row of (features, n) the place of its class in classes_."""
         low, high = self.value_.argmax(axis=1)
-        return np.where(self.below(columns), low, high)
+        return np.asarray(np.where(self.below(columns), low, high))
 
 
 class DecisionStumpRegressor(Stump, Regressor):
@@ -166,4 +166,4 @@ class DecisionStumpRegressor(Stump, Regressor):
 
     def values(self, columns: Array) -> Array:
         """The same of (features, n)."""
-        return np.where(self.below(columns), self.value_[0], self.value_[1])
+        return np.asarray(np.where(self.below(columns), self.value_[0], self.value_[1]))
