@@ -1,9 +1,10 @@
-"""Bagging, boosting and the stump: against every threshold in plain Python, against scikit-learn, and its own checks."""
+"""Bagging, boosting and the stump: against every threshold in Python, against scikit-learn, and by its own checks."""
 
 from __future__ import annotations
 
 import pickle
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def every_threshold(x: np.ndarray, errors: Any) -> tuple[int, float, float]:
     best = (-1, np.inf, np.inf)
     for f in range(x.shape[1]):
         values = np.unique(x[W > 0, f])
-        for low, high in zip(values[:-1], values[1:], strict=True):
+        for low, high in pairwise(values):
             side = x[:, f] <= low
             error = errors(side) + errors(~side)
             if error < best[2] * (1 - 1e-12):

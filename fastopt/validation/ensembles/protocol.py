@@ -23,7 +23,7 @@ class NotFitted(ValueError, AttributeError):
 
 def _defaults(cls: Any) -> dict[str, Any]:
     """The parameters of an estimator's __init__, in order."""
-    if cls.__init__ is object.__init__:  # type: ignore[misc]
+    if cls.__init__ is object.__init__:
         return {}
     return {p.name: p.default for p in list(inspect.signature(cls).parameters.values())}
 
