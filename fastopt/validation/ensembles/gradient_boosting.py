@@ -137,7 +137,8 @@ class GradientBoosting(Estimator):
         out = mixed[np.floor(step + self.validation_fraction) > np.floor(step)]
         train = np.setdiff1d(np.arange(n), out)
         lost = self._loss.newton and _classes(y, weight) > _classes(y[train], weight[train])
-        if not out.size or not weight[out].any() or not weight[train].any() or lost:
+        weighs = weight[out].any() and weight[train].any()  # of nothing: False
+        if not weighs or lost:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {n} samples leaves too few to train on or to stop by"
             )
