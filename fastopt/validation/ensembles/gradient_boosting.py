@@ -140,7 +140,7 @@ class GradientBoosting(Estimator):
         weighs = weight[out].any() and weight[train].any()  # of nothing: False
         if not weighs or lost:
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {n} samples leaves too few to train on or to stop by"
+                f"validation_fraction={self.validation_fraction} of {n} samples leaves too few on one side"
             )
         return train, np.sort(out)
 
