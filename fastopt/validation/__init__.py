@@ -3,6 +3,16 @@
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
 from fastopt.validation.bias_variance import BiasVariance, BiasVarianceCurve, bias_variance, bias_variance_curve
 from fastopt.validation.bootstrap import BootstrapResult, ConfidenceInterval, DegenerateDataWarning, bootstrap
+from fastopt.validation.ensembles import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    BaggingClassifier,
+    BaggingRegressor,
+    DecisionStumpClassifier,
+    DecisionStumpRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+)
 from fastopt.validation.evaluate import (
     CrossValidation,
     NestedCrossValidation,
@@ -45,6 +55,10 @@ from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedK
 from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
 
 __all__ = [
+    "AdaBoostClassifier",
+    "AdaBoostRegressor",
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BatchSizeSweep",
     "BiasVariance",
     "BiasVarianceCurve",
@@ -58,9 +72,13 @@ __all__ = [
     "CrossValidation",
     "Curve",
     "DegenerateDataWarning",
+    "DecisionStumpClassifier",
+    "DecisionStumpRegressor",
     "Diagnosis",
     "ExpandingWindow",
     "GeneralizationGap",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
     "GroupKFold",
     "HessianEigenvalue",
     "Interval",
