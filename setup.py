@@ -13,14 +13,30 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["csrc/dispatch.c", "csrc/step.c", "csrc/layers.c", "csrc/kernels_baseline.c"]
+SOURCES = [
+    "csrc/dispatch.c",
+    "csrc/step.c",
+    "csrc/layers.c",
+    "csrc/resample.c",
+    "csrc/stump.c",
+    "csrc/kernels_baseline.c",
+]
 X86_FLAGS = {
     "csrc/kernels_avx2.c": ["-mavx2"],
     "csrc/kernels_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
 }
 # Every result is bit-exact on every target: no contraction into FMA, and never fast-math. errno and trapping math are
 # given up because nobody reads them and sqrtf would not vectorize; neither changes a value.
-FLAGS = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+# gnu11 and not c11: strict C has s390x reckon float expressions in double.
+FLAGS = [
+    "-std=gnu11",
+    "-O3",
+    "-g0",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+]
 
 on_windows = sys.platform == "win32"
 is_x86 = platform.machine().lower() in ("x86_64", "amd64") and not on_windows

@@ -19,6 +19,7 @@ from bench import (
     layers,
     machine,
     peers,
+    resampling,
     roofline,
     scaling,
     subnormal,
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "isa": isas.report,
     "threshold": threshold.report,
     "validation": validation.report,
+    "resampling": resampling.report,
     "layers": layers.report,
 }
 DEFAULT = ("core", "import")

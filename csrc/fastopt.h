@@ -63,6 +63,7 @@ struct fo_kernels {
     void (*const *widen)(const uint16_t *x, float *y, int64_t size);
     void (*const *narrow)(const float *x, uint16_t *y, int64_t size);
     const struct fo_layers *layers; /* fastopt_layers.h */
+    const struct fo_stumps *stumps; /* fastopt_stump.h */
 };
 
 struct fo_step {

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fastopt_resample.h"
+
 /* Which random numbers: those of elements offset, offset + 1, … of a stream under a key. */
 struct fo_draw {
     uint32_t key[2];
@@ -138,6 +140,7 @@ struct fo_layers {
     double (*entropy)(const struct fo_entropy *job, int64_t from, int64_t to); /* rows */
     void (*images[FO_N_IMAGES])(const struct fo_images *job, int64_t from, int64_t to);
     void (*philox)(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t key[2]);
+    void (*resample[FO_N_RESAMPLE])(const struct fo_resample *job, int64_t from, int64_t to, int thread);
 };
 
 /* Units of the channel kernels, shared by them and their drivers. */

@@ -12,6 +12,7 @@
 
 /* No two buffers of a span overlap: the binding has checked that, the compiler need not. */
 #if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* leave to vectorize, no demand: at -O1 nothing is */
 #define FO_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
 #define FO_INDEPENDENT _Pragma("GCC ivdep")
@@ -173,6 +174,7 @@ static void (*const narrow[FO_TYPES])(const float *, uint16_t *, int64_t) = {NUL
                                                                              narrow_all_float16};
 
 #include "layers.h"
+#include "stump.h"
 
 const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead,
-                                                      widen,        narrow, &layers};
+                                                      widen,        narrow, &layers,        &stumps};

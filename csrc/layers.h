@@ -403,6 +403,7 @@ static double entropy(const struct fo_entropy *e, int64_t from, int64_t to)
 }
 
 #include "images.h"
+#include "resample.h"
 
 #define FO_EACH_ENTRY(name) name,
 #define FO_IMAGES_ENTRY(name) image_##name,
@@ -415,4 +416,5 @@ static const struct fo_layers layers = {{FO_EACH(FO_EACH_ENTRY)},
                                         mix,
                                         entropy,
                                         {FO_IMAGES(FO_IMAGES_ENTRY)},
-                                        philox_rows};
+                                        philox_rows,
+                                        {resample_sums, resample_places, resample_rows}};

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,74 @@ def test_the_team_grows_with_the_work() -> None:
     """
     result = fresh(code)
     assert result.returncode == 0, result.stderr
+
+
+# -- the processor's modes, and OpenMP's variables --------------------------------------------------------------------
+
+PARALLEL_STEP = """
+    import hashlib
+    import os
+    import numpy as np, fastopt
+    fastopt.set_num_threads(2)
+    w = np.linspace(-1, 1, 400_000, dtype=np.float32)
+    opt = fastopt.Adam(w, lr=0.1)
+    for t in range(3):
+        norm = opt.step(np.sin(w), max_norm=1.0)
+    print(hashlib.sha256(w.tobytes()).hexdigest(), norm)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="not here: reads x86's MXCSR")
+def test_import_and_step_leave_the_modes_of_arithmetic_alone() -> None:
+    """Rounding, flushing and masks of MXCSR; its low six bits say what has happened, and any operation sets them."""
+    code = """
+        import ctypes, mmap
+        import numpy as np
+        page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        page.write(bytes([0x0F, 0xAE, 0x1F, 0xC3]))  # stmxcsr [rdi]; ret
+        store = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+        def modes():
+            word = ctypes.c_uint32()
+            store(ctypes.addressof(word))
+            return word.value & 0xFFC0
+        before = modes()
+        assert before == 0x1F80, hex(before)
+        import fastopt
+        assert modes() == before
+        fastopt.set_num_threads(2)
+        for isa in fastopt.available_isas():
+            for size in (7, 400_000):
+                w = np.full(size, 1e-39, np.float32)
+                fastopt.Adam(w, lr=1e-3).step(np.full(size, 1e-30, np.float32), max_norm=1.0)
+                assert modes() == before
+    """
+    result = fresh(code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "variable", ["OMP_DYNAMIC=true", "OMP_THREAD_LIMIT=1", "OMP_PROC_BIND=close", "OMP_NESTED=true"]
+)
+def test_openmp_variables_change_no_bit(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    plain, other = fresh(PARALLEL_STEP), fresh(PARALLEL_STEP, {name: value})
+    assert (other.returncode, other.stdout) == (0, plain.stdout), other.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="not here: reads affinity as Linux shows it")
+@pytest.mark.skipif(fastopt.build_info()["openmp"] is None, reason="not here: built without OpenMP")
+def test_threads_are_bound_where_gomp_cpu_affinity_says() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    code = f"""{PARALLEL_STEP}
+    bound = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
+    assert sum(cpus == {{{cpu}}} for cpus in bound) >= 2, bound
+    """
+    result = fresh(code, {"GOMP_CPU_AFFINITY": str(cpu)})
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_costs_five_milliseconds_of_cpu_at_most() -> None:
+    """Over NumPy's: the least of some runs, in processor time, so that a busy machine is not a failing test."""
+    code = "import time, numpy; t = time.process_time(); import fastopt; print(time.process_time() - t)"
+    least = min(float(fresh(code, {"PYTHONDONTWRITEBYTECODE": ""}).stdout) for _ in range(7))
+    assert least <= 5e-3, least

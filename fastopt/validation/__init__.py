@@ -1,6 +1,18 @@
 """Does it generalize? Cross-validation, time series, diagnosis, sharp and flat minima. Needs NumPy alone at import."""
 
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
+from fastopt.validation.bias_variance import BiasVariance, BiasVarianceCurve, bias_variance, bias_variance_curve
+from fastopt.validation.bootstrap import BootstrapResult, ConfidenceInterval, DegenerateDataWarning, bootstrap
+from fastopt.validation.ensembles import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    BaggingClassifier,
+    BaggingRegressor,
+    DecisionStumpClassifier,
+    DecisionStumpRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+)
 from fastopt.validation.evaluate import (
     CrossValidation,
     NestedCrossValidation,
@@ -38,19 +50,35 @@ from fastopt.validation.minima import (
     sam_sharpness,
     sharpness,
 )
+from fastopt.validation.out_of_bag import Bootstrap, BootstrapScore, bootstrap_score
 from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
 from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
 
 __all__ = [
+    "AdaBoostClassifier",
+    "AdaBoostRegressor",
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BatchSizeSweep",
+    "BiasVariance",
+    "BiasVarianceCurve",
     "BlockedKFold",
+    "Bootstrap",
+    "BootstrapResult",
+    "BootstrapScore",
     "CombinatorialPurgedKFold",
+    "ConfidenceInterval",
     "ConstantGuess",
     "CrossValidation",
     "Curve",
+    "DegenerateDataWarning",
+    "DecisionStumpClassifier",
+    "DecisionStumpRegressor",
     "Diagnosis",
     "ExpandingWindow",
     "GeneralizationGap",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
     "GroupKFold",
     "HessianEigenvalue",
     "Interval",
@@ -68,6 +96,10 @@ __all__ = [
     "StratifiedKFold",
     "TTest",
     "batch_size_sweep",
+    "bias_variance",
+    "bias_variance_curve",
+    "bootstrap",
+    "bootstrap_score",
     "corrected_t_test",
     "cross_validate",
     "diagnose",

@@ -1,0 +1,103 @@
+/* The driver of the stump: what is summed is laid out once, each feature is searched by one thread, and the best of
+ * them is chosen in the order of the features, so that the number of threads changes no bit. */
+#include <math.h>
+#include <string.h>
+
+#include "fastopt.h"
+#include "fastopt_stump.h"
+
+/* 1/x rounded to a power of two: a factor that makes x about 1 and changes no digit. */
+static double unit_of(double x)
+{
+    int exponent;
+    (void)frexp(x, &exponent);
+    return x > 0 && isfinite(x) ? ldexp(1, exponent > 1022 ? -1022 : -exponent) : 1;
+}
+
+static double greatest_weight(const struct fo_stump *job)
+{
+    double greatest = 0;
+    for (int64_t i = 0; i < job->rows; i++)
+        greatest = job->weight[i] > greatest ? job->weight[i] : greatest;
+    return greatest;
+}
+
+static void lay_out_binary(struct fo_stump *job)
+{
+    double total[2] = {0, 0};
+    for (int64_t i = 0; i < job->rows; i++) {
+        const double w = job->weight[i] * job->scale;
+        job->pairs[2 * i] = job->label[i] == 0 ? w : 0;
+        job->pairs[2 * i + 1] = job->label[i] == 0 ? 0 : w;
+        total[0] += job->pairs[2 * i];
+        total[1] += job->pairs[2 * i + 1];
+    }
+    memcpy(job->total, total, sizeof total);
+}
+
+static void lay_out_classes(struct fo_stump *job)
+{
+    memset(job->all, 0, (size_t)job->classes * sizeof(double));
+    for (int64_t i = 0; i < job->rows; i++)
+        job->all[job->label[i]] += job->weight[i] * job->scale;
+}
+
+/* Centred and about 1 in size: neither a large mean nor large or small values cost digits. */
+static void lay_out_squares(struct fo_stump *job)
+{
+    double weight = 0, sum = 0, largest = 0;
+    const double first = job->y[0];
+    for (int64_t i = 0; i < job->rows; i++) {
+        const double w = job->weight[i] * job->scale;
+        weight += w;
+        sum += w * (job->y[i] - first);
+    }
+    const double mean = first + sum / weight;
+    for (int64_t i = 0; i < job->rows; i++)
+        if (job->weight[i] > 0 && fabs(job->y[i] - mean) > largest)
+            largest = fabs(job->y[i] - mean);
+    const double unit = unit_of(largest);
+    double total = 0;
+    for (int64_t i = 0; i < job->rows; i++) {
+        const double w = job->weight[i] * job->scale;
+        job->pairs[2 * i] = w;
+        total += job->pairs[2 * i + 1] = w * ((job->y[i] - mean) * unit);
+    }
+    job->mean = mean;
+    job->unit = unit;
+    job->total[0] = weight;
+    job->total[1] = total;
+}
+
+static void search(const struct fo_stump *job, int threads)
+{
+    const struct fo_stumps *const kernels = fo_kernels()->stumps;
+#ifdef _OPENMP
+    if (threads > 1 && job->features > 1 && !fo_forked()) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t f = 0; f < job->features; f++)
+            kernels->split(job, f);
+        return;
+    }
+#endif
+    (void)threads;
+    for (int64_t f = 0; f < job->features; f++)
+        kernels->split(job, f);
+}
+
+int64_t fo_run_stump(struct fo_stump *job, int threads)
+{
+    job->scale = unit_of(greatest_weight(job));
+    if (job->kind == FO_STUMP_BINARY)
+        lay_out_binary(job);
+    else if (job->kind == FO_STUMP_CLASSES)
+        lay_out_classes(job);
+    else
+        lay_out_squares(job);
+    search(job, threads);
+    int64_t best = -1;
+    for (int64_t f = 0; f < job->features; f++)
+        if (job->split[f].at >= 0 && (best < 0 || job->split[f].score > job->split[best].score))
+            best = f;
+    return best;
+}

@@ -1,0 +1,403 @@
+"""How sure is a number? The bootstrap of a statistic: its standard error and four kinds of confidence interval.
+
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993); Davison and Hinkley, Bootstrap Methods and their
+Application (1997). Names and conventions are those of scipy.stats.bootstrap.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastopt.validation import parallel
+from fastopt.validation.checks import Array, Rng, count, number, one_of, take
+from fastopt.validation.resampling import MOST_RESAMPLES, Plan, apart, key_from, plan_of
+from fastopt.validation.statistics import NAMES, Named, named
+
+METHODS = ("percentile", "basic", "BCa", "studentized")
+AT_ONCE = 1 << 20  # elements that a callable's batch of resamples holds, unless batch says otherwise
+
+
+class DegenerateDataWarning(UserWarning):
+    """The interval asked for is not defined for these data; the message says what was given instead."""
+
+
+class ConfidenceInterval(NamedTuple):
+    """From low to high."""
+
+    low: float
+    high: float
+
+
+@dataclass(repr=False)
+class BootstrapResult:
+    """What `bootstrap` returns.
+
+    confidence_interval : (low, high).
+    bootstrap_distribution : (n_resamples,) the statistic of each resample.
+    standard_error : its standard deviation (divided by n_resamples − 1).
+    statistic : of the data themselves.
+    bias : mean of the distribution − statistic.
+    method : of the interval; "percentile" where BCa is not defined.
+    """
+
+    confidence_interval: ConfidenceInterval
+    bootstrap_distribution: Array
+    standard_error: float
+    statistic: float
+    method: str
+    confidence_level: float
+    key: int = field(default=0)
+    errors: Array | None = None  # studentized: the standard error in each resample
+
+    @property
+    def bias(self) -> float:
+        return float(np.mean(self.bootstrap_distribution)) - self.statistic
+
+    def __repr__(self) -> str:
+        low, high = self.confidence_interval
+        return (
+            f"{self.statistic:.6g} [{low:.6g}, {high:.6g}] ({self.confidence_level:.4g} confidence, {self.method}), "
+            f"standard error {self.standard_error:.4g}, bias {self.bias:.2g}, "
+            f"{len(self.bootstrap_distribution)} resamples"
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a batch of resamples needs: all of it can be pickled."""
+
+    samples: tuple[Any, ...]  # as the statistic gets them
+    paired: bool
+    plan: Plan
+    key: int
+    statistic: Any  # Named, or a callable
+    vectorized: bool
+    error: Any = None  # studentized: a callable, or how many inner resamples
+
+    def values(self, first: int, resamples: int) -> tuple[Array, Array | None]:
+        """The statistic of these resamples, and its standard errors if they are asked for."""
+        if isinstance(self.statistic, Named) and (self.error is None or self.statistic.has_error):
+            return self.statistic.resampled(self.plan, self.key, first, resamples, self.error is not None)
+        drawn = [self.drawn(self.plan.samples_of(self.key, first + b)) for b in range(resamples)]
+        return self._of(drawn), None if self.error is None else self._errors(drawn, first)
+
+    def drawn(self, index: Array) -> tuple[Any, ...]:
+        if self.paired:
+            return tuple(take(s, index) for s in self.samples)
+        parts = np.split(index, np.cumsum(self.plan.strata[:, 2])[:-1])
+        return tuple(take(s, i - f) for s, i, f in zip(self.samples, parts, self.plan.strata[:, 0], strict=True))
+
+    def drawn_without(self, unit: int) -> tuple[Any, ...]:
+        """The samples less one unit of the plan: a sample, or a group."""
+        plan = self.plan
+        at = slice(unit, unit + 1)
+        if plan.starts is not None and plan.lengths is not None:
+            at = slice(plan.starts[unit], plan.starts[unit] + plan.lengths[unit])
+        every = np.arange(plan.n)
+        kept = np.delete(every, (every if plan.order is None else plan.order)[at])
+        if self.paired:
+            return tuple(take(s, kept) for s in self.samples)
+        bounds = np.cumsum([0, *map(len, self.samples)])
+        return tuple(
+            take(s, kept[(kept >= a) & (kept < b)] - a)
+            for s, a, b in zip(self.samples, bounds[:-1], bounds[1:], strict=True)
+        )
+
+    def _of(self, drawn: list[tuple[Any, ...]]) -> Array:
+        if self.vectorized and len({tuple(map(len, samples)) for samples in drawn}) == 1:
+            stacked = [np.stack(samples) for samples in zip(*drawn, strict=True)]
+            found = np.asarray(self.statistic(*stacked, axis=-1), float)
+            if found.shape != (len(drawn),):
+                raise ValueError(f"statistic gives shape {found.shape} for {len(drawn)} resamples along axis=-1")
+            return found
+        return np.array([self.once(samples) for samples in drawn])
+
+    def once(self, samples: tuple[Any, ...]) -> float:
+        return scalar(self.statistic(*samples, axis=-1) if self.vectorized else self.statistic(*samples))
+
+    def _errors(self, drawn: list[tuple[Any, ...]], first: int) -> Array:
+        if callable(self.error):
+            return np.array([scalar(self.error(*samples), "standard_error") for samples in drawn])
+        errors = np.empty(len(drawn))
+        for b, samples in enumerate(drawn):
+            inner = self.inside(samples, first + b + 1)
+            errors[b] = np.std(inner.values(0, self.error)[0], ddof=1)
+        return errors
+
+    def inside(self, samples: tuple[Any, ...], number: int) -> Job:
+        """The bootstrap within a resample, under a key of its own."""
+        key = key_from(np.random.SeedSequence([self.key, number]))
+        plan = plan_of(len(samples[0])) if self.paired else apart([len(s) for s in samples])
+        statistic = self.statistic.on(samples, plan) if isinstance(self.statistic, Named) else self.statistic
+        return Job(samples, self.paired, plan, key, statistic, self.vectorized)
+
+
+def scalar(value: Any, name: str = "statistic") -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must give a number, got {value!r:.80}") from None
+
+
+def _batch(job: Job, first: int, resamples: int, rng: Any) -> tuple[Array, Array | None]:
+    del rng  # draws are a function of the key and of the resample's number
+    return job.values(first, resamples)
+
+
+def bootstrap(
+    data: Any,
+    statistic: str | Callable[..., Any] = "mean",
+    *,
+    n_resamples: int = 9999,
+    method: str | None = None,
+    confidence_level: float = 0.95,
+    alternative: str = "two-sided",
+    paired: bool = False,
+    strata: Any = None,
+    groups: Any = None,
+    block_length: int | None = None,
+    q: float = 0.5,
+    ddof: int = 1,
+    vectorized: bool | None = None,
+    standard_error: Callable[..., Any] | None = None,
+    inner_resamples: int = 50,
+    bootstrap_result: BootstrapResult | None = None,
+    batch: int | None = None,
+    n_jobs: int | None = None,
+    rng: Rng = None,
+) -> BootstrapResult:
+    """The distribution of a statistic over resamples of the data, its standard error and a confidence interval.
+
+    Parameters
+    ----------
+    data : a sample (n,), or a tuple of samples, which a statistic of several takes in this order.
+    statistic : "mean", "variance", "quantile", "ratio" (Σx / Σy) or "correlation", by a C kernel in float64; or a
+        function of the samples that gives a number (with an argument `axis`, it is given batches along axis=-1).
+    n_resamples : how many, >= 1.
+    method : "percentile", "basic", "BCa" or "studentized". None: "BCa", or "percentile" with block_length, for which
+        BCa is not defined. Where BCa is not defined for the data (a statistic that does not vary, as of constant
+        data, or that lies outside its distribution) the interval is the percentile one, with a DegenerateDataWarning.
+    confidence_level : in (0, 1).
+    alternative : "two-sided", "less" (low is −∞) or "greater" (high is ∞).
+    paired : several samples are drawn with the same index; always so for "ratio" and "correlation".
+    strata : (n,) labels: as many draws within each as it has samples.
+    groups : (n,) labels: whole groups are drawn, as many as there are.
+    block_length : runs of so many neighbours are drawn (moving blocks, for a series).
+    q, ddof : of the quantile (linear, as numpy.quantile's), and of the variance.
+    vectorized : whether a callable takes `axis`; None: look at its signature.
+    standard_error : studentized: a function of the samples. By default "mean" and "ratio" have a closed form, anything
+        else a bootstrap of `inner_resamples` within each resample (drawn plainly; not with strata, groups or blocks).
+    bootstrap_result : of a former call with the same data: its resamples are kept, and n_resamples (>= 0) more are
+        drawn under its key: 5,000 and 4,999 are the 9,999 of one call.
+    batch : resamples that a callable gets at once, and that a worker does at once.
+    n_jobs : of a callable, as in cross_validate. No result depends on it.
+    rng : None, a seed or a Generator.
+
+    Raises TypeError or ValueError naming the argument.
+
+    >>> r = bootstrap([2.0, 4.0, 4.0, 5.0, 7.0, 9.0], "mean", rng=0)
+    >>> r.statistic, r.confidence_interval.low < r.statistic < r.confidence_interval.high
+    (5.166666666666667, True)
+    """
+    options = _options(method, confidence_level, alternative, block_length)
+    former = _former(bootstrap_result, rng)
+    resamples = count("n_resamples", n_resamples, low=0 if former else 1)
+    drawn = len(former.bootstrap_distribution) if former else 0
+    if drawn + resamples > MOST_RESAMPLES:
+        raise ValueError(f"n_resamples={n_resamples} is more than 2**32 in all")
+    samples = _samples(data)
+    paired = paired or statistic in ("ratio", "correlation")
+    plan = _plan(samples, paired, strata=strata, groups=groups, block_length=block_length)
+    key = former.key if former else key_from(rng)
+    job = Job(
+        samples, paired or len(samples) == 1, plan, key, *_statistic(statistic, samples, plan, q, ddof, vectorized)
+    )
+    if options["method"] == "studentized":
+        job = _studentized(job, standard_error, count("inner_resamples", inner_resamples, low=2))
+    values, errors = _run(job, drawn, resamples, batch, n_jobs)
+    return _result(job, former, values, errors, options)
+
+
+def _options(method: Any, level: Any, alternative: Any, block_length: Any) -> dict[str, Any]:
+    chosen = ("BCa" if block_length is None else "percentile") if method is None else one_of("method", method, METHODS)
+    if chosen == "BCa" and block_length is not None:
+        raise ValueError("method='BCa' is not defined with block_length: ask for 'percentile' or 'basic'")
+    one_of("alternative", alternative, ("two-sided", "less", "greater"))
+    level = number("confidence_level", level, 0, 1)
+    return {"method": chosen, "level": level, "alternative": alternative}
+
+
+def _former(result: Any, rng: Rng) -> BootstrapResult | None:
+    if result is not None and not isinstance(result, BootstrapResult):
+        raise TypeError(f"bootstrap_result must be what bootstrap() returned, got {result!r:.80}")
+    if result is not None and rng is not None:
+        raise TypeError("give bootstrap_result or rng, not both: the former result has its key")
+    return result
+
+
+def _samples(data: Any) -> tuple[Any, ...]:
+    many = isinstance(data, tuple) or (
+        isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
+    )
+    samples = tuple(x if hasattr(x, "iloc") else np.asarray(x) for x in (data if many else (data,)))
+    if not samples:
+        raise ValueError("data is empty: there are no samples")
+    for i, x in enumerate(samples):
+        if x.ndim == 0 or len(x) == 0:
+            raise ValueError(f"data: sample {i} is empty or has no dimensions, shape {x.shape}")
+        if getattr(getattr(x, "dtype", None), "kind", "") == "f" and not np.isfinite(x).all():
+            raise ValueError(f"data: sample {i} has NaN or infinities")
+    return samples
+
+
+def _plan(samples: tuple[Any, ...], paired: bool, **ways: Any) -> Plan:
+    sizes = [len(x) for x in samples]
+    if paired and len(set(sizes)) > 1:
+        raise ValueError(f"data: paired samples must have the same length, got {sizes}")
+    if paired or len(samples) == 1:
+        return plan_of(sizes[0], **ways)
+    for name, value in ways.items():
+        if value is not None:
+            raise ValueError(f"{name} is for one sample, or for several with paired=True")
+    return apart(sizes)
+
+
+def _statistic(statistic: Any, samples: Any, plan: Plan, q: Any, ddof: Any, vectorized: Any) -> tuple[Any, bool]:
+    if isinstance(statistic, str):
+        return named(one_of("statistic", statistic, NAMES), samples, plan, q, ddof), False
+    if not callable(statistic):
+        raise TypeError(f"statistic must be one of {', '.join(NAMES)} or a function of the samples, got {statistic!r}")
+    if vectorized is None:
+        try:
+            vectorized = "axis" in inspect.signature(statistic).parameters
+        except (TypeError, ValueError):
+            vectorized = False
+    return statistic, bool(vectorized) and all(isinstance(x, np.ndarray) and x.ndim == 1 for x in samples)
+
+
+def _studentized(job: Job, standard_error: Any, inner: int) -> Job:
+    if standard_error is not None and not callable(standard_error):
+        raise TypeError(f"standard_error must be a function of the samples, got {standard_error!r}")
+    closed = isinstance(job.statistic, Named) and job.statistic.has_error
+    plain = job.plan.order is None and job.plan.starts is None
+    if standard_error is None and not plain:
+        raise ValueError("method='studentized' with strata, groups or block_length needs standard_error=")
+    if standard_error is not None and isinstance(job.statistic, Named):
+        plain_statistic: Any = job.statistic.__call__
+        return Job(job.samples, job.paired, job.plan, job.key, plain_statistic, False, standard_error)
+    return Job(
+        job.samples, job.paired, job.plan, job.key, job.statistic, job.vectorized,
+        standard_error or (True if closed else inner),
+    )  # fmt: skip
+
+
+def _run(job: Job, first: int, resamples: int, batch: Any, n_jobs: int | None) -> tuple[Array, Array | None]:
+    size = max(1, AT_ONCE // max(1, job.plan.n)) if batch is None else count("batch", batch)
+    if isinstance(job.statistic, Named) and job.error in (None, True) and n_jobs is None:
+        size = max(resamples, 1)
+    starts = range(first, first + resamples, size)
+    items = [(job, start, min(size, first + resamples - start)) for start in starts]
+    parts = parallel.run(_batch, items, n_jobs=n_jobs, rng=0, label="batches")
+    values = np.concatenate([np.empty(0), *(v for v, _ in parts)])
+    return values, None if job.error is None else np.concatenate([np.empty(0), *(e for _, e in parts)])
+
+
+def _result(job: Job, former: Any, values: Array, errors: Array | None, options: dict[str, Any]) -> BootstrapResult:
+    if former is not None:
+        values = np.concatenate([former.bootstrap_distribution, values])
+        if errors is not None:
+            if former.errors is None:
+                raise ValueError("bootstrap_result was not studentized: it has no standard errors to go on with")
+            errors = np.concatenate([former.errors, errors])
+    observed = _observed(job)
+    method = options["method"]
+    if method == "BCa":
+        low, high, method = _bca(job, observed, values, options)
+    else:
+        low, high = _tails(options)
+        if method == "studentized":
+            low, high = _student(job, observed, values, errors, low, high)
+        else:
+            low, high = _quantiles(values, low, high)
+            if method == "basic":
+                low, high = 2 * observed - high, 2 * observed - low
+    low = -math.inf if options["alternative"] == "less" else low
+    high = math.inf if options["alternative"] == "greater" else high
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return BootstrapResult(
+        ConfidenceInterval(low, high), values, spread, observed, method, options["level"], job.key, errors
+    )
+
+
+def _observed(job: Job) -> float:
+    return job.statistic.observed() if isinstance(job.statistic, Named) else job.once(job.samples)
+
+
+def _tails(options: dict[str, Any]) -> tuple[float, float]:
+    tail = (1 - options["level"]) / (2 if options["alternative"] == "two-sided" else 1)
+    return tail, 1 - tail
+
+
+def _quantiles(values: Array, low: float, high: float) -> tuple[float, float]:
+    found = np.quantile(values, [low, high])
+    return float(found[0]), float(found[1])
+
+
+def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> tuple[float, float, str]:
+    """Bias-corrected and accelerated: Efron, Better bootstrap confidence intervals, JASA 82 (1987)."""
+    low, high = _tails(options)
+    share = float(np.mean(values < observed) + np.mean(values <= observed)) / 2
+    acceleration = _acceleration(job)
+    if not 0 < share < 1 or not math.isfinite(acceleration) or np.ptp(values) == 0:
+        what = "statistic does not vary over the data or lies outside of its bootstrap distribution"
+        message = f"BCa is not defined: the {what}. The interval is the percentile one"
+        warnings.warn(message, DegenerateDataWarning, stacklevel=4)
+        return *_quantiles(values, low, high), "percentile"
+    normal, shift = NormalDist(), NormalDist().inv_cdf(share)
+    levels = []
+    for tail in (low, high):
+        z = shift + normal.inv_cdf(tail)
+        levels.append(normal.cdf(shift + z / (1 - acceleration * z)))
+    return *_quantiles(values, *levels), "BCa"
+
+
+def _acceleration(job: Job) -> float:
+    """Σ U³/n³ / 6 (Σ U²/n²)^1.5 over the strata, U the jackknife's influences of one unit left out."""
+    top = bottom = 0.0
+    for left_out, (_, rows, _) in zip(_jackknife(job), job.plan.strata, strict=True):
+        influence = (rows - 1) * (np.mean(left_out) - left_out)
+        top += float(np.sum(influence**3)) / rows**3
+        bottom += float(np.sum(influence**2)) / rows**2
+    return top / (6 * bottom**1.5) if bottom > 0 else math.nan
+
+
+def _jackknife(job: Job) -> list[Array]:
+    """Per stratum the statistic without each of its units."""
+    if isinstance(job.statistic, Named):
+        left_out = job.statistic.jackknife(job.plan)
+    else:
+        left_out = np.array([job.once(job.drawn_without(u)) for u in range(job.plan.units)])
+    return np.split(left_out, np.cumsum(job.plan.strata[:, 1])[:-1])
+
+
+def _student(job: Job, observed: float, values: Array, errors: Any, low: float, high: float) -> tuple[float, float]:
+    """observed − t · its standard error, t the quantiles of (value − observed) / error."""
+    if isinstance(job.statistic, Named) and job.error is True:
+        error = job.statistic.error()
+    elif callable(job.error):
+        error = scalar(job.error(*job.samples), "standard_error")
+    else:
+        error = float(np.std(values, ddof=1))
+    good = errors > 0
+    if not good.any() or not error > 0:
+        raise ValueError("method='studentized' is not defined: the standard error is 0, as that of constant data")
+    first, last = _quantiles((values[good] - observed) / errors[good], low, high)
+    return observed - last * error, observed - first * error

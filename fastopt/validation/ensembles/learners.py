@@ -1,0 +1,112 @@
+"""What a boosting learns from in every round: stumps on columns sorted once, or any estimator on the rows."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from fastopt.validation.checks import Array, count, number, take
+from fastopt.validation.ensembles.stump import DecisionStumpClassifier, DecisionStumpRegressor, Sorted, Stump
+from fastopt.validation.estimators import check_estimator, fresh
+
+STUMPS = {"classifier": DecisionStumpClassifier, "regressor": DecisionStumpRegressor}
+
+
+def weak_learner(estimator: Any, kind: str) -> Any:
+    """What is to be copied: the estimator, checked, or a stump for None."""
+    return STUMPS[kind]() if estimator is None else check_estimator(estimator)
+
+
+def takes_weights(estimator: Any) -> bool:
+    """Whether fit() has a parameter sample_weight."""
+    try:
+        parameters = inspect.signature(estimator.fit).parameters
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def check_takes_weights(estimator: Any, why: str) -> None:
+    if not takes_weights(estimator):
+        raise TypeError(f"estimator must have sample_weight in fit(): {why}; {estimator!r:.60} has not")
+
+
+def positive(name: str, value: Any) -> float:
+    return number(name, value, 0, np.inf)
+
+
+def kept(model: Any, n_estimators: Any) -> list[Any]:
+    """The estimators that a warm start goes on from; ValueError if there are to be fewer now."""
+    n = count("n_estimators", n_estimators)
+    old = list(getattr(model, "estimators_", [])) if model.warm_start else []
+    if n < len(old):
+        raise ValueError(f"n_estimators={n} must be at least the {len(old)} that warm_start goes on from")
+    return old
+
+
+class Data:
+    """Rows to predict: as they came, and by column for the stumps."""
+
+    def __init__(self, X: Any) -> None:
+        self.X = X
+        self._columns: Array | None = None
+
+    @property
+    def columns(self) -> Array:
+        if self._columns is None:
+            self._columns = np.ascontiguousarray(self.X.T)
+        return self._columns
+
+    def labels(self, estimator: Any, classes: Array) -> Array:
+        """(n,) places among the classes of what a classifier predicts."""
+        if isinstance(estimator, DecisionStumpClassifier) and len(estimator.classes_) == len(classes):
+            return estimator.codes(self.columns)
+        predicted = np.asarray(estimator.predict(self.X)).reshape(-1)
+        places = np.minimum(np.searchsorted(classes, predicted), len(classes) - 1)
+        if (classes[places] != predicted).any():
+            raise ValueError(f"estimator predicts {predicted[classes[places] != predicted][0]!r}, no class of y")
+        return places
+
+    def values(self, estimator: Any) -> Array:
+        """(n,) numbers that a regressor predicts."""
+        if isinstance(estimator, DecisionStumpRegressor):
+            return estimator.values(self.columns)
+        return np.asarray(estimator.predict(self.X), float).reshape(-1)
+
+
+class Learner(Data):
+    """Fits one weak learner after another to the same rows, with other weights or other targets."""
+
+    def __init__(self, estimator: Any, X: Any) -> None:
+        super().__init__(X)
+        self.estimator = estimator
+        self.ordered = Sorted(X) if isinstance(estimator, Stump) else None
+        if self.ordered is not None:
+            self._columns = self.ordered.columns
+
+    def classify(self, classes: Array, codes: Array, weight: Array, rng: np.random.Generator) -> Any:
+        """One classifier of weighted samples."""
+        if self.ordered is not None:
+            return DecisionStumpClassifier()._learn(self.ordered, classes, codes, weight)
+        return self._fit(self.X, classes[codes], rng, {"sample_weight": weight})
+
+    def regress(self, y: Array, weight: Array, rng: np.random.Generator, use: Array, weighted: bool) -> Any:
+        """One regressor of the samples at the places `use`, which may repeat; weight: theirs if they are weighted."""
+        if self.ordered is not None:
+            return DecisionStumpRegressor()._learn(self.ordered, y, np.bincount(use, weight[use], len(y)))
+        fit_params = {"sample_weight": weight[use]} if weighted else {}
+        return self._fit(take(self.X, use), y[use], rng, fit_params)
+
+    def _fit(self, X: Any, y: Array, rng: np.random.Generator, fit_params: dict[str, Array]) -> Any:
+        made = fresh(self.estimator, rng)
+        result = made.fit(X, y, **fit_params)
+        return made if result is None or not hasattr(result, "predict") else result
+
+
+def importances(estimators: list[Any], weight: Array) -> Array:
+    """The weighted mean of the estimators' own, as scikit-learn's ensembles give it."""
+    if not all(hasattr(e, "feature_importances_") for e in estimators):
+        raise AttributeError("feature_importances_: the estimators have none")
+    return np.average([e.feature_importances_ for e in estimators], axis=0, weights=weight)

@@ -1,0 +1,258 @@
+"""What a bootstrap resample leaves out is a test set: a splitter, and the .632 and .632+ estimates of an error.
+
+Source: Efron and Tibshirani, Improvements on cross-validation: the .632+ bootstrap method, JASA 92 (1997).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastopt.conventions import flag
+from fastopt.validation import parallel
+from fastopt.validation.checks import Array, Rng, count, one_of, optional, rng_like, same_length, samples, take
+from fastopt.validation.estimators import check_estimator, example, fit, fresh, is_classifier
+from fastopt.validation.evaluate import name_of
+from fastopt.validation.folds import Split, Splitter
+from fastopt.validation.resampling import Plan, key_from, plan_of
+
+AT_ONCE = 16  # fits whose losses are held at a time: memory is linear in the samples, not in the resamples
+MOST_TRIES = 1000
+
+
+class Bootstrap(Splitter):
+    """Trains on a resample drawn with replacement (positions repeat), tests on what it left out, about 37 %.
+
+    Parameters
+    ----------
+    n_splits : how many, >= 1.
+    stratified : as many draws within each class of y as it has samples.
+    grouped : whole groups are drawn.
+    block_length : runs of so many neighbours are drawn.
+    rng : None, a seed or a Generator.
+
+    A resample that leaves nothing out is drawn again. Raises ValueError for a single sample, group or block.
+
+    >>> for train, test in Bootstrap(2, rng=0).split(range(6)):
+    ...     assert sorted({*train.tolist(), *test.tolist()}) == list(range(6)) and not {*train} & {*test}
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 200,
+        *,
+        stratified: bool = False,
+        grouped: bool = False,
+        block_length: int | None = None,
+        rng: Rng = None,
+    ) -> None:
+        self.n_splits = count("n_splits", n_splits)
+        self.stratified = flag("stratified", stratified)
+        self.grouped = flag("grouped", grouped)
+        self.block_length = optional(count, "block_length", block_length)
+        self.rng = rng_like("rng", rng)
+        if self.stratified + self.grouped + (self.block_length is not None) > 1:
+            raise ValueError("stratified, grouped and block_length are different ways to resample: choose one")
+
+    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+        for name, needed, value in (("y", self.stratified, y), ("groups", self.grouped, groups)):
+            if needed and value is None:
+                raise ValueError(f"{name} is None: the resamples are to be drawn by it")
+        strata, groups = y if self.stratified else None, groups if self.grouped else None
+        plan = plan_of(n, strata=strata, groups=groups, block_length=self.block_length)
+        if (plan.strata[:, 1] < 2).all():
+            raise ValueError(f"X has {n} samples in units that leave none out: there is nothing to test on")
+        return self._draw(plan)
+
+    def _draw(self, plan: Plan) -> Iterator[Split]:
+        key, resample = key_from(self.rng), 0
+        for _ in range(self.n_splits):
+            for _ in range(MOST_TRIES):
+                train = np.sort(plan.samples_of(key, resample)).astype(np.intp)
+                resample += 1
+                left_out = np.ones(plan.n, bool)
+                left_out[train] = False
+                if left_out.any():
+                    break
+            else:
+                raise ValueError(f"none of {MOST_TRIES} resamples leaves a sample out: block_length is too great")
+            yield train, np.flatnonzero(left_out)
+
+
+@dataclass(repr=False)
+class BootstrapScore:
+    """What `bootstrap_score` returns: errors, so that less is better.
+
+    estimate : by `method`.
+    apparent : on the training samples themselves (err).
+    out_of_bag : of each sample by the models that had not seen it, averaged over the samples (Err⁽¹⁾, the leave-one-out
+        bootstrap).
+    no_information : γ, the error if inputs and targets were independent.
+    overfitting : R in [0, 1], the relative overfitting rate.
+    out_of_bag_errors : (n_resamples,) mean errors on what each resample left out.
+    """
+
+    name: str
+    method: str
+    loss: str
+    apparent: float
+    out_of_bag: float
+    no_information: float
+    out_of_bag_errors: Array
+
+    @property
+    def overfitting(self) -> float:
+        """(Err⁽¹⁾ − err)/(γ − err), 0 where there is none."""
+        above = min(self.out_of_bag, self.no_information) - self.apparent
+        room = self.no_information - self.apparent
+        return above / room if above > 0 and room > 0 else 0.0
+
+    @property
+    def estimate_632(self) -> float:
+        return 0.368 * self.apparent + 0.632 * self.out_of_bag
+
+    @property
+    def estimate_632_plus(self) -> float:
+        bounded = min(self.out_of_bag, self.no_information)
+        rate = self.overfitting
+        return self.estimate_632 + (bounded - self.apparent) * 0.368 * 0.632 * rate / (1 - 0.368 * rate)
+
+    @property
+    def estimate(self) -> float:
+        return {".632": self.estimate_632, ".632+": self.estimate_632_plus, "oob": self.out_of_bag}[self.method]
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {self.loss} error {self.estimate:.4g} ({self.method}); apparent {self.apparent:.4g}, out of "
+            f"bag {self.out_of_bag:.4g}, without information {self.no_information:.4g}, overfitting "
+            f"{self.overfitting:.3g}, {len(self.out_of_bag_errors)} resamples"
+        )
+
+
+def bootstrap_score(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    method: str = ".632+",
+    n_resamples: int = 200,
+    loss: str | None = None,
+    stratified: bool = False,
+    groups: Any = None,
+    n_jobs: int | None = None,
+    rng: Rng = None,
+    progress: bool = False,
+) -> BootstrapScore:
+    """How wrong will it be on new samples? The bootstrap's estimates of the prediction error.
+
+    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves towards Err⁽¹⁾ as the model overfits: where R = 1 it is Err⁽¹⁾.
+
+    Parameters
+    ----------
+    estimator, n_jobs, rng, progress : as in cross_validate.
+    method : ".632+", ".632" or "oob" (Err⁽¹⁾ alone).
+    n_resamples : fits, besides one on all samples.
+    loss : "zero_one" or "squared"; None: by whether the estimator is a classifier.
+    stratified : within each class of y.
+    groups : (n,) whole groups are drawn and left out.
+
+    Memory is linear in the samples: γ is Σ p(1 − q) over the classes' shares p in y and q in the predictions, or
+    var(y) + var(ŷ) + (ȳ − mean ŷ)² for the squared loss.
+    """
+    one_of("method", method, (".632+", ".632", "oob"))
+    check_estimator(estimator)
+    n, made = samples(X), example(estimator)
+    same_length(n, y=y, groups=groups)
+    loss = loss_of(loss, made)
+    target = target_of(y, n, loss)
+    cv = Bootstrap(count("n_resamples", n_resamples), stratified=stratified, grouped=groups is not None, rng=0)
+    seeds = parallel.seed_sequence(rng).spawn(3)
+    cv.rng = seeds[0]
+    splits = cv.split(X, target if stratified else None, groups)
+    full = fit(fresh(estimator, np.random.default_rng(seeds[1])), X, y, {})
+    predicted = predictions_of(full, X, target)
+    found = _out_of_bag(estimator, X, target, loss, splits, cv.n_splits, n_jobs, seeds[2], progress)
+    apparent = float(np.mean(losses(loss, target, predicted)))
+    return BootstrapScore(
+        name_of(estimator), method, loss, apparent, found[0], no_information(loss, target, predicted), found[1]
+    )
+
+
+def _out_of_bag(
+    estimator: Any,
+    X: Any,
+    y: Array,
+    loss: str,
+    splits: Iterator[Split],
+    resamples: int,
+    n_jobs: Any,
+    seed: Any,
+    bar: bool,
+) -> tuple[float, Array]:
+    """Err⁽¹⁾ and the mean error of each resample, some resamples at a time."""
+    total, often, means = np.zeros(len(y)), np.zeros(len(y), np.int64), []
+    for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
+        chunk = list(itertools.islice(splits, min(AT_ONCE, resamples - start)))
+        items = [(estimator, X, y, train, test, loss) for train, test in chunk]
+        for (_, test), found in zip(
+            chunk, parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar), strict=True
+        ):
+            total[test] += found
+            often[test] += 1
+            means.append(float(np.mean(found)))
+    seen = often > 0
+    return float(np.mean(total[seen] / often[seen])), np.array(means)
+
+
+def _fit(estimator: Any, X: Any, y: Array, train: Array, test: Array, loss: str, rng: np.random.Generator) -> Array:
+    made = fit(fresh(estimator, rng), take(X, train), y[train], {})
+    return losses(loss, y[test], predictions_of(made, take(X, test), y[test]))
+
+
+def loss_of(loss: str | None, made: Any) -> str:
+    if loss is None:
+        return "zero_one" if is_classifier(made) else "squared"
+    return str(one_of("loss", loss, ("squared", "zero_one")))
+
+
+def target_of(y: Any, n: int, loss: str) -> Array:
+    """(n,) labels, at least two; or numbers."""
+    a = np.asarray(y)
+    if a.shape != (n,):
+        raise ValueError(f"y must have shape ({n},), one target per sample, got {a.shape}")
+    if loss == "zero_one" and len(np.unique(a)) < 2:
+        raise ValueError(f"y has a single class, {a[0]!r}: there is nothing to tell apart")
+    if loss == "squared" and (a.dtype.kind not in "biuf" or not np.isfinite(a).all()):
+        raise ValueError(f"y must be finite numbers for loss='squared', got dtype {a.dtype}")
+    return a
+
+
+def predictions_of(made: Any, X: Any, y: Array) -> Array:
+    found = np.asarray(made.predict(X))
+    if found.shape != y.shape:
+        if found.size != y.size:
+            raise ValueError(f"estimator: predict gives shape {found.shape} for {y.shape[0]} samples")
+        found = found.reshape(y.shape)
+    return found
+
+
+def losses(loss: str, y: Array, predicted: Array) -> Array:
+    """(n,) 1 where they differ, or (y − ŷ)²"""
+    if loss == "zero_one":
+        return np.asarray((y != predicted).astype(float))
+    return np.asarray((np.asarray(y, float) - predicted) ** 2)
+
+
+def no_information(loss: str, y: Array, predicted: Array) -> float:
+    """γ: the mean loss over all n² pairs of a target and a prediction, in O(n)."""
+    if loss == "squared":
+        y = np.asarray(y, float)
+        return float(np.var(y) + np.var(predicted) + (np.mean(y) - np.mean(predicted)) ** 2)
+    classes, counts = np.unique(y, return_counts=True)
+    guesses, often = np.unique(predicted, return_counts=True)
+    shares = dict(zip(guesses.tolist(), (often / len(y)).tolist(), strict=True))
+    return float(sum(p * (1 - shares.get(c, 0.0)) for c, p in zip(classes.tolist(), counts / len(y), strict=True)))

@@ -1,0 +1,167 @@
+"""What the bootstrap's kernel knows: functions of sums over the samples drawn, or of places in their order.
+
+Samples are centred before they are summed, so that squares and products lose no digits to a large mean.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.validation.checks import Array, count
+from fastopt.validation.resampling import Plan
+
+NAMES = ("mean", "variance", "quantile", "ratio", "correlation")
+SAMPLES = {"ratio": 2, "correlation": 2}
+ROUNDING = 1e-14  # of a sum of squares: what lies below is taken for 0
+
+
+@dataclass(frozen=True)
+class Named:
+    """One of them, with the samples in float64. Called with other samples, it gives their statistic."""
+
+    name: str
+    samples: tuple[Array, ...]
+    q: float
+    ddof: int
+
+    has_error = property(lambda self: self.name in ("mean", "ratio"))
+
+    def __call__(self, *samples: Any) -> float:
+        return named(self.name, samples, None, self.q, self.ddof).observed()  # type: ignore[no-any-return]
+
+    def on(self, samples: tuple[Any, ...], plan: Plan) -> Any:
+        return named(self.name, samples, plan, self.q, self.ddof)
+
+    @property
+    def centre(self) -> float:
+        return float(np.mean(self.samples[0]))
+
+    def columns(self, errors: bool = False) -> Array:
+        """(n, m): what is summed up. The last one counts the samples."""
+        x = self.samples[0]
+        if self.name == "ratio":
+            y = self.samples[1]
+            parts = [x, y, x * x, y * y, x * y] if errors else [x, y]
+        elif self.name == "correlation":
+            x, y = x - np.mean(x), self.samples[1] - np.mean(self.samples[1])
+            parts = [x, y, x * x, y * y, x * y]
+        else:
+            d = x - self.centre
+            parts = [d, d * d] if errors or self.name == "variance" else [d]
+        return np.column_stack([*parts, np.ones(len(x))])
+
+    def value(self, sums: Array) -> Array:
+        """Of (k, m) sums of the columns, the last the sizes."""
+        n = sums[:, -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.name == "mean":
+                return self.centre + sums[:, 0] / n
+            if self.name == "ratio":
+                return sums[:, 0] / sums[:, 1]
+            if self.name == "variance":
+                return np.asarray(_squares(sums[:, 1], sums[:, 0], n) / (n - self.ddof))
+            xx, yy = _squares(sums[:, 2], sums[:, 0], n), _squares(sums[:, 3], sums[:, 1], n)
+            found = (sums[:, 4] - sums[:, 0] * sums[:, 1] / n) / np.sqrt(xx) / np.sqrt(yy)
+            return np.clip(found, -1, 1)
+
+    def errors(self, sums: Array) -> Array:
+        """The standard errors of mean and ratio (linearized) of the same sums."""
+        n = sums[:, -1]
+        if self.name == "mean":
+            return np.asarray(np.sqrt(_squares(sums[:, 1], sums[:, 0], n) / (n * (n - 1))))
+        r = sums[:, 0] / sums[:, 1]
+        residual = np.maximum(sums[:, 2] - 2 * r * sums[:, 4] + r * r * sums[:, 3], 0)
+        return np.asarray(np.sqrt(residual * n / (n - 1)) / np.abs(sums[:, 1]))
+
+    def resampled(self, plan: Plan, key: int, first: int, resamples: int, errors: bool) -> tuple[Array, Array | None]:
+        if self.name == "quantile":
+            return self._quantiles(plan, key, first, resamples), None
+        totals = plan.totals(self.columns(errors))
+        if plan.starts is None:  # every resample has n samples: no need to count
+            sums = np.full((resamples, totals.shape[1]), float(plan.n))
+            sums[:, :-1] = _core.resample_sums(np.ascontiguousarray(totals[:, :-1]), plan.strata, key, first, resamples)
+        else:
+            sums = _core.resample_sums(totals, plan.strata, key, first, resamples)
+        return self.value(sums), self.errors(sums) if errors else None
+
+    def observed(self) -> float:
+        if self.name == "quantile":
+            return float(np.quantile(self.samples[0], self.q))
+        if self.name == "mean":
+            return self.centre
+        return float(self.value(self.columns().sum(axis=0)[None])[0])
+
+    def error(self) -> float:
+        return float(self.errors(self.columns(True).sum(axis=0)[None])[0])
+
+    def jackknife(self, plan: Plan) -> Array:
+        """Without each unit of the plan, in O(n): the sums without it, or the places in the order without it."""
+        if self.name != "quantile":
+            totals = plan.totals(self.columns())
+            return self.value(totals.sum(axis=0) - totals)
+        x, rank = self._sorted(plan)
+        at, share = _place(len(x) - 1, self.q)
+        if len(x) < 2:
+            return np.full(1, np.nan)
+        low, high = at + (at >= rank), np.minimum(at + 1, len(x) - 2)
+        return _between(x[low], x[high + (high >= rank)], share)
+
+    def _sorted(self, plan: Plan) -> tuple[Array, Array]:
+        x = self.samples[0] if plan.order is None else self.samples[0][plan.order]
+        order = np.argsort(x, kind="stable")
+        rank = np.empty(len(x), np.uint32)
+        rank[order] = np.arange(len(x), dtype=np.uint32)
+        return np.ascontiguousarray(x[order]), rank
+
+    def _quantiles(self, plan: Plan, key: int, first: int, resamples: int) -> Array:
+        x, rank = self._sorted(plan)
+        at, share = _place(len(x), self.q)
+        places = np.array([at, min(at + 1, len(x) - 1)], np.int64)
+        found = _core.resample_places(x, rank, places, plan.strata, key, first, resamples)
+        return _between(found[:, 0], found[:, 1], share)
+
+
+def _squares(squares: Array, sums: Array, n: Array) -> Array:
+    """Σ(x − x̄)² from Σx² and Σx; 0 below what rounding leaves."""
+    found = squares - sums * sums / n
+    return np.where(found > ROUNDING * squares, found, 0.0)
+
+
+def _place(n: int, q: float) -> tuple[int, float]:
+    """Where the quantile of n lies: (n − 1) q, whole and fraction."""
+    at = (n - 1) * q
+    return int(at), at - int(at)
+
+
+def _between(low: Array, high: Array, share: float) -> Array:
+    """As numpy.quantile does it, to the last bit."""
+    step = high - low
+    return high - step * (1 - share) if share >= 0.5 else low + step * share
+
+
+def named(name: str, samples: Any, plan: Plan | None, q: float = 0.5, ddof: int = 1) -> Any:
+    """The statistic on these samples; of a quantile over units of several samples, a plain function."""
+    wanted = SAMPLES.get(name, 1)
+    if len(samples) != wanted:
+        raise ValueError(f"data: statistic={name!r} is of {wanted} sample(s), got {len(samples)}")
+    if isinstance(q, bool) or not isinstance(q, (int, float, np.number)) or not 0 <= q <= 1:
+        raise ValueError(f"q must be a number from 0 to 1, got {q!r}")
+    count("ddof", ddof, low=0)
+    arrays = tuple(_numbers(i, x) for i, x in enumerate(samples))
+    if name == "variance" and len(arrays[0]) <= ddof:
+        raise ValueError(f"ddof={ddof} leaves no degrees of freedom to {len(arrays[0])} samples")
+    if name == "quantile" and plan is not None and plan.starts is not None:
+        return functools.partial(np.quantile, q=q)
+    return Named(name, arrays, float(q), ddof)
+
+
+def _numbers(i: int, x: Any) -> Array:
+    a = np.asarray(x)
+    if a.ndim != 1 or a.dtype.kind not in "biuf":
+        raise TypeError(f"data: sample {i} must be real numbers of shape (n,), got {a.dtype} of shape {a.shape}")
+    return a.astype(np.float64)

@@ -1,0 +1,345 @@
+/* Prints a hash for every rule and every driver of csrc: bits ISA THREADS. Equal text means equal bits; the values are
+ * those of 50 steps from pseudo-random numbers, and no NaN, whose sign IEEE leaves open. Knows no Python. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fastopt.h"
+#include "fastopt_layers.h"
+
+enum { STEPS = 50, SPANS = 6, ROOM = 1 << 14 };
+static const int64_t sizes[SPANS] = {1, 7, 33, 0, 1000, FO_TILE + 5};
+static int threads = 1;
+static uint64_t hash, state;
+
+static void begin(void) { hash = 0xcbf29ce484222325u, state = 1; }
+
+static void end(const char *group, const char *name)
+{
+    printf("%s %s %016llx\n", group, name, (unsigned long long)hash);
+}
+
+static void add_byte(unsigned byte) { hash = (hash ^ byte) * 0x100000001b3u; } /* FNV-1a */
+
+static void add_bytes(const uint8_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        add_byte(x[i]);
+}
+
+static void add_number(uint64_t x, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        add_byte(x >> (8 * i) & 255u); /* the same on a big-endian machine */
+}
+
+static void add_floats(const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        if ((bits & 0x7fffffffu) > 0x7f800000u) {
+            fprintf(stderr, "element %lld is NaN\n", (long long)i);
+            exit(1);
+        }
+        add_number(bits, 4);
+    }
+}
+
+static void add_doubles(const double *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        add_number(bits, 8);
+    }
+}
+
+/* [-1, 1) from a linear congruential generator, exact in float. */
+static float random_float(void)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(state >> 40) / 8388608.0 - 1.0);
+}
+
+static void fill(float *x, int64_t n, float low, float high)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = low + (high - low) * (random_float() * 0.5f + 0.5f);
+}
+
+/* -- steps -------------------------------------------------------------------------------------------------------- */
+
+static float buffers[FO_MAX_BUFFERS][SPANS][FO_TILE + 16], gradients[SPANS][FO_TILE + 16];
+static float origins[SPANS][FO_TILE + 16];
+
+static void lay_spans(struct fo_span *span, const struct fo_rule *rule, uint8_t type)
+{
+    memset(buffers, 0, sizeof buffers);
+    for (int s = 0; s < SPANS; s++) {
+        span[s] = (struct fo_span){.gradient = gradients[s], .origin = origins[s], .size = sizes[s]};
+        span[s].w_type = span[s].g_type = type;
+        for (int b = 0; b < rule->n_buffers; b++)
+            span[s].buffer[b] = buffers[b][s];
+        if (type == FO_FLOAT)
+            fill(buffers[0][s], sizes[s], -1, 1);
+    }
+}
+
+static void new_gradients(uint8_t type)
+{
+    for (int s = 0; s < SPANS; s++) {
+        fill(gradients[s], sizes[s], -1, 1);
+        if (type != FO_FLOAT) {
+            float wide[FO_TILE + 16];
+            memcpy(wide, gradients[s], sizeof wide);
+            fo_kernels()->narrow[type](wide, (uint16_t *)gradients[s], sizes[s]);
+        }
+    }
+}
+
+static void add_spans(const struct fo_span *span, const struct fo_rule *rule)
+{
+    for (int s = 0; s < SPANS; s++)
+        for (int b = 0; b < rule->n_buffers; b++)
+            if (b > 0 || span[s].w_type == FO_FLOAT)
+                add_floats(span[s].buffer[b], span[s].size);
+            else
+                for (int64_t i = 0; i < span[s].size; i++)
+                    add_number(((const uint16_t *)span[s].buffer[0])[i], 2);
+}
+
+static void steps(int index, uint8_t type, bool penalized, double noise)
+{
+    const struct fo_rule *const rule = &fo_rules[index];
+    struct fo_span span[SPANS];
+    struct fo_group group = {.rule = index, .prelude = {1, INFINITY, 0, 0, 1}};
+    double partial[SPANS * 2 + 1];
+    int64_t tiles;
+    if (penalized)
+        group.prelude = (struct fo_prelude){-1, 0.7f, 0.03f, 0.01f, 0.999f};
+    for (int k = 0; k < rule->n_scalars; k++)
+        fill(&group.scalars[k], 1, 0.05f, 0.95f);
+    lay_spans(span, rule, type);
+    const int64_t cost = fo_lay_out(span, SPANS, &tiles);
+    for (int t = 0; t < STEPS; t++) {
+        struct fo_step step = {.span = span, .n_spans = SPANS, .group = &group, .partial = partial, .threads = threads};
+        step.grad_scale = 0.5, step.max_norm = 1, step.want_norm = true, step.zero_gradients = t % 2 == 1;
+        step.noise = noise, step.noise_key[0] = 7, step.noise_key[1] = (uint32_t)t;
+        new_gradients(type);
+        fo_run_step(&step, cost);
+        add_doubles(&step.norm, 1);
+        if (rule->n_buffers > 1 && t % 10 == 9) {
+            const float shift = 0.25f;
+            fo_run_lookahead(&step, cost, &shift);
+            add_spans(span, rule);
+            fo_run_lookahead(&step, cost, NULL);
+        }
+    }
+    add_spans(span, rule);
+}
+
+static void all_steps(void)
+{
+    for (int index = 0; index < fo_n_rules; index++) {
+        begin();
+        for (uint8_t type = FO_FLOAT; type < FO_TYPES; type++)
+            for (int penalized = 0; penalized < 2; penalized++)
+                steps(index, type, penalized, 0);
+        steps(index, FO_FLOAT, true, 0.1);
+        end("rule", fo_rules[index].name);
+    }
+}
+
+/* -- layers ------------------------------------------------------------------------------------------------------- */
+
+static float x[ROOM], y[ROOM], out[ROOM];
+static double partial[ROOM], sums[ROOM];
+
+#define NAME(name) #name,
+static const char *const each_names[] = {FO_EACH(NAME)};
+static const char *const image_names[] = {FO_IMAGES(NAME)};
+
+static void each(int kernel)
+{
+    const int64_t sized[] = {1, 65, 2 * FO_TILE + 129};
+    begin();
+    for (int k = 0; k < 3; k++) {
+        fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1), memset(out, 0, sizeof out);
+        if (kernel == FO_EACH_exps)
+            fill(x, ROOM, -110, 0);
+        if (kernel == FO_EACH_logs)
+            fill(x, ROOM, 1e-6f, 1);
+        struct fo_each job = {.x = x, .y = y, .out = out, .size = sized[k], .a = 1.25f, .b = 0.3f};
+        job.draw = (struct fo_draw){{11, 13}, 5, kernel == FO_EACH_drop_bits ? 0 : 64};
+        job.threshold = 0x60000000u;
+        uint32_t turns[ROOM];
+        for (int i = 0; i < ROOM; i++)
+            turns[i] = (uint32_t)i * 2654435761u;
+        if (kernel == FO_EACH_sines || kernel == FO_EACH_cosines)
+            job.x = (const float *)(const void *)turns;
+        fo_run_each(kernel, &job, 1, threads);
+        if (kernel == FO_EACH_words)
+            for (int64_t i = 0; i < sized[k]; i++)
+                add_number(((const uint32_t *)(const void *)out)[i], 4);
+        else if (kernel == FO_EACH_drop_bits)
+            add_bytes((const uint8_t *)out, (sized[k] + 7) / 8);
+        else
+            add_floats(out, sized[k]);
+    }
+    end("each", each_names[kernel]);
+}
+
+static void channels(bool last)
+{
+    enum { OUTER = 15, CHANNELS = 16, INNER = 20, SIZE = OUTER * CHANNELS * INNER };
+    double shift[CHANNELS];
+    float high[CHANNELS], low[CHANNELS], scale[OUTER * CHANNELS], bias[CHANNELS], slope[CHANNELS];
+    begin();
+    fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1);
+    fill(high, CHANNELS, -1, 1), fill(low, CHANNELS, -1e-8f, 1e-8f), fill(scale, OUTER * CHANNELS, -1, 1);
+    fill(bias, CHANNELS, -1, 1), fill(slope, CHANNELS, -1, 1);
+    for (int c = 0; c < CHANNELS; c++)
+        shift[c] = high[c];
+    scale[3] = 0;
+    struct fo_channels job = {x,     NULL,    out,  OUTER, CHANNELS, INNER, last, false,
+                              shift, partial, high, low,   scale,    bias,  slope};
+    fo_run_sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
+    fo_run_normalize(&job, threads), add_floats(out, SIZE);
+    job.dy = y;
+    fo_run_sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
+    fo_run_normalize_back(&job, threads), add_floats(out, SIZE);
+    fo_run_scale(&job, threads), add_floats(out, SIZE);
+    job.per_outer = true;
+    fo_run_scale(&job, threads), add_floats(out, SIZE);
+    end("channels", last ? "last" : "first");
+}
+
+static void entropies(void)
+{
+    enum { ROWS = 400, CLASSES = 20 };
+    int64_t target[ROWS];
+    float loss[ROWS], weight[CLASSES];
+    static float soft[ROWS * CLASSES];
+    for (int r = 0; r < ROWS; r++)
+        target[r] = r % 23 < CLASSES ? r % 23 : -100;
+    begin();
+    fill(x, ROOM, -9, 9), fill(weight, CLASSES, 0.1f, 2), fill(soft, ROWS * CLASSES, 0, 0.1f);
+    for (int kind = 0; kind < 4; kind++) {
+        struct fo_entropy job = {.logits = x,
+                                 .gradient = out,
+                                 .loss = loss,
+                                 .partial = partial,
+                                 .rows = ROWS,
+                                 .classes = CLASSES,
+                                 .ignore = -100,
+                                 .smoothing = 0.1,
+                                 .scale = 1.0 / ROWS};
+        job.target = kind < 2 ? target : NULL, job.soft = kind < 2 ? NULL : soft, job.weight = kind % 2 ? weight : NULL;
+        double total = kind < 2 ? fo_target_weight(&job) : 0;
+        add_doubles(&total, 1);
+        total = fo_run_entropy(&job, threads);
+        add_doubles(&total, 1), add_floats(loss, ROWS), add_floats(out, ROWS * CLASSES);
+    }
+    end("layer", "entropy");
+}
+
+static void mixing(void)
+{
+    enum { ROWS = 3, SIZE = FO_TILE + 9 };
+    const int64_t partner[ROWS] = {2, 1, 0};
+    float a[ROWS], b[ROWS];
+    begin();
+    fill(x, ROOM, -1, 1), fill(a, ROWS, 0, 1), fill(b, ROWS, 0, 1);
+    const struct fo_mix job = {x, out, partner, a, b, ROWS, SIZE};
+    fo_run_mix(&job, threads);
+    add_floats(out, ROWS * SIZE);
+    end("layer", "mix");
+}
+
+static void numbers(void)
+{
+    const uint32_t key[2] = {0x12345678u, 0x9abcdef0u};
+    uint32_t counter[4 * 37], words[4 * 37];
+    begin();
+    for (uint32_t i = 0; i < 4 * 37; i++)
+        counter[i] = i * 2654435761u;
+    fo_run_philox(counter, words, 37, key);
+    for (int i = 0; i < 4 * 37; i++)
+        add_number(words[i], 4);
+    end("layer", "philox");
+    begin();
+    fill(x, ROOM, -1, 1);
+    for (int power = 1; power <= 2; power++) {
+        const double sum = fo_run_sum_of_powers(x, ROOM - 3, power, partial, threads);
+        add_doubles(&sum, 1);
+    }
+    end("layer", "sum_of_powers");
+}
+
+static void images(int kernel)
+{
+    enum { SAMPLES = 5, PLANES = 3, SIDE = 12, SIZE = SAMPLES * PLANES * SIDE * SIDE };
+    static const int64_t place[SAMPLES * 4] = {0, 5, 2, 9, 1, 12, 0, 12, 2, 3, 4, 5, 3, 3, 3, 3, 1, 7, 0, 1};
+    static const int64_t partner[SAMPLES] = {4, 3, 2, 1, 0};
+    double number[SAMPLES * 6];
+    float fill_value[PLANES] = {0.25f, -0.5f, 0.75f};
+    begin();
+    fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1);
+    for (int i = 0; i < SAMPLES * 6; i++)
+        number[i] = i % 3 == 2 ? 3 * random_float() : random_float();
+    for (int kind = 0; kind < 4; kind++) {
+        const bool is_float = kind % 2;
+        memcpy(out, y, sizeof out);
+        struct fo_images job = {(const uint8_t *)x,
+                                (const uint8_t *)y,
+                                (uint8_t *)out,
+                                SAMPLES,
+                                PLANES,
+                                SIDE,
+                                SIDE,
+                                is_float ? 4 : 1,
+                                SIDE,
+                                SIDE,
+                                place,
+                                partner,
+                                (const uint8_t *)fill_value,
+                                kind > 1,
+                                is_float,
+                                number,
+                                is_float ? -0.9f : 0,
+                                is_float ? 0.9f : 255};
+        uint8_t bytes[SIZE], others[SIZE], results[SIZE];
+        for (int i = 0; i < SIZE; i++)
+            bytes[i] = (uint8_t)(i * 151 >> 2), others[i] = results[i] = (uint8_t)(i * 97 >> 1);
+        if (!is_float)
+            job.x = bytes, job.other = others, job.out = results, job.fill = (const uint8_t *)"\11\63\377";
+        fo_run_images(kernel, &job, threads);
+        if (is_float)
+            add_floats(out, SIZE);
+        else
+            add_bytes(results, SIZE);
+    }
+    end("image", image_names[kernel]);
+}
+
+int main(int argc, char **argv)
+{
+    if (fo_init() != 0 || argc != 3 || !fo_select(argv[1])) {
+        fprintf(stderr, "bits ISA THREADS; the instruction sets here:");
+        for (int i = 0; fo_isa_name(i) != NULL; i++)
+            if (fo_isa_runs(i))
+                fprintf(stderr, " %s", fo_isa_name(i));
+        fprintf(stderr, "\n");
+        return 2;
+    }
+    threads = atoi(argv[2]);
+    all_steps();
+    for (int kernel = 0; kernel < FO_N_EACH; kernel++)
+        each(kernel);
+    channels(false), channels(true), entropies(), mixing(), numbers();
+    for (int kernel = 0; kernel < FO_N_IMAGES; kernel++)
+        images(kernel);
+    return 0;
+}

@@ -1,0 +1,35 @@
+"""Runs commands for the tasks: says what is run, and stops at the first that fails."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    """The command's output; its failure is a SystemExit that shows what it printed. PYTHONPATH does not leak in."""
+    words = [str(word) for word in command]
+    print("+ " + shlex.join(words), file=sys.stderr, flush=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    result = subprocess.run(words, cwd=cwd, env=env, text=True, capture_output=True, check=False)
+    if result.returncode != 0:
+        raise SystemExit(f"exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result.stdout
+
+
+def environment(folder: Path, *packages: str, python: str | Path = sys.executable) -> Path:
+    """The interpreter of a new virtual environment with these packages."""
+    run(python, "-m", "venv", folder)
+    interpreter = folder / "bin" / "python"
+    if packages:
+        run(interpreter, "-m", "pip", "install", "--quiet", *packages)
+    return interpreter
+
+
+# pytest without the doctests of modules: those of the helpers in tests/ need every peer.
+PLAIN = ("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")
