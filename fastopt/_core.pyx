@@ -1042,3 +1042,4 @@ cdef void *_allocate(int64_t count, size_t size) except NULL:
 include "_tensors.pxi"
 include "_layers.pxi"
 include "_resampling.pxi"
+include "_network.pxi"

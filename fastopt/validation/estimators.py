@@ -175,7 +175,40 @@ def fit_and_score(
     start = time.perf_counter()
     made = fit(made, X_train, y_train, {k: of_samples(v, train, n) for k, v in what.fit_params.items()})
     fit_time = time.perf_counter() - start
-    X_test, y_test = take(X, test), take(y, test)
+    return scored(made, X_train, y_train, take(X, test), take(y, test), what, fit_time)
+
+
+def fit_and_score_together(items: Sequence[tuple[Any, ...]], streams: Sequence[np.random.SeedSequence]) -> Any:
+    """[fit_and_score(*item, rng=stream) ...] by the class's own fit_many (`fit_all`); None where it cannot.
+
+    The items are of one estimator and one X; each model's fit_time is its share of the whole.
+    """
+    estimator, X, y, what = items[0][0], items[0][1], items[0][2], items[0][5]
+    if (
+        len(items) < 2
+        or not callable(getattr(estimator, "fit_many", None))
+        or what.fit_params.keys() - {"sample_weight"}
+    ):
+        return None
+    weight, n = what.fit_params.get("sample_weight"), samples(X)
+    made = [fresh(estimator, np.random.default_rng(s), item[5].params) for item, s in zip(items, streams, strict=True)]
+    trains = [item[3] for item in items]
+    parts = [take(X, t) for t in trains], [take(y, t) for t in trains]
+    weights = None if weight is None else [of_samples(weight, t, n) for t in trains]
+    start = time.perf_counter()
+    try:
+        made = list(type(made[0]).fit_many(made, *parts, weights))
+    except CannotFitTogether:
+        return None
+    fit_time = (time.perf_counter() - start) / len(made)
+    results = []
+    for m, item, X_train, y_train in zip(made, items, *parts, strict=True):
+        results.append(scored(m, X_train, y_train, take(X, item[4]), take(y, item[4]), item[5], fit_time))
+    return results
+
+
+def scored(made: Any, X_train: Any, y_train: Any, X_test: Any, y_test: Any, what: Fit, fit_time: float) -> Fitted:
+    """A fitted one, scored on what was held out."""
     start = time.perf_counter()
     test_scores = score(what.scorers, made, X_test, y_test)
     score_time = time.perf_counter() - start
