@@ -13,8 +13,15 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["csrc/dispatch.c", "csrc/step.c", "csrc/layers.c", "csrc/kernels_baseline.c"]
-SOURCES += ["csrc/resample.c", "csrc/stump.c"]
+SOURCES = [
+    "csrc/dispatch.c",
+    "csrc/step.c",
+    "csrc/layers.c",
+    "csrc/network.c",
+    "csrc/resample.c",
+    "csrc/stump.c",
+    "csrc/kernels_baseline.c",
+]
 X86_FLAGS = {
     "csrc/kernels_avx2.c": ["-mavx2"],
     "csrc/kernels_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],

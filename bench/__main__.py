@@ -14,6 +14,7 @@ from typing import Any
 import fastopt
 from bench import (
     core,
+    estimator,
     imports,
     isas,
     layers,
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "validation": validation.report,
     "resampling": resampling.report,
     "layers": layers.report,
+    "estimator": estimator.report,
 }
 DEFAULT = ("core", "import")
 

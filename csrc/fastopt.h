@@ -62,8 +62,9 @@ struct fo_kernels {
     /* by enum fo_type, those of 16 bits: to float exactly, and back, rounded to nearest even */
     void (*const *widen)(const uint16_t *x, float *y, int64_t size);
     void (*const *narrow)(const float *x, uint16_t *y, int64_t size);
-    const struct fo_layers *layers; /* fastopt_layers.h */
-    const struct fo_stumps *stumps; /* fastopt_stump.h */
+    const struct fo_layers *layers;   /* fastopt_layers.h */
+    const struct fo_network *network; /* fastopt_network.h */
+    const struct fo_stumps *stumps;   /* fastopt_stump.h */
 };
 
 struct fo_step {

@@ -174,7 +174,8 @@ static void (*const narrow[FO_TYPES])(const float *, uint16_t *, int64_t) = {NUL
                                                                              narrow_all_float16};
 
 #include "layers.h"
+#include "network.h"
 #include "stump.h"
 
-const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update, sum_of_squares, lookahead,
-                                                      widen,        narrow, &layers,        &stumps};
+const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update,  sum_of_squares, lookahead, widen,
+                                                      narrow,       &layers, &network,       &stumps};

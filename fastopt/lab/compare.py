@@ -16,7 +16,7 @@ import numpy as np
 import fastopt
 from fastopt.lab.data import Problem, Split, scale, split
 from fastopt.lab.errors import LabError, require
-from fastopt.lab.network import Array, Task, evaluate, gradients, initial_parameters
+from fastopt.lab.network import Array, Learner, Task, initial_parameters
 
 # Found on the digits by the search below over half-decades: the lowest validation loss (mean over 30 epochs
 # and 5 seeds; geometric mean over the images as they are, 64 features, and enlarged fourfold, 1,024). On the
@@ -126,9 +126,9 @@ class Trainer:
     def __init__(
         self, name: str, lr: float | None, task: Task, start: list[Array], rows: Split, settings: Settings
     ) -> None:
-        self.task, self.rows = task, rows
-        self.params = [param.copy() for param in start]
-        self.optimizer = build(name, self.params, lr)
+        self.rows = rows
+        self.learner = Learner(task, start, min(settings.batch_size, len(rows.x_train)))
+        self.optimizer = build(name, self.learner.params, lr)
         self.batches = fastopt.batches(
             rows.x_train,
             rows.y_train,
@@ -154,14 +154,14 @@ class Trainer:
 
     def _step(self, x: Array, y: Array) -> None:
         with self.lookahead():
-            _, grads = gradients(self.task, self.params, x, y)
+            grads = self.learner.gradients(x, y)
         started = perf_counter_ns()
         self.optimizer.step(grads)
         self.run.step_ns.append(perf_counter_ns() - started)
 
     def _record(self, seconds: float) -> None:
-        train = evaluate(self.task, self.params, self.rows.x_train, self.rows.y_train)
-        test = evaluate(self.task, self.params, self.rows.x_test, self.rows.y_test)
+        train = self.learner.evaluate(self.rows.x_train, self.rows.y_train)
+        test = self.learner.evaluate(self.rows.x_test, self.rows.y_test)
         if all(map(math.isfinite, train + test)):
             self.run.history.append(Epoch(*train, *test, seconds))
         else:

@@ -19,6 +19,7 @@ from fastopt.validation.estimators import (
     check_estimator,
     example,
     fit_and_score,
+    fit_and_score_together,
     is_classifier,
     is_factory,
 )
@@ -237,11 +238,21 @@ def cross_validate(
         _check_method(s, method)
     what = Fit(s.scorers, train_scores, method, estimators, dict(fit_params or {}))
     items = [(estimator, X, y, train, test, what) for train, test in s.splits]
-    fits = parallel.run(fit_and_score, items, n_jobs=n_jobs, rng=rng, progress=progress)
+    fits = _fits(items, n_jobs, rng, progress)
     result = collect(name_of(estimator), fits, s.splits)
     result.estimators = [f.estimator for f in fits] if estimators else None
     result.predictions = None if method is None else _out_of_fold(s, fits, method)
     return result
+
+
+def _fits(items: list[Any], n_jobs: int | None, rng: Rng, progress: bool) -> list[Fitted]:
+    """One after the other, by workers, or all together where the estimator can: the same results."""
+    seeds = parallel.seed_sequence(rng)
+    together = n_jobs in (None, 1) and not progress
+    fits = fit_and_score_together(items, parallel.seed_sequence(seeds).spawn(len(items))) if together else None
+    if fits is None:
+        fits = parallel.run(fit_and_score, items, n_jobs=n_jobs, rng=seeds, progress=progress)
+    return list(fits)
 
 
 def collect(name: str, fits: Sequence[Fitted], splits: Sequence[Split]) -> CrossValidation:

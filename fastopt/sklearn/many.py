@@ -1,0 +1,114 @@
+"""Many networks of one shape together: stacked weights, batched products, one optimizer step for all."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.sklearn.blas import is_small, one_thread, threads_for
+from fastopt.sklearn.search import search
+from fastopt.sklearn.training import Job, Stack
+from fastopt.validation.estimators import CannotFitTogether
+
+
+def fit_many(
+    estimators: Sequence[Any], Xs: Sequence[Any], ys: Sequence[Any], sample_weights: Sequence[Any] | None = None
+) -> list[Any]:
+    """Fit estimators[k] on (Xs[k], ys[k]) with sample_weights[k], all together; returns them.
+
+    The same bits as one after the other: weights are stacked, products run matrix by matrix. Samples, weights, seeds,
+    lr, l1 and l2 may differ, and so may the numbers of samples. Raises CannotFitTogether, before anything is touched,
+    where something else does; or a callback, a progress bar, a warm start or a sparse X is asked for; or where a fit
+    would fail. Small networks are shared out over fastopt's threads.
+    """
+    weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
+    if not len(Xs) == len(ys) == len(weights) == len(estimators):
+        raise ValueError(f"{len(estimators)} estimators, {len(Xs)} Xs, {len(ys)} ys, {len(weights)} sample_weights")
+    scratch = [copy.copy(e) for e in estimators]
+    jobs = _jobs(scratch, Xs, ys, weights)
+    if not jobs:
+        return []
+    with threads_for(jobs[0]):
+        for job in jobs:
+            job.found = None  # type: ignore[attr-defined]
+            if isinstance(job.lr, str):
+                job.lr, job.found = search(job)  # type: ignore[attr-defined]
+        _run(jobs)
+    for estimator, fitted, job in zip(estimators, scratch, jobs, strict=True):
+        vars(estimator).update(vars(fitted))
+        estimator._publish(job)
+        if job.found is not None:  # type: ignore[attr-defined]
+            estimator.lr_search_ = job.found  # type: ignore[attr-defined]
+    return list(estimators)
+
+
+def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Sequence[Any]) -> list[Job]:
+    """Checked on copies of the estimators, so that they are as they were if it cannot be."""
+    jobs: list[Job] = []
+    for estimator, X, y, w in zip(scratch, Xs, ys, weights, strict=True):
+        if estimator.callbacks or estimator.verbose or estimator.warm_start:
+            raise CannotFitTogether("callbacks, verbose and warm_start are for fits one after the other")
+        if isinstance(estimator.random_state, (np.random.Generator, np.random.RandomState)):
+            raise CannotFitTogether("a generator as random_state would be drawn from before it is known that all fit")
+        try:
+            job = estimator._job(X, y, w)
+        except (TypeError, ValueError) as error:
+            raise CannotFitTogether(f"one of them cannot be fitted at all: {error}") from error
+        if not isinstance(job.x, np.ndarray):
+            raise CannotFitTogether("sparse samples are fitted one after the other")
+        jobs.append(job)
+        first = jobs[0]
+        if job.shape != first.shape or job.settings.together() != first.settings.together():
+            raise CannotFitTogether(f"{job.shape} and {job.settings} differ from {first.shape} and {first.settings}")
+        if is_small(job.shape, job.batch_size) != is_small(first.shape, first.batch_size):
+            raise CannotFitTogether("some of the batches are small and some are large")
+    return jobs
+
+
+def _run(jobs: list[Job]) -> None:
+    """One stack per thread and count of batches: a model that has no batch must not take a step."""
+    cohorts: dict[tuple[int, bool], list[Job]] = {}
+    for job in jobs:
+        cohorts.setdefault((len(job.batches), job.weight is not None), []).append(job)
+    workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
+    stacks = []
+    for cohort in cohorts.values():
+        parts = min(workers, len(cohort))
+        stacks += [Stack(cohort[i::parts]) for i in range(parts)]
+    if workers == 1 or len(stacks) == 1:
+        for stack in stacks:
+            stack.run()
+        return
+    _run_threads(stacks, workers)
+
+
+def _run_threads(stacks: list[Stack], workers: int) -> None:
+    """Ctrl-C comes to the main thread: it tells the workers, which keep what they have."""
+    queue, errors, stop = list(reversed(stacks)), [], threading.Event()
+
+    def work() -> None:
+        while queue:
+            try:
+                queue.pop().run(stop=stop.is_set)
+            except IndexError:  # another thread took the last one
+                return
+            except BaseException as error:
+                errors.append(error)
+
+    with one_thread():
+        threads = [threading.Thread(target=work, name=f"fastopt-fit-{i}") for i in range(min(workers, len(stacks)))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                try:
+                    thread.join()
+                except KeyboardInterrupt:
+                    stop.set()
+    if errors:
+        raise errors[0]

@@ -1,0 +1,359 @@
+"""The training loop: networks of one shape, each on its own samples, in one stack of arrays. Knows no estimator.
+
+A `Job` is one network to train; a `Stack` trains some together, with the bits that each would have alone: products run
+matrix by matrix, every other kernel row by row, and whatever is random comes from the job's own streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastopt import _core
+from fastopt.regularization import EarlyStopping, Mix, add_noise, cutmix, max_norm_, mixup, perturbed
+from fastopt.sklearn.network import Array, Network, Pass, Shape, Weights, initial
+from fastopt.sklearn.settings import Settings, optimizer_for
+
+DIVERGED = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+FIELDS = ("loss", "val_loss", "val_score", "lr", "seconds")
+
+
+@dataclass
+class Job:
+    """One network to train, and what has come of it.
+
+    x : float32 (n, features) in C order, or CSR. y : int64 (n,) classes, or float32 (n, outputs).
+    weight : float32 (n,) with mean 1, or None. validation : x, y and weight to look at after each epoch, or None.
+    score : of outputs, targets and weights. streams : generators for start, order and noise.
+    start : weights to go on from. optimizer_state : of a state_dict, to go on with.
+    """
+
+    shape: Shape
+    settings: Settings
+    x: Any
+    y: Array
+    weight: Array | None
+    validation: tuple[Any, Array, Array | None] | None
+    score: Callable[[Array, Array, Array | None], float]
+    streams: list[np.random.Generator]
+    start: Weights | None = None
+    optimizer_state: dict[str, Any] | None = None
+    epochs_done: int = 0
+    history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in FIELDS})
+    stopper: EarlyStopping | None = None
+    weights: Weights | None = None
+    finished: bool = False
+    interrupted: bool = False
+    lr: Any = None  # found by search
+
+    def __post_init__(self) -> None:
+        self.lr = self.settings.lr if self.lr is None else self.lr
+        wanted = self.settings.early_stopping
+        if self.validation is not None and self.stopper is None:
+            self.stopper = _stopper(wanted)
+
+    @property
+    def n(self) -> int:
+        return int(self.x.shape[0])
+
+    @property
+    def batch_size(self) -> int:
+        return min(self.settings.batch_size or self.n, self.n)
+
+    @property
+    def batches(self) -> list[tuple[int, int]]:
+        """(start, rows) of the batches of an epoch; with batch norm no rest of one sample, which has no variance."""
+        size = self.batch_size
+        cuts = [(i, min(size, self.n - i)) for i in range(0, self.n, size)]
+        return cuts[:-1] if self.shape.batch_norm and len(cuts) > 1 and cuts[-1][1] == 1 else cuts
+
+
+def _stopper(wanted: Any) -> EarlyStopping:
+    """A new one with these settings; without early stopping one that never stops, for Ctrl-C's sake."""
+    if isinstance(wanted, EarlyStopping):
+        names = ("patience", "min_delta", "relative", "mode", "baseline", "start_from", "cooldown", "restore_best")
+        own = {name: getattr(wanted, name) for name in (*names, "check_finite", "reduce")}
+        return EarlyStopping(own.pop("patience"), **own)
+    return EarlyStopping() if wanted else EarlyStopping(2**62, restore_best=False)
+
+
+class Stack:
+    """Jobs of one shape and one count of batches, in training."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs = sorted(jobs, key=lambda job: job.n)  # batches of one size side by side
+        self.settings, self.shape = jobs[0].settings, jobs[0].shape
+        rows = max(job.batch_size for job in jobs)
+        self.net = Network(self.shape, len(jobs), rows, [job.streams[2] for job in self.jobs])
+        for k, job in enumerate(self.jobs):
+            self._begin(k, job)
+        self.optimizer = self._make_optimizer()
+        if jobs[0].optimizer_state is not None:
+            self.optimizer.load_state_dict(jobs[0].optimizer_state)
+        looks_ahead = self.optimizer.param_groups[0].get("lookahead", False)
+        self.lookahead: Any = self.optimizer.lookahead if looks_ahead else contextlib.nullcontext
+        self.plan = self._make_plan()
+        self.totals = np.zeros(len(jobs))
+        self.xs = [job.x for job in self.jobs]
+        self.ys = [job.y for job in self.jobs]
+        self.ws = [job.weight if job.weight is not None else np.ones(job.n, np.float32) for job in self.jobs]
+        self.weighted = any(job.weight is not None for job in jobs)
+        self.sparse = not isinstance(jobs[0].x, np.ndarray)
+        self.noise = (
+            [
+                perturbed(self.net.of_model(k)[: len(self.net.params)], self.settings.weight_noise, job.streams[2])
+                for k, job in enumerate(self.jobs)
+            ]
+            if self.settings.weight_noise
+            else []
+        )
+        self.plain = not (self.settings.weight_noise or looks_ahead)
+        self.mixing = bool(self.settings.mixup or self.settings.cutmix)
+        self.changes = bool(self.mixing or self.settings.input_noise or self.settings.augment is not None)
+
+    # -- construction -------------------------------------------------------------------------------------------------
+
+    def _begin(self, k: int, job: Job) -> None:
+        """The weights that model k starts with."""
+        net = self.net
+        if job.start is None:
+            for mine, theirs in zip(net.params, initial(self.shape, job.streams[0]), strict=False):
+                mine[k] = theirs
+            return
+        for i, norm in enumerate(job.start.norms):
+            net.matrices[i][k], net.biases[i][k] = job.start.matrices[i], job.start.biases[i]
+            if norm is not None:
+                net.scales[i][k] = norm["weight"]
+                mine_norm = net.norms[i][k]
+                assert mine_norm.running_mean is not None
+                assert mine_norm.running_var is not None
+                mine_norm.running_mean[...], mine_norm.running_var[...] = norm["running_mean"], norm["running_var"]
+
+    def _make_optimizer(self) -> Any:
+        rates = [(job.lr, job.settings.l1, job.settings.l2) for job in self.jobs]
+        same = all(rate == rates[0] for rate in rates)
+        others = [*self.net.biases, *self.net.scales]
+        optimizer = optimizer_for(self.settings, self.net.matrices, others, rates[:1] if same else rates)
+        slopes = {id(p): g for p, g in zip(self.net.params, self.net.gradients, strict=True)}
+        order = [slopes[id(p)] for p in (*self.net.matrices, *others)]
+        self.gradients = order if same else [g[k] for k in range(len(self.jobs)) for g in order]
+        return optimizer
+
+    def _make_plan(self) -> list[list[tuple[Pass, list[int], int, Array]]]:
+        """Per step the passes of it, one for each size of batch: the pass, its models, its start, its targets."""
+        steps = []
+        for cuts in zip(*(job.batches for job in self.jobs), strict=True):
+            passes, first = [], 0
+            while first < len(cuts):
+                last = first + 1
+                while last < len(cuts) and cuts[last] == cuts[first]:
+                    last += 1
+                start, rows = cuts[first]
+                passes.append((self.net.batch(first, last, rows), list(range(first, last)), start))
+                first = last
+            steps.append(passes)
+        return [[(p, models, start, self._targets(p)) for p, models, start in passes] for passes in steps]
+
+    def _targets(self, p: Pass) -> Array:
+        """A buffer for the targets of a pass; it is shared by those of one size."""
+        if not hasattr(p, "targets"):
+            y = self.jobs[0].y
+            p.targets = np.empty((p.last - p.first, p.rows, *y.shape[1:]), y.dtype)  # type: ignore[attr-defined]
+            p.weights = np.empty((p.last - p.first, p.rows), np.float32)  # type: ignore[attr-defined]
+        return p.targets  # type: ignore[attr-defined, no-any-return]
+
+    # -- an epoch -----------------------------------------------------------------------------------------------------
+
+    def epoch(self, stop: Callable[[], bool] | None = None) -> None:
+        """One pass over all samples. stop: asked before each step; True ends the epoch by a KeyboardInterrupt."""
+        whole = self.settings.batch_size is None
+        orders = [np.arange(job.n) if whole else job.streams[1].permutation(job.n) for job in self.jobs]
+        self.totals[:] = 0.0
+        for passes in self.plan:
+            if stop is not None and stop():
+                raise KeyboardInterrupt
+            if self.plain:
+                self._gradients(passes, orders)
+            else:
+                self._gradients_elsewhere(passes, orders)
+            self.optimizer.step(self.gradients)
+            if self.settings.max_norm is not None:
+                self._constrain(self.settings.max_norm)
+
+    def _gradients(self, passes: list[Any], orders: list[Array]) -> None:
+        for one, models, start, targets in passes:
+            self._fill(one, models, start, targets, orders)
+            self._slopes(one, models, targets)
+
+    def _gradients_elsewhere(self, passes: list[Any], orders: list[Array]) -> None:
+        """At the point that the optimizer looks ahead to, with noisy weights, or both."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.lookahead())
+            for block in self.noise:
+                stack.enter_context(block)
+            self._gradients(passes, orders)
+
+    def _fill(self, one: Pass, models: list[int], start: int, targets: Array, orders: list[Array]) -> None:
+        chosen = [orders[k] for k in models]
+        if self.sparse:
+            rows = chosen[0][start : start + one.rows]
+            one.sparse = self.xs[models[0]][rows]
+        else:
+            _core.gather([self.xs[k] for k in models], chosen, start, one.x)
+        _core.gather([self.ys[k] for k in models], chosen, start, targets)
+        if self.weighted:
+            _core.gather([self.ws[k] for k in models], chosen, start, one.weights)  # type: ignore[attr-defined]
+
+    def _slopes(self, one: Pass, models: list[int], targets: Array) -> None:
+        if self.changes:
+            targets = self._change(one, models, targets)
+        one.forward()
+        one.loss(targets, self.settings.label_smoothing if self.shape.classes and not self.mixing else 0.0)
+        if self.weighted:
+            _core.weigh_rows(one.flat_slopes, one.flat_losses, one.weights.reshape(-1))  # type: ignore[attr-defined]
+        _core.add_losses(one.losses, self.totals[one.first : one.last])
+        one.back()
+
+    def _change(self, one: Pass, models: list[int], targets: Array) -> Array:
+        """Augmented, noisy and mixed samples in place of those of the batch; the targets that go with them."""
+        s = self.settings
+        mixes: list[Mix] = []
+        for x, k in zip(one.x, models, strict=True):
+            rng = self.jobs[k].streams[2]
+            samples = x if s.sample_shape is None else x.reshape(-1, *s.sample_shape)
+            if s.augment is not None:
+                samples[...] = s.augment(samples, rng=rng)
+            if s.input_noise:
+                add_noise(x, s.input_noise, rng=rng, out=x)
+            if self.mixing:
+                mixed, mix = self._mix(samples, rng)
+                samples[...] = mixed
+                mixes.append(mix)
+        return self._mixed_targets(one, mixes, targets) if mixes else targets
+
+    def _mix(self, samples: Array, rng: np.random.Generator) -> tuple[Array, Mix]:
+        """By mixup or cutmix; where both are asked for, by either, with even chances."""
+        s = self.settings
+        if s.cutmix and (not s.mixup or rng.random() < 0.5):
+            return cutmix(samples, s.cutmix, rng=rng)
+        return mixup(samples, s.mixup, rng=rng)
+
+    def _mixed_targets(self, one: Pass, mixes: list[Mix], targets: Array) -> Array:
+        if self.weighted:
+            for w, mix in zip(one.weights, mixes, strict=True):  # type: ignore[attr-defined]
+                w[:] = mix.lam * w + (1.0 - mix.lam) * w[mix.partner]
+        if self.shape.classes:
+            classes, eps = self.shape.sizes[-1], self.settings.label_smoothing
+            pairs = zip(mixes, targets, strict=True)
+            return np.stack([mix.targets(y, num_classes=classes, smoothing=eps) for mix, y in pairs])
+        both = zip(mixes, targets, strict=True)
+        parts = [mix.lam[:, None] * y + (1.0 - mix.lam[:, None]) * y[mix.partner] for mix, y in both]
+        return np.stack(parts).astype(np.float32)
+
+    def _constrain(self, limit: float) -> None:
+        for stacked in self.net.matrices:
+            for w in stacked:
+                max_norm_(w, limit, axis=0)
+
+    # -- after an epoch -----------------------------------------------------------------------------------------------
+
+    def record(self, seconds: float) -> None:
+        """Losses, validation and early stopping of every job that still runs."""
+        for k, job in enumerate(self.jobs):
+            if job.finished:
+                continue
+            loss = float(self.totals[k]) / sum(rows for _, rows in job.batches)
+            if not math.isfinite(loss):
+                raise ValueError(DIVERGED)
+            job.epochs_done += 1
+            job.history["loss"].append(loss)
+            job.history["lr"].append(self.current_lr(k))
+            job.history["seconds"].append(seconds)
+            if job.validation is not None:
+                self._validate(k, job)
+            if job.finished or job.epochs_done >= job.settings.epochs:
+                self.finish(k)
+
+    def current_lr(self, k: int) -> float:
+        """The learning rate of the last step."""
+        groups = self.optimizer.param_groups
+        group = groups[2 * k if len(groups) > 2 else 0]
+        return float(group["lr"](max(0, group.clock.steps - 1)) if callable(group["lr"]) else group["lr"])
+
+    def _validate(self, k: int, job: Job) -> None:
+        assert job.validation is not None
+        assert job.stopper is not None
+        x, y, weight = job.validation
+        outputs = self.net.weights(k).infer(x, self.shape.activation).astype(np.float64)
+        loss, score = loss_of(outputs, y, weight, self.shape.classes), job.score(outputs, y, weight)
+        job.history["val_loss"].append(loss)
+        job.history["val_score"].append(score)
+        if job.stopper.update(loss if job.stopper.mode == "min" else score, self.net.of_model(k)):
+            job.finished = bool(job.settings.early_stopping)
+
+    def finish(self, k: int, *, interrupted: bool = False) -> None:
+        """The job's weights, apart from the stack, which may train on; the best ones, if stopping restores them."""
+        job = self.jobs[k]
+        job.finished, job.interrupted = True, interrupted
+        tensors = [a.copy() for a in self.net.of_model(k)]
+        keeps_best = job.stopper is not None and (interrupted or job.stopper.restore_best)
+        if keeps_best and job.stopper is not None:
+            job.stopper.restore(tensors)
+        if not interrupted and not all(np.isfinite(a).all() for a in tensors):
+            raise ValueError(DIVERGED)
+        job.weights = self._weights(k, tensors)
+        if len(self.jobs) == 1:
+            job.optimizer_state = self.optimizer.state_dict()
+
+    def _weights(self, k: int, tensors: list[Array]) -> Weights:
+        layers, scales = len(self.net.matrices), len(self.net.scales)
+        gammas, statistics = tensors[2 * layers : 2 * layers + scales], tensors[2 * layers + scales :]
+        norms: list[dict[str, Any] | None] = [
+            {
+                "running_mean": statistics[2 * i],
+                "running_var": statistics[2 * i + 1],
+                "weight": gamma,
+                "eps": self.net.norms[i][k].eps,
+            }
+            for i, gamma in enumerate(gammas)
+        ]
+        return Weights(tensors[0 : 2 * layers : 2], tensors[1 : 2 * layers : 2], norms + [None] * (layers - scales))
+
+    def run(self, after: Callable[[Stack], bool] | None = None, stop: Callable[[], bool] | None = None) -> None:
+        """Train until every job is finished. after: called behind every epoch; True ends the training.
+
+        Ctrl-C (or stop) ends it too: each job that ran keeps its best weights so far and is marked `interrupted`.
+        """
+        started = time.perf_counter()
+        try:
+            with np.errstate(all="ignore"):
+                while not all(job.finished for job in self.jobs):
+                    self.epoch(stop)
+                    self.record(time.perf_counter() - started)
+                    if after is not None and after(self):
+                        self._finish_all(interrupted=False)
+        except KeyboardInterrupt:
+            self._finish_all(interrupted=True)
+
+    def _finish_all(self, *, interrupted: bool) -> None:
+        for k, job in enumerate(self.jobs):
+            if not job.finished or job.weights is None:
+                self.finish(k, interrupted=interrupted)
+
+
+def loss_of(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:
+    """The mean loss in double: cross-entropy, or half the squared error summed over the outputs."""
+    if classes:
+        top = outputs.max(axis=1)
+        rows = np.log(np.exp(outputs - top[:, None]).sum(axis=1)) + top - outputs[np.arange(len(y)), y]
+    else:
+        rows = 0.5 * ((outputs - y) ** 2).sum(axis=1)
+    return float(np.average(rows, weights=weight))
