@@ -1,6 +1,7 @@
 """The one extension, and the flags of each kernels_<isa>.c. Nothing else: metadata is in pyproject.toml.
 
-FASTOPT_OPENMP=0 builds without OpenMP (same results, one thread); FASTOPT_WERROR=1 makes warnings errors, as CI does.
+FASTOPT_OPENMP=0 builds without OpenMP (same results, one thread); FASTOPT_WERROR=1 makes warnings errors, as CI does;
+FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tasks.sanitize runs the tests so).
 """
 
 import os
@@ -63,7 +64,9 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
 
-flags = ["/O2", "/fp:precise", "/std:c11"] if on_windows else FLAGS + ["-fopenmp"] * use_openmp
+sanitizers = os.environ.get("FASTOPT_SANITIZE")
+sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if sanitizers else []
+flags = ["/O2", "/fp:precise", "/std:c11"] if on_windows else FLAGS + ["-fopenmp"] * use_openmp + sanitize
 here = Path(__file__).resolve().parent
 macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
 macros += [("FASTOPT_BUILD_FLAGS", '"' + " ".join(flags) + '"')]
@@ -86,7 +89,7 @@ setup(
                 include_dirs=["csrc", numpy_include()],
                 define_macros=macros,
                 extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
-                extra_link_args=["-fopenmp"] * (use_openmp and not on_windows),
+                extra_link_args=["-fopenmp"] * (use_openmp and not on_windows) + sanitize[:1],
                 depends=[*sorted(map(str, Path("csrc").glob("*.h"))), *sorted(map(str, Path("fastopt").glob("*.pxi")))],
                 py_limited_api=limited_api,
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rows import ROWS, Array, Row, contents, params_of, variants
+from rows import ROWS, Array, Row, contents, fresh, params_of, variants
 
 import fastopt
 from fastopt import checkpoint
@@ -480,3 +480,32 @@ def test_loading_needs_an_optimizer_at_rest(tmp_path: Path) -> None:
         yield from arrays(10)
 
     opt.step(gradients())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not here: file size limits as Linux has them")
+def test_a_full_disk_at_any_byte_leaves_the_old_file(tmp_path: Path) -> None:
+    """No more room after so many bytes: an OSError, the old file as it was, and nothing beside it."""
+    code = """
+        import os, resource, signal
+        import numpy as np
+        import fastopt
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        opt = fastopt.Momentum(np.ones(50, np.float32))
+        opt.save("o", params=True)
+        old = open("o", "rb").read()
+        opt.step(np.ones(50, np.float32))
+        for room in range(0, len(old), 7):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            try:
+                opt.save("o", params=True)
+            except OSError:
+                pass
+            else:
+                raise AssertionError(f"saved {len(old)} bytes in {room}")
+            assert open("o", "rb").read() == old and os.listdir() == ["o"], room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        opt.save("o", params=True)
+        assert open("o", "rb").read() != old
+    """
+    result = fresh(code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
