@@ -40,9 +40,13 @@ class Copy:
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy, importing from the copy."""
-        path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
-        env = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **environment}
+        env = self.environment(**environment)
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """In which Python imports from the copy."""
+        path = os.pathsep.join([str(self.folder), str(self.folder / "tests")])
+        return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **more}
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, *arguments, **environment)
