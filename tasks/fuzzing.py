@@ -32,7 +32,7 @@ def run(argv: Sequence[str] | None, name: str, target: Callable[[bytes], None], 
     """Fuzz for --seconds from the kept seeds; libFuzzer ends the process, with 77 if there was a finding."""
     import atheris
 
-    parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=sys.modules["__main__"].__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m tasks.{name}", description=sys.modules[target.__module__].__doc__)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0, help="0: libFuzzer's choice, which it prints")
     options = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -11,7 +12,7 @@ import numpy as np
 from rows import ROWS, core, given
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     noise = digest.pseudo_random(5000, 1)
     for row in ROWS.values():
         for threads in (1, 2):
