@@ -222,15 +222,15 @@ START = network.initial_parameters([6, 12, 2], np.random.default_rng(2))
 
 
 def loss(params: Any, x: Array, y: Array) -> float:
-    return network.gradients("classification", params, x, y)[0]
+    return network.Learner("classification", params, len(x)).evaluate(x, y)[0]
 
 
 def grad(params: Any, x: Array, y: Array) -> list[Array]:
-    return network.gradients("classification", params, x, y)[1]
+    return [g[0] for g in network.Learner("classification", params, len(x)).gradients(x, y)]
 
 
 def accuracy(params: Any, x: Array, y: Array) -> float:
-    return float(np.mean(network.forward(params, x)[-1].argmax(axis=1) == y))
+    return network.Learner("classification", params, len(x)).evaluate(x, y)[1]
 
 
 def sweep(**options: Any) -> Any:
