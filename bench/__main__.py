@@ -14,6 +14,7 @@ from typing import Any
 import fastopt
 from bench import (
     core,
+    ensembles,
     estimator,
     imports,
     isas,
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "threshold": threshold.report,
     "validation": validation.report,
     "resampling": resampling.report,
+    "ensembles": ensembles.report,
     "layers": layers.report,
     "estimator": estimator.report,
 }
