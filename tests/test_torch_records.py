@@ -87,3 +87,71 @@ def test_a_count_that_is_replaced_or_written_is_read() -> None:
     opt.step()
     assert int(opt.state[p]["step"]) == 32
     assert opt.state[p]["step"].dtype == torch.int64
+
+
+def test_a_refused_gradient_is_refused_again() -> None:
+    p = torch.nn.Parameter(torch.ones(4, 6))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = torch.ones(4, 6)
+    for _ in range(3):
+        opt.step()
+    p.grad = torch.ones(4, 6)
+    p.grad.data = torch.ones(7)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=re.escape("gradient 0 has shape (7,), parameter has (4, 6)")):
+            opt.step()
+    assert (p == -2.0).all()
+    p.grad.data = torch.full((4, 6), 2.0)
+    opt.step()
+    assert (p == -4.0).all()
+
+
+def test_a_gradient_whose_copy_failed_is_copied_at_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = torch.nn.Parameter(torch.zeros(2, 3))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = torch.zeros(2, 3)
+    for _ in range(3):
+        opt.step()
+    p.grad = torch.arange(6.0).view(3, 2).t()
+
+    def no_memory(grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(tensors, "copied", no_memory)
+        opt.step()
+    opt.step()
+    assert (p == -p.grad).all()
+
+
+def _nag_whose_first_span_held(grad: torch.Tensor) -> tuple[torch.nn.Parameter, torch.nn.Parameter, ours.NAG]:
+    """The second parameter's gradient, the first one having had none."""
+    p = torch.nn.Parameter(torch.zeros(2, 3))
+    q = torch.nn.Parameter(torch.empty_like(grad).zero_())
+    opt = ours.NAG([p, q], lr=1.0, momentum=0.5)
+    for _ in range(3):
+        with opt.lookahead():
+            q.grad = grad
+        opt.step()
+    q.grad, p.grad = None, grad
+    return p, q, opt
+
+
+def test_a_gradient_of_another_layout_that_moves_to_another_parameter_before_a_lookahead() -> None:
+    grad = torch.arange(6.0).view(3, 2).t()
+    p, _, opt = _nag_whose_first_span_held(grad)
+    with opt.lookahead():
+        pass
+    opt.step()
+    assert (p == -grad).all()
+
+
+def test_a_gradient_of_another_size_that_moves_to_another_parameter_before_a_lookahead() -> None:
+    p, _, opt = _nag_whose_first_span_held(torch.arange(6.0).view(2, 3))
+    p.data = torch.zeros(4000)
+    opt.state[p].clear()
+    with opt.lookahead():
+        pass
+    with pytest.raises(ValueError, match=re.escape("gradient 0 has shape (2, 3), parameter has (4000,)")):
+        opt.step()
+    assert (p == 0.0).all()
