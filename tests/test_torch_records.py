@@ -13,14 +13,36 @@ pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
 import torch
 
 import fastopt.torch as ours
+from fastopt import _core
 from fastopt.torch import tensors
+
+CHANGES = (*tensors.CHANGES, lambda x: x.share_memory_())
 
 
 def test_this_torch_has_its_records_where_they_are_expected() -> None:
     assert tensors.records() is not None
 
 
-@pytest.mark.parametrize("change", tensors.CHANGES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_records_are_found_whatever_the_defaults(dtype: torch.dtype, device: str) -> None:
+    expected, before = tensors.records(), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device), torch.inference_mode():
+            assert tensors.records() == expected
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_no_records_are_trusted_whose_end_is_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look beyond a record would read memory that is not the tensor's, one that ends earlier would miss a change."""
+    expected = _core.RECORD_BYTES
+    monkeypatch.setattr(_core, "RECORD_BYTES", (expected[0] - 8, expected[1]))
+    assert tensors.records() is None
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_no_records_are_trusted_that_do_not_show_a_change(
     change: Callable[[torch.Tensor], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +78,7 @@ def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> li
 
 
 @pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
-@pytest.mark.parametrize("change", tensors.CHANGES)
+@pytest.mark.parametrize("change", CHANGES)
 def test_whatever_becomes_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
     seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
     if isinstance(seen, str):
