@@ -320,7 +320,8 @@ cdef class TensorPlan(Plan):
     cdef int64_t capacity, room, partials, n_before
     cdef bint moved                 # a parameter or state is not where the one before it in the table was
     cdef memory *known              # per slot: what was seen there, if it had no pending sign
-    cdef int64_t *settled           # per span: the number of the form it was taken in with nothing copied, or 0
+    cdef int64_t *settled           # per span: the number of the form it was taken in with nothing copied, or 0;
+                                    # the table then holds what `known` says, the gradient included
     cdef PyObject **held            # tensors that are kept alive until the step is done
     cdef int64_t n_held
     cdef list forms                 # per param group
@@ -507,7 +508,9 @@ cdef class TensorPlan(Plan):
             self.counters[s].t = 1
             plain = self._add_parameter(s, p, &w)
             self._add_states(s, form, group, mine, p, &w)
-            if grad is not None:
+            if grad is None:
+                self.known[SLOTS_OF_SPAN * s + GRADIENT].record = NULL   # the table has another parameter's
+            else:
                 self._add_gradient(s, grad, p, plain, &w)
             if plain is p and self._can_settle(s, form):
                 self.settled[s] = form.number
@@ -557,7 +560,10 @@ cdef class TensorPlan(Plan):
         if type(grad) is tensor_type and _is_unchanged(<PyObject *> grad, &known[GRADIENT]):
             return self._hold(<PyObject *> grad)
         w.t, w.size, w.kind = known.t, known.size, known.kind
-        return self._add_gradient(s, grad, p, p, &w)
+        self.settled[s] = 0             # a gradient that is refused has been seen, too, and is not in the table
+        self._add_gradient(s, grad, p, p, &w)
+        self.settled[s] = form.number
+        return 0
 
     cdef object _add_parameter(self, int64_t s, object p, looked *w):
         """The tensor that is stepped: the parameter, its local shard, or a stand-in."""

@@ -425,6 +425,19 @@ def test_old_states(name: str) -> None:
     assert float(other.state[new[0]]["step"]) == 6
 
 
+def test_a_momentum_that_comes_and_goes_is_seen() -> None:
+    """Without one the update is that of another optimizer: whatever chooses between the two is looked at."""
+    p, q = (torch.nn.Parameter(torch.arange(5.0)) for _ in range(2))
+    mine, peer = ours.SGD([p], lr=0.5), torch.optim.SGD([q], lr=0.5)
+    for momentum, dampening, nesterov in ((0, 0, False), (0.5, 0.25, False), (0, 0.25, False), (0.75, 0, True)):
+        for opt, x in ((mine, p), (peer, q)):
+            opt.param_groups[0].update(momentum=momentum, dampening=dampening, nesterov=nesterov)
+            for _ in range(2):
+                x.grad = x.detach() * 0.5 + 1.0
+                opt.step()
+        assert torch.equal(p, q), f"momentum {momentum}"
+
+
 def test_a_momentum_of_none_is_none_yet() -> None:
     """As old torch saved SGD: the first step is not damped."""
     p, q = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))

@@ -36,6 +36,8 @@ class Fast(torch.optim.Optimizer):
     twin: ClassVar[type[Twin]]
     #: torch's name of a hyper-parameter -> fastopt's
     renamed: ClassVar[Mapping[str, str]] = {}
+    #: the hyper-parameters that choose the twin
+    choosing: ClassVar[tuple[str, ...]] = ()
     #: whether the state has a "step"
     counts: ClassVar[bool] = True
 
@@ -129,7 +131,7 @@ class Fast(torch.optim.Optimizer):
         _refuse_options(tensors.instead(cls), group)
         twin = cls._twin(group)
         known = resolve(twin.__name__, twin.conventions, "torch")
-        names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in ("nesterov", *OPTIONS))
+        names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in (*cls.choosing, *OPTIONS))
         h = {**known, **cls.fixed(), **{cls.renamed.get(k, k): _value(group[k]) for k in names}}
         rule, lr = twin.rule_of(h), _number("lr", h["lr"])
 
@@ -252,6 +254,7 @@ class SGD(Fast, torch.optim.SGD):
     """torch.optim.SGD: with momentum, dampening and torch's Nesterov form (the gradient at the present parameters)."""
 
     twin = optimizers.Momentum
+    choosing = ("momentum", "nesterov", "dampening")
     counts = False
 
     @classmethod
