@@ -31,5 +31,3 @@ def environment(folder: Path, *packages: str, python: str | Path = sys.executabl
     return interpreter
 
 
-# pytest without the doctests of modules: those of the helpers in tests/ need every peer.
-PLAIN = ("-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")

@@ -23,6 +23,7 @@ Columns = dict[str, Array]
 FEW_INTEGERS = 20  # at most so many distinct whole numbers in a target are taken for classes
 MAX_CATEGORIES = 100  # one-hot columns that one text column may become
 MIN_ROWS = 10
+INTEGER = re.compile("[+-]?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,14 @@ def _read_text(path: Path) -> Columns:
             )  # fmt: skip
         except pandas.errors.ParserWarning:  # pandas would only warn, and cut them
             raise LabError(f"{path}: the rows have more cells than the header") from None
-    return _from_frame(frame)
+    return {name: _large_integers(values) for name, values in _from_frame(frame).items()}
+
+
+def _large_integers(values: Array) -> Array:
+    """Integers of more than 64 bits, which pandas before 3 leaves as the text that they were, as numbers."""
+    if values.dtype.kind == "O" and all(isinstance(cell, str) and INTEGER.fullmatch(cell) for cell in values):
+        return values.astype(np.float64)
+    return values
 
 
 def _read_parquet(path: Path) -> Columns:

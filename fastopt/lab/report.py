@@ -73,7 +73,7 @@ def progress(settings: Settings, quiet: bool) -> Iterator[Watch]:
         else:
             bars.update(tasks[run.optimizer], advance=1, note=note)
 
-    with bars:
+    with contextlib.nullcontext() if bars.disable else bars:  # rich before 14.3 ends a disabled one with an empty line
         yield watch
 
 
