@@ -7,6 +7,8 @@
 
 #include "fastopt.h"
 #include "fastopt_layers.h"
+#include "fastopt_resample.h"
+#include "fastopt_stump.h"
 
 enum { STEPS = 50, SPANS = 6, ROOM = 1 << 14 };
 static const int64_t sizes[SPANS] = {1, 7, 33, 0, 1000, FO_TILE + 5};
@@ -324,6 +326,90 @@ static void images(int kernel)
     end("image", image_names[kernel]);
 }
 
+/* -- resamples and stumps ------------------------------------------------------------------------------------------ */
+
+static void fill_doubles(double *values, int64_t n, double low, double high)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = low + (high - low) * ((double)random_float() * 0.5 + 0.5);
+}
+
+/* Strata of each number of draws per word, and one that is longer than what is summed at once; 1, 2 and 11 columns. */
+static void resamples(int kernel)
+{
+    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 4, DRAWS = 3210, PLACES = 3, MOST_THREADS = 8 };
+    static const char *const names[] = {"sums", "places", "rows"};
+    static const struct fo_stratum strata[] = {
+        {0, 7, 9}, {7, 900, 901}, {907, 1, 1}, {908, 2000, 2200}, {2908, 13092, 99}};
+    static const int64_t place[PLACES] = {0, 1000, DRAWS - 1}, columns[] = {1, 2, COLUMNS};
+    static double values[ROWS * COLUMNS], found[RESAMPLES * COLUMNS];
+    static uint32_t rank[ROWS], counts[MOST_THREADS * ROWS];
+    static int64_t index[RESAMPLES * DRAWS];
+    begin();
+    fill_doubles(values, ROWS * COLUMNS, -1, 1);
+    for (uint32_t i = 0; i < ROWS; i++)
+        rank[i] = i * 7u % ROWS;
+    struct fo_resample job = {{11, 13}, strata, 5,      3,    RESAMPLES, DRAWS, values,
+                              1,        rank,   counts, ROWS, place,     found, index};
+    for (int k = 0; k < 3; k++) {
+        job.columns = kernel == FO_RESAMPLE_places ? PLACES : columns[k];
+        fo_run_resample(kernel, &job, threads);
+        if (kernel != FO_RESAMPLE_rows)
+            add_doubles(found, RESAMPLES * job.columns);
+    }
+    for (int64_t i = 0; i < RESAMPLES * DRAWS; i++)
+        add_number((uint64_t)index[i], 8);
+    end("resample", names[kernel]);
+}
+
+enum { STUMP_ROWS = 777, STUMP_FEATURES = 5, STUMP_KINDS = 3 };
+
+/* Orders of whole numbers, many of them equal: counted up, the lowest first. */
+static void lay_orders(uint32_t *order)
+{
+    for (int f = 0; f < STUMP_FEATURES; f++, order += STUMP_ROWS) {
+        int value[STUMP_ROWS], n = 0;
+        for (int i = 0; i < STUMP_ROWS; i++)
+            value[i] = (int)((random_float() * 0.5f + 0.5f) * (float)(f == 0 ? 1 : 300 * f));
+        for (int v = 0; v < 300 * STUMP_FEATURES; v++) {
+            for (int i = 0; i < STUMP_ROWS; i++)
+                if (value[i] == v)
+                    order[n++] = 2 * (uint32_t)i;
+            if (n > 0 && n < STUMP_ROWS)
+                order[n - 1] |= 1u;
+        }
+    }
+}
+
+static void stumps(int kind)
+{
+    enum { CLASSES = 4 };
+    static const char *const names[STUMP_KINDS] = {"binary", "classes", "squares"};
+    static uint32_t order[STUMP_FEATURES * STUMP_ROWS];
+    static double weight[STUMP_ROWS], target[STUMP_ROWS], pairs[2 * STUMP_ROWS],
+        sum[(1 + 2 * STUMP_FEATURES) * CLASSES];
+    static int32_t label[STUMP_ROWS];
+    struct fo_split split[STUMP_FEATURES];
+    begin();
+    lay_orders(order);
+    fill_doubles(weight, STUMP_ROWS, 0, 3), fill_doubles(target, STUMP_ROWS, 5, 9);
+    for (int i = 0; i < STUMP_ROWS; i++) {
+        weight[i] = i % 10 == 3 ? 0 : weight[i];
+        label[i] = (int32_t)(target[i] * 100) % (kind == FO_STUMP_BINARY ? 2 : CLASSES);
+    }
+    struct fo_stump job = {.kind = kind, .rows = STUMP_ROWS, .features = STUMP_FEATURES, .classes = CLASSES};
+    job.order = order, job.weight = weight, job.y = target, job.label = label, job.pairs = pairs, job.split = split;
+    job.all = sum, job.left = sum + CLASSES, job.best = job.left + STUMP_FEATURES * CLASSES;
+    add_number((uint64_t)fo_run_stump(&job, threads), 8);
+    for (int f = 0; f < STUMP_FEATURES; f++) {
+        add_doubles(&split[f].score, 1), add_doubles(split[f].left, 2);
+        add_number((uint64_t)split[f].at, 8);
+    }
+    add_doubles(sum, (1 + 2 * STUMP_FEATURES) * CLASSES);
+    add_doubles(&job.mean, 1), add_doubles(&job.unit, 1), add_doubles(&job.scale, 1);
+    end("stump", names[kind]);
+}
+
 int main(int argc, char **argv)
 {
     if (fo_init() != 0 || argc != 3 || !fo_select(argv[1])) {
@@ -341,5 +427,9 @@ int main(int argc, char **argv)
     channels(false), channels(true), entropies(), mixing(), numbers();
     for (int kernel = 0; kernel < FO_N_IMAGES; kernel++)
         images(kernel);
+    for (int kernel = 0; kernel < FO_N_RESAMPLE; kernel++)
+        resamples(kernel);
+    for (int kind = 0; kind < STUMP_KINDS; kind++)
+        stumps(kind);
     return 0;
 }

@@ -1,4 +1,5 @@
-"""`python tests/digest.py` prints one hash over 50 steps of every rule, and the layers: equal wherever they are built.
+"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples and stumps: equal wherever
+they are built.
 
 All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
 """
@@ -10,7 +11,8 @@ import hashlib
 import numpy as np
 from rows import ROWS, TILE, variants
 
-from fastopt import regularization
+from fastopt import _core, regularization
+from fastopt.validation import DecisionStumpClassifier, DecisionStumpRegressor
 
 SIZES = (1, 7, 33, 1000, TILE + 5)
 
@@ -44,6 +46,8 @@ def digest(steps: int = 50) -> str:
                     total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
     for array in layers(noise):
         total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
+    for number in statistics(noise):
+        total.update(np.asarray(number, "<f8").tobytes())
     return total.hexdigest()
 
 
@@ -57,6 +61,22 @@ def layers(noise: np.ndarray) -> list[np.ndarray]:
     loss, grad = regularization.cross_entropy(x.reshape(-1, 20), np.arange(240) % 20, label_smoothing=0.1)
     affine = regularization.RandomAffine(40, shear=10)(x.reshape(15, 1, 16, 20), key=5)
     return [*found, np.float32(loss), grad, affine]
+
+
+def statistics(noise: np.ndarray) -> list[np.ndarray]:
+    """What the kernels of the bootstrap and the stumps make of noise, in float64."""
+    x = noise[:3000].astype(float)
+    strata, places = np.array([[0, 200, 210], [200, 2800, 2790]]), np.array([0, 1499, 2999])
+    rank = np.arange(3000, dtype=np.uint32) * np.uint32(7) % np.uint32(3000)
+    found = [_core.resample_sums(x[:, None], strata, 5, 0, 9)]
+    found.append(_core.resample_sums(np.column_stack([x, x[::-1], x * x]), strata, 5, 0, 9))
+    found += [_core.resample_places(np.sort(x), rank, places, strata, 6, 3, 9), _core.resample_rows(strata, 7, 1, 9)]
+    rows, y = np.round(20 * x).reshape(-1, 3), noise[3000:4000].astype(float)
+    weights = np.abs(noise[4000:5000]).astype(float)
+    labels = np.floor(2 * y + 2).astype(int)
+    for target in (labels, labels % 2):
+        found.append(DecisionStumpClassifier().fit(rows, target, sample_weight=weights).predict_proba(rows))
+    return [*found, DecisionStumpRegressor().fit(rows, y, sample_weight=weights).predict(rows)]
 
 
 if __name__ == "__main__":
