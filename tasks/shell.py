@@ -29,5 +29,3 @@ def environment(folder: Path, *packages: str, python: str | Path = sys.executabl
     if packages:
         run(interpreter, "-m", "pip", "install", "--quiet", *packages)
     return interpreter
-
-

@@ -1,5 +1,5 @@
-"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples and stumps: equal wherever
-they are built.
+"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples and stumps: equal in any
+build.
 
 All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
 """
