@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def test_digest_is_the_same_for_every_isa_and_thread_count() -> None:
         with core(**setting):
             digests.add(digest(steps=5))
     assert len(digests) == 1
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="not here: no clang")
+def test_clang_without_a_warning(tmp_path: Path) -> None:
+    copy = Copy(tmp_path)
+    copy.build(CC="clang", FASTOPT_OPENMP="0", FASTOPT_WERROR="1")
+    result = copy.python("tests/digest.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == digest()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not here: the flags are those of gcc and clang")
