@@ -8,7 +8,7 @@ import sys
 import textwrap
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -250,6 +250,31 @@ def test_the_curve_and_its_picture(tmp_path: Path) -> None:
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["error", "bias²", "variance", "noise"]
     assert np.array_equal(ax.lines[1].get_ydata(), curve.values("bias"))
     ax.figure.savefig(tmp_path / "curve.png")
+
+
+class Together(Noisy):
+    """Can be fitted together, and tells how often it was."""
+
+    calls: ClassVar[list[int]] = []
+
+    @staticmethod
+    def fit_many(estimators: Any, Xs: Any, ys: Any, sample_weights: Any = None) -> list[Any]:
+        assert sample_weights is None
+        Together.calls.append(len(estimators))
+        return [estimator.fit(X, y) for estimator, X, y in zip(estimators, Xs, ys, strict=True)]
+
+
+@pytest.mark.parametrize("drawn", ["resampled", "sampled"])
+def test_models_are_fitted_together_with_the_same_result(drawn: str) -> None:
+    x, y = sampler(np.random.default_rng(1))
+    options: dict[str, Any] = {"X_test": TEST[:, None], "y_test": f(TEST), "n_resamples": 39, "rng": 4}
+    options |= {"X": x, "y": y} if drawn == "resampled" else {"sampler": sampler}
+    Together.calls.clear()
+    together, alone = bias_variance(Together(), **options), bias_variance(Noisy(), **options)
+    assert Together.calls == [16, 16, 7]
+    assert (together.error, together.bias, together.variance) == (alone.error, alone.bias, alone.variance)
+    assert together.main.tobytes() == alone.main.tobytes()
+    assert together.variance > 0
 
 
 SCRIPT = """

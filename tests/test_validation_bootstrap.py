@@ -181,13 +181,37 @@ def test_studentized_by_formula_by_callable_and_nested() -> None:
 
 
 def test_constant_data_fall_back_to_the_percentile_interval() -> None:
-    with pytest.warns(DegenerateDataWarning, match="BCa is not defined"):
+    with pytest.warns(DegenerateDataWarning, match="BCa is not defined") as caught:
         result = bootstrap(np.full(20, 3.7), "mean", n_resamples=50, rng=0)
+    assert caught[0].filename == __file__
     assert result.method == "percentile"
     assert result.confidence_interval == (3.7, 3.7)
     assert_refused(
         lambda: bootstrap(np.full(20, 3.0), method="studentized", rng=0), ValueError, ["studentized", "is 0"]
     )
+
+
+@pytest.mark.parametrize("method", ["percentile", "basic", "BCa"])
+@pytest.mark.parametrize("alternative", ["two-sided", "less"])
+def test_a_statistic_that_is_not_a_number_in_some_resamples(method: str, alternative: str) -> None:
+    """One sample of four differs: a resample without it, of chance (3/4)⁴, is constant and has no correlation."""
+    data = np.array([1.0, 1.0, 1.0, 2.0]), np.array([3.0, 1.0, 4.0, 1.5])
+    options: dict[str, Any] = {"method": method, "alternative": alternative, "n_resamples": 500, "rng": 1}
+    with pytest.warns(DegenerateDataWarning, match=r"not a number in 1\d\d of 500 resamples") as caught:
+        result = bootstrap(data, "correlation", **options)
+    assert caught[0].filename == __file__
+    rows = _core.resample_rows(np.array([[0, 4, 4]]), result.key, 0, 500)
+    constant = np.ptp(data[0][rows], axis=1) == 0
+    assert np.array_equal(np.isnan(result.bootstrap_distribution), constant)
+    low, high = result.confidence_interval
+    assert np.isnan(high)
+    assert low == -np.inf if alternative == "less" else np.isnan(low)
+
+
+def test_a_statistic_that_is_not_a_number_of_the_data() -> None:
+    with pytest.warns(DegenerateDataWarning, match="not a number in 20 of 20 resamples"):
+        result = bootstrap((np.full(9, 2.5), np.arange(9.0)), "correlation", n_resamples=20, rng=0)
+    assert np.isnan([result.statistic, *result.confidence_interval]).all()
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,8 @@ def bootstrap(
     method : "percentile", "basic", "BCa" or "studentized". None: "BCa", or "percentile" with block_length, for which
         BCa is not defined. Where BCa is not defined for the data (a statistic that does not vary, as of constant
         data, or that lies outside its distribution) the interval is the percentile one, with a DegenerateDataWarning.
+        Where the statistic of some resamples is not a number, as the correlation of a constant, the interval is NaN,
+        with the same warning.
     confidence_level : in (0, 1).
     alternative : "two-sided", "less" (low is −∞) or "greater" (high is ∞).
     paired : several samples are drawn with the same index; always so for "ratio" and "correlation".
@@ -318,23 +320,33 @@ def _result(job: Job, former: Any, values: Array, errors: Array | None, options:
                 raise ValueError("bootstrap_result was not studentized: it has no standard errors to go on with")
             errors = np.concatenate([former.errors, errors])
     observed = _observed(job)
-    method = options["method"]
-    if method == "BCa":
-        low, high, method = _bca(job, observed, values, options)
-    else:
-        low, high = _tails(options)
-        if method == "studentized":
-            low, high = _student(job, observed, values, errors, low, high)
-        else:
-            low, high = _quantiles(values, low, high)
-            if method == "basic":
-                low, high = 2 * observed - high, 2 * observed - low
+    low, high, method = _interval(job, observed, values, errors, options)
     low = -math.inf if options["alternative"] == "less" else low
     high = math.inf if options["alternative"] == "greater" else high
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return BootstrapResult(
         ConfidenceInterval(low, high), values, spread, observed, method, options["level"], job.key, errors
     )
+
+
+def _interval(
+    job: Job, observed: float, values: Array, errors: Array | None, options: dict[str, Any]
+) -> tuple[float, float, str]:
+    """Low, high, and their method; NaN where the statistic is: to drop such resamples would bias it."""
+    method = options["method"]
+    undefined = int(np.count_nonzero(np.isnan(values)))
+    if undefined or math.isnan(observed):
+        where = f"in {undefined} of {len(values)} resamples" if undefined else "of the data"
+        message = f"the statistic is not a number {where}, as the correlation of a constant: the interval is NaN"
+        warnings.warn(message, DegenerateDataWarning, stacklevel=4)
+        return math.nan, math.nan, method
+    if method == "BCa":
+        return _bca(job, observed, values, options)
+    low, high = _tails(options)
+    if method == "studentized":
+        return *_student(job, observed, values, errors, low, high), method
+    low, high = _quantiles(values, low, high)
+    return (2 * observed - high, 2 * observed - low, method) if method == "basic" else (low, high, method)
 
 
 def _observed(job: Job) -> float:
@@ -359,7 +371,7 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
     if not 0 < share < 1 or not math.isfinite(acceleration) or np.ptp(values) == 0:
         what = "statistic does not vary over the data or lies outside of its bootstrap distribution"
         message = f"BCa is not defined: the {what}. The interval is the percentile one"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=4)
+        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
         return *_quantiles(values, low, high), "percentile"
     normal, shift = NormalDist(), NormalDist().inv_cdf(share)
     levels = []

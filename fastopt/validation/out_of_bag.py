@@ -162,6 +162,14 @@ def bootstrap_score(
 
     Memory is linear in the samples: γ is Σ p(1 − q) over the classes' shares p in y and q in the predictions, or
     var(y) + var(ŷ) + (ȳ − mean ŷ)² for the squared loss.
+
+    >>> import numpy as np
+    >>> from fastopt.validation import DecisionStumpClassifier, bootstrap_score
+    >>> x = np.random.default_rng(0).normal(size=(60, 1))
+    >>> labels = np.random.default_rng(1).random(60) < 0.5
+    >>> score = bootstrap_score(DecisionStumpClassifier(), x, labels, rng=0)
+    >>> score.apparent < score.estimate_632 < score.estimate <= max(score.out_of_bag, score.no_information)
+    True
     """
     one_of("method", method, (".632+", ".632", "oob"))
     check_estimator(estimator)
