@@ -1,4 +1,5 @@
-/* The C interface of what a dense network does beside its products. Knows no Python, allocates nothing.
+/* The C interface of a dense network: what it does beside its products, and a whole batch with a caller's sgemm for
+ * them. Knows no Python, allocates nothing.
  * Networks of one shape lie side by side: `models` of them, each with `rows` samples. */
 #ifndef FASTOPT_NETWORK_H
 #define FASTOPT_NETWORK_H
@@ -30,6 +31,37 @@ struct fo_squares {
     int64_t rows, units;
     float scale;
 };
+
+/* A BLAS's sgemm with the arguments of Fortran: matrices column by column. */
+typedef void fo_sgemm(const char *trans_a, const char *trans_b, const int *m, const int *n, const int *k,
+                      const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
+                      const float *beta, float *c, const int *ldc);
+
+/* One layer of all models: the arrays of the first, with those of the others behind. */
+struct fo_layer {
+    const float *weight, *bias; /* (models, inputs, outputs), (models, outputs) */
+    float *weight_gradient, *bias_gradient;
+    float *product, *active, *gradient; /* (models, rows, outputs); the first two are one where fo_dense has x = y */
+    int inputs, outputs;
+};
+
+/* A batch through the networks and back: from x and the targets to the gradients of all parameters. */
+struct fo_pass {
+    fo_sgemm *sgemm;
+    const struct fo_layer *layer;
+    const float *x;        /* (models, rows, inputs of the first layer) */
+    const int64_t *target; /* (models, rows) classes; or NULL: */
+    const float *soft;     /* (models, rows, outputs): probabilities if `classes`, else numbers */
+    const float *weight;   /* (models, rows) that losses and gradients are multiplied by, or NULL */
+    float *loss;           /* (models, rows) */
+    double *total;         /* (models): the losses are added, in order */
+    double smoothing;
+    int64_t models;
+    int layers, rows, activation, classes;
+};
+
+/* Model by model, so that those beside a model change none of its bits. */
+void fo_run_pass(const struct fo_pass *pass);
 
 void fo_run_forward(int activation, const struct fo_dense *layer);
 void fo_run_back(int activation, const struct fo_dense *layer);

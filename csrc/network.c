@@ -1,8 +1,107 @@
-/* The drivers of the network's kernels: the table of this CPU's instruction set. One thread: beside the products, which
- * are BLAS's, these passes are short. */
-#include "fastopt.h"
+/* The drivers of the network's kernels, by the table of this CPU's instruction set. One thread: beside the products the
+ * passes over layers are short, and a batch is too short to be worth the barrier of a parallel region, which on a busy
+ * machine waits for a time slice. Many models are shared out over threads of the caller, for all of their training. */
 #include "fastopt_network.h"
+
+#include "fastopt.h"
+#include "fastopt_layers.h"
 
 void fo_run_forward(int activation, const struct fo_dense *layer) { fo_kernels()->network->forward[activation](layer); }
 void fo_run_back(int activation, const struct fo_dense *layer) { fo_kernels()->network->back[activation](layer); }
 void fo_run_squares(const struct fo_squares *job) { fo_kernels()->network->squares(job); }
+
+/* -- a batch of one model; `k` is the model, `i` the layer --------------------------------------------------------- */
+
+static int64_t units(const struct fo_pass *p, int64_t k, const struct fo_layer *l) { return k * p->rows * l->outputs; }
+static int64_t weights(int64_t k, const struct fo_layer *l) { return k * l->inputs * l->outputs; }
+
+/* c ← a·b by rows, which is cᵀ ← bᵀ·aᵀ by columns. ta, tb: 'T' if a or b lies transposed. */
+static void product(fo_sgemm *sgemm, char ta, char tb, int rows, int columns, int inner, const float *a, const float *b,
+                    float *c)
+{
+    const int lda = ta == 'T' ? rows : inner, ldb = tb == 'T' ? inner : columns;
+    const float one = 1, zero = 0;
+    sgemm(&tb, &ta, &columns, &rows, &inner, &one, b, &ldb, a, &lda, &zero, c, &columns);
+}
+
+static const float *below(const struct fo_pass *p, int64_t k, int i)
+{
+    const struct fo_layer *const l = &p->layer[i];
+    return i ? p->layer[i - 1].active + units(p, k, &p->layer[i - 1]) : p->x + k * p->rows * l->inputs;
+}
+
+static int activation_of(const struct fo_pass *p, int i)
+{
+    return i == p->layers - 1 ? FO_ACTIVATION_identity : p->activation;
+}
+
+static void forward(const struct fo_pass *p, int64_t k)
+{
+    for (int i = 0; i < p->layers; i++) {
+        const struct fo_layer *const l = &p->layer[i];
+        float *const z = l->product + units(p, k, l);
+        struct fo_dense d = {z, l->active + units(p, k, l), NULL, 1, p->rows, l->outputs};
+        d.bias = (float *)l->bias + k * l->outputs; /* forward only reads it */
+        product(p->sgemm, 'N', 'N', p->rows, l->outputs, l->inputs, below(p, k, i), l->weight + weights(k, l), z);
+        fo_run_forward(activation_of(p, i), &d);
+    }
+}
+
+static void slopes(const struct fo_pass *p, int64_t k)
+{
+    const struct fo_layer *const l = &p->layer[p->layers - 1];
+    const int64_t at = units(p, k, l);
+    const double scale = 1.0 / p->rows;
+    struct fo_squares s = {
+        l->product + at, p->soft ? p->soft + at : NULL, l->gradient + at, p->loss + k * p->rows, p->rows, l->outputs,
+        (float)scale};
+    if (!p->classes) {
+        fo_run_squares(&s);
+        return;
+    }
+    struct fo_entropy e = {.logits = s.output, .soft = s.target, .gradient = s.gradient, .loss = s.loss};
+    e.target = p->target ? p->target + k * p->rows : NULL;
+    e.rows = p->rows, e.classes = l->outputs, e.ignore = -100;
+    e.smoothing = p->smoothing, e.scale = scale, e.total_weight = l->outputs;
+    fo_kernels()->layers->entropy(&e, 0, e.rows);
+}
+
+static void weigh(const struct fo_pass *p, int64_t k)
+{
+    const struct fo_layer *const l = &p->layer[p->layers - 1];
+    float *const gradient = l->gradient + units(p, k, l), *const loss = p->loss + k * p->rows;
+    for (int64_t r = 0; r < p->rows; r++) {
+        const float factor = p->weight ? p->weight[k * p->rows + r] : 1.0f;
+        for (int64_t j = 0; p->weight && j < l->outputs; j++)
+            gradient[r * l->outputs + j] *= factor;
+        loss[r] *= factor;
+        p->total[k] += (double)loss[r];
+    }
+}
+
+static void back(const struct fo_pass *p, int64_t k)
+{
+    for (int i = p->layers - 1; i >= 0; i--) {
+        const struct fo_layer *const l = &p->layer[i];
+        const int activation = activation_of(p, i);
+        float *const g = l->gradient + units(p, k, l);
+        struct fo_dense d = {g, NULL, l->bias_gradient + k * l->outputs, 1, p->rows, l->outputs};
+        d.y = (activation == FO_ACTIVATION_gelu ? l->product : l->active) + units(p, k, l);
+        fo_run_back(activation, &d);
+        product(p->sgemm, 'T', 'N', l->inputs, l->outputs, p->rows, below(p, k, i), g,
+                l->weight_gradient + weights(k, l));
+        if (i)
+            product(p->sgemm, 'N', 'T', p->rows, l->inputs, l->outputs, g, l->weight + weights(k, l),
+                    p->layer[i - 1].gradient + units(p, k, &p->layer[i - 1]));
+    }
+}
+
+void fo_run_pass(const struct fo_pass *pass)
+{
+    for (int64_t k = 0; k < pass->models; k++) {
+        forward(pass, k);
+        slopes(pass, k);
+        weigh(pass, k);
+        back(pass, k);
+    }
+}

@@ -1,6 +1,8 @@
 # The network's part of the binding, included by _core.pyx: checks every buffer, drops the GIL, calls. Holds no formula.
 
-from libc.string cimport memcpy
+from cpython.pycapsule cimport PyCapsule_GetName
+from libc.limits cimport INT_MAX
+from libc.string cimport memcpy, strncmp
 
 cdef extern from "fastopt_network.h" nogil:
     struct fo_dense:
@@ -17,11 +19,38 @@ cdef extern from "fastopt_network.h" nogil:
         int64_t rows, units
         float scale
 
+    ctypedef void fo_sgemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                           const int *, const float *, const int *, const float *, float *, const int *)
+
+    struct fo_layer:
+        const float *weight
+        const float *bias
+        float *weight_gradient
+        float *bias_gradient
+        float *product
+        float *active
+        float *gradient
+        int inputs, outputs
+
+    struct fo_pass:
+        fo_sgemm *sgemm
+        const fo_layer *layer
+        const float *x
+        const int64_t *target
+        const float *soft
+        const float *weight
+        float *loss
+        double *total
+        double smoothing
+        int64_t models
+        int layers, rows, activation, classes
+
     int FO_ACTIVATION_identity, FO_ACTIVATION_relu, FO_ACTIVATION_tanh, FO_ACTIVATION_gelu
 
     void fo_run_forward(int activation, const fo_dense *layer)
     void fo_run_back(int activation, const fo_dense *layer)
     void fo_run_squares(const fo_squares *job)
+    void fo_run_pass(const fo_pass *job)
 
 cdef dict ACTIVATIONS = {
     "identity": FO_ACTIVATION_identity, "relu": FO_ACTIVATION_relu, "tanh": FO_ACTIVATION_tanh,
@@ -217,3 +246,115 @@ def add_losses(losses, totals):
     for k in range(l.shape[0]):
         for r in range(rows):
             total[k] += x[k * rows + r]
+
+
+# -- a whole batch ----------------------------------------------------------------------------------------------------
+
+cdef fo_sgemm *_sgemm_of(object capsule) except NULL:
+    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]; its name is its signature, which must be known."""
+    cdef const char *name = PyCapsule_GetName(capsule)
+    cdef const char *known = b"void (char *, char *, int *, int *, int *, "
+    if name == NULL or strncmp(name, known, 42) != 0:
+        raise ValueError(f"sgemm has the signature {name if name != NULL else None}, expected {known}...")
+    return <fo_sgemm *> PyCapsule_GetPointer(capsule, name)
+
+
+def is_sgemm(capsule):
+    """Whether NetworkPass knows the signature of what is in this capsule."""
+    try:
+        return _sgemm_of(capsule) != NULL
+    except ValueError:
+        return False
+
+
+cdef class NetworkPass:
+    """Batches of some models from x to the gradients of all parameters, in one call.
+
+    sgemm: the capsule of a BLAS's sgemm. x: float32 (models, rows, features). layers: per layer the arrays (weight,
+    bias, their gradients, product, active, gradient), of which the last three have the shape (models, rows, outputs);
+    active is product itself unless the activation is "gelu", and in the last layer. losses: float32 (models, rows).
+    All are held, and checked once: they must not be resized.
+    """
+
+    cdef fo_pass job
+    cdef fo_layer *table
+    cdef object held, sgemm
+    cdef cnp.ndarray last
+
+    def __cinit__(self, sgemm, x, list layers not None, losses, str activation not None, bint classes):
+        self.sgemm, self.held = sgemm, [x, losses, *[tuple(layer) for layer in layers]]
+        self.job.sgemm, self.job.activation, self.job.classes = _sgemm_of(sgemm), ACTIVATIONS[activation], classes
+        self.table = <fo_layer *> _allocate(max(1, len(layers)), sizeof(fo_layer))
+        self.job.layer, self.job.layers = self.table, <int> len(layers)
+        cdef cnp.ndarray a = _as_rows(x, "x"), below = a, loss
+        if a.ndim != 3 or not layers or max(x.shape) > INT_MAX or x.size == 0:
+            raise ValueError(f"x must have shape (models, rows, features) and there must be layers, got {x.shape}")
+        self.job.models, self.job.rows = a.shape[0], <int> a.shape[1]
+        self.job.x = <const float *> cnp.PyArray_DATA(a)
+        for i in range(len(layers)):
+            below = self._lay(i, tuple(layers[i]), below, i == len(layers) - 1)
+        self.last = below
+        loss = _vector(losses, "losses", a.shape[0] * a.shape[1], cnp.NPY_FLOAT32)
+        _check_out(loss, "losses")
+        self.job.loss = <float *> cnp.PyArray_DATA(loss)
+        self._check_apart()
+
+    def __dealloc__(self):
+        PyMem_Free(self.table)
+
+    cdef cnp.ndarray _lay(self, Py_ssize_t i, tuple layer, cnp.ndarray below, bint is_last):
+        """Layer i on top of what lies below; its activations."""
+        weight, bias, weight_gradient, bias_gradient, product, active, gradient = layer
+        cdef int64_t models = self.job.models, rows = self.job.rows, inputs = below.shape[2]
+        cdef cnp.ndarray top = _as_rows(product, "product")
+        if top.ndim != 3 or top.shape[2] > INT_MAX:
+            raise ValueError(f"product {i} must have shape (models, rows, outputs), got {_shape(top)}")
+        cdef int64_t outputs = top.shape[2]
+        for array, shape in ((weight, (models, inputs, outputs)), (bias, (models, outputs)),
+                             (weight_gradient, (models, inputs, outputs)), (bias_gradient, (models, outputs)),
+                             (product, (models, rows, outputs)), (active, (models, rows, outputs)),
+                             (gradient, (models, rows, outputs))):
+            _check_out(_as_rows(array, f"layer {i}"), f"layer {i}")
+            if array.shape != shape:
+                raise ValueError(f"layer {i} has an array of shape {array.shape}, expected {shape}")
+        if (product is active) == (self.job.activation == FO_ACTIVATION_gelu and not is_last):
+            raise ValueError(f"active {i} must be product for all activations but gelu")
+        self.table[i] = fo_layer(
+            weight=_floats(weight), bias=_floats(bias), weight_gradient=_floats(weight_gradient),
+            bias_gradient=_floats(bias_gradient), product=_floats(product), active=_floats(active),
+            gradient=_floats(gradient), inputs=<int> inputs, outputs=<int> outputs)
+        return active
+
+    cdef int _check_apart(self) except -1:
+        """No two of the arrays share a byte."""
+        arrays = list({id(a): a for part in self.held for a in (part if type(part) is tuple else (part,))}.values())
+        for i in range(len(arrays)):
+            for j in range(i):
+                _check_disjoint(arrays[i], "an array", arrays[j], "another one", False)
+        return 0
+
+    def run(self, targets, totals, weights=None, double smoothing=0.0):
+        """Gradients of the mean loss from what is in x. targets: int64 (models, rows) classes, or float32 (models, rows,
+        outputs); totals: float64 (models), to which the losses are added; weights: float32 (models, rows) or None."""
+        cdef fo_pass job = self.job
+        cdef int64_t samples = job.models * job.rows
+        cdef cnp.ndarray t = targets, total = _vector(totals, "totals", job.models, cnp.NPY_FLOAT64), w
+        _check_out(total, "totals")
+        job.target, job.soft, job.weight, job.smoothing = NULL, NULL, NULL, smoothing
+        if job.classes and cnp.PyArray_TYPE(t) == cnp.NPY_INT64:
+            t = _vector(t, "targets", samples, cnp.NPY_INT64)
+            _check_indices(t, "target", self.last.shape[2])
+            job.target = <const int64_t *> cnp.PyArray_DATA(t)
+        else:
+            t = _vector(t, "targets", samples * self.last.shape[2], cnp.NPY_FLOAT32)
+            job.soft = <const float *> cnp.PyArray_DATA(t)
+        if weights is not None:
+            w = _vector(weights, "weights", samples, cnp.NPY_FLOAT32)
+            job.weight = <const float *> cnp.PyArray_DATA(w)
+        job.total = <double *> cnp.PyArray_DATA(total)
+        with nogil:
+            fo_run_pass(&job)
+
+
+cdef float *_floats(object array) noexcept:
+    return <float *> cnp.PyArray_DATA(<cnp.ndarray> array)

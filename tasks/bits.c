@@ -7,6 +7,7 @@
 
 #include "fastopt.h"
 #include "fastopt_layers.h"
+#include "fastopt_network.h"
 #include "fastopt_resample.h"
 #include "fastopt_stump.h"
 
@@ -410,6 +411,90 @@ static void stumps(int kind)
     end("stump", names[kind]);
 }
 
+/* -- networks ----------------------------------------------------------------------------------------------------- */
+
+/* Fortran's arguments; the sums in one order, which a BLAS does not promise. */
+static void plain_sgemm(const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha,
+                        const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
+                        const int *ldc)
+{
+    (void)alpha, (void)beta; /* 1 and 0 */
+    for (int j = 0; j < *n; j++)
+        for (int i = 0; i < *m; i++) {
+            float sum = 0;
+            for (int l = 0; l < *k; l++)
+                sum += a[*ta == 'T' ? l + i * *lda : i + l * *lda] * b[*tb == 'T' ? j + l * *ldb : l + j * *ldb];
+            c[i + j * *ldc] = sum;
+        }
+}
+
+enum { MODELS = 2, SAMPLES = 5, LAYERS = 3, WIDEST = 300, WEIGHTS = MODELS * 11 * WIDEST, BATCH = MODELS * SAMPLES };
+static const int widths[LAYERS + 1] = {7, WIDEST, 11, 3};
+static float dense[LAYERS][2][WEIGHTS], dense_bias[LAYERS][2][MODELS * WIDEST];
+static float dense_units[LAYERS][3][BATCH * WIDEST];
+
+static void lay_layers(struct fo_layer *layer, bool apart)
+{
+    for (int i = 0; i < LAYERS; i++) {
+        struct fo_layer *const l = &layer[i];
+        *l = (struct fo_layer){.weight = dense[i][0], .bias = dense_bias[i][0], .weight_gradient = dense[i][1]};
+        l->bias_gradient = dense_bias[i][1], l->inputs = widths[i], l->outputs = widths[i + 1];
+        l->product = dense_units[i][0], l->active = dense_units[i][apart && i < LAYERS - 1 ? 1 : 0];
+        l->gradient = dense_units[i][2];
+        fill(dense[i][0], MODELS * widths[i] * widths[i + 1], -1, 1);
+        fill(dense_bias[i][0], MODELS * widths[i + 1], -1, 1);
+    }
+}
+
+static void batch(int activation, bool classes, bool given_weights)
+{
+    float inputs[BATCH * 7], soft[BATCH * 3], weight[BATCH], loss[BATCH];
+    int64_t target[BATCH];
+    double total[MODELS] = {0};
+    struct fo_layer layer[LAYERS];
+    lay_layers(layer, activation == FO_ACTIVATION_gelu);
+    fill(inputs, BATCH * 7, -2, 2), fill(soft, BATCH * 3, 0, 1), fill(weight, BATCH, 0, 3);
+    for (int i = 0; i < BATCH; i++)
+        target[i] = i % 3;
+    struct fo_pass p = {.sgemm = plain_sgemm, .layer = layer, .x = inputs, .loss = loss, .total = total};
+    p.layers = LAYERS, p.models = MODELS, p.rows = SAMPLES, p.activation = activation, p.classes = classes;
+    p.target = classes && given_weights ? target : NULL, p.soft = p.target ? NULL : soft;
+    p.weight = given_weights ? weight : NULL, p.smoothing = 0.1;
+    fo_run_pass(&p);
+    add_floats(loss, BATCH), add_doubles(total, MODELS);
+    for (int i = 0; i < LAYERS; i++) {
+        add_floats(dense[i][1], MODELS * widths[i] * widths[i + 1]);
+        add_floats(dense_bias[i][1], MODELS * widths[i + 1]);
+    }
+}
+
+/* The kernels on their own: several models at once, and without a bias. */
+static void one_layer(int activation, bool biased)
+{
+    const int64_t size = BATCH * WIDEST;
+    float *const a = dense_units[0][0], *const b = dense_units[0][1], *const g = dense_units[0][2], loss[BATCH];
+    float *const kept = activation == FO_ACTIVATION_gelu ? b : a, *const bias = dense_bias[0][0];
+    fill(a, size, -4, 4), fill(g, size, -1, 1), fill(bias, MODELS * WIDEST, -1, 1);
+    struct fo_dense d = {a, kept, biased ? bias : NULL, MODELS, SAMPLES, WIDEST};
+    fo_run_forward(activation, &d);
+    add_floats(kept, size);
+    d.x = g, d.y = a;
+    fo_run_back(activation, &d);
+    add_floats(g, size), add_floats(bias, MODELS * WIDEST);
+    const struct fo_squares s = {kept, g, a == kept ? b : a, loss, BATCH, WIDEST, 0.3f};
+    fo_run_squares(&s);
+    add_floats(s.gradient, size), add_floats(loss, BATCH);
+}
+
+static void networks(int activation, const char *name)
+{
+    begin();
+    for (int form = 0; form < 4; form++)
+        batch(activation, form & 1, form & 2);
+    one_layer(activation, true), one_layer(activation, false);
+    end("network", name);
+}
+
 int main(int argc, char **argv)
 {
     if (fo_init() != 0 || argc != 3 || !fo_select(argv[1])) {
@@ -431,5 +516,7 @@ int main(int argc, char **argv)
         resamples(kernel);
     for (int kind = 0; kind < STUMP_KINDS; kind++)
         stumps(kind);
+#define NETWORK(name) networks(FO_ACTIVATION_##name, #name);
+    FO_ACTIVATIONS(NETWORK)
     return 0;
 }

@@ -1,5 +1,5 @@
-"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples and stumps: equal in any
-build.
+"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples, stumps and networks:
+equal in any build.
 
 All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
 """
@@ -46,7 +46,7 @@ def digest(steps: int = 50) -> str:
                     total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
     for array in layers(noise):
         total.update(np.ascontiguousarray(array).astype("<f4").tobytes())
-    for number in statistics(noise):
+    for number in (*statistics(noise), *network(noise)):
         total.update(np.asarray(number, "<f8").tobytes())
     return total.hexdigest()
 
@@ -77,6 +77,30 @@ def statistics(noise: np.ndarray) -> list[np.ndarray]:
     for target in (labels, labels % 2):
         found.append(DecisionStumpClassifier().fit(rows, target, sample_weight=weights).predict_proba(rows))
     return [*found, DecisionStumpRegressor().fit(rows, y, sample_weight=weights).predict(rows)]
+
+
+def network(noise: np.ndarray) -> list[np.ndarray]:
+    """What a network's kernels, all but the products, make of noise."""
+    found: list[np.ndarray] = []
+    for name in ("identity", "relu", "tanh", "gelu"):
+        x, bias = 4 * noise[:4500].reshape(3, 5, 300), noise[:900].reshape(3, 300).copy()
+        y = np.empty_like(x) if name == "gelu" else x
+        _core.activate(name, x, y, bias)
+        slope = noise[7:4507].reshape(3, 5, 300).copy()
+        _core.activate_back(name, slope, x, bias)
+        found += [x, y, slope, bias]
+    output, soft = noise[:600].reshape(200, 3).copy(), np.abs(noise[900:1500]).reshape(200, 3)
+    for job in (
+        lambda g, loss: _core.squared_error(output, soft, g, loss, 0.005),
+        lambda g, loss: _core.entropy_rows(output, soft, g, loss, 0.1, 0.005),
+        lambda g, loss: _core.entropy_rows(output, np.arange(200) % 3, g, loss, 0.1, 0.005),
+    ):
+        gradient, losses, totals = np.empty_like(output), np.empty(200, np.float32), np.zeros(4)
+        job(gradient, losses)
+        _core.weigh_rows(gradient, losses, np.abs(noise[:200]))
+        _core.add_losses(losses.reshape(4, 50), totals)
+        found += [gradient, losses, totals]
+    return found
 
 
 if __name__ == "__main__":

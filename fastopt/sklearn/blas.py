@@ -1,4 +1,5 @@
-"""How many threads BLAS gets: one where products are small, since its threads cost more there than they do."""
+"""Which BLAS the products get, and how many threads it: one where products are small, since its threads cost more there
+than they do."""
 
 from __future__ import annotations
 
@@ -8,7 +9,12 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+from scipy.linalg import cython_blas  # type: ignore[import-untyped]
 from threadpoolctl import ThreadpoolController
+
+from fastopt import _core
+
+SGEMM = cython_blas.__pyx_capi__.get("sgemm")  # scikit-learn brings SciPy, and SciPy a BLAS that C can call
 
 SMALL = 2**21  # multiplications of a product below which one thread is faster (measured on two cores)
 
@@ -17,6 +23,13 @@ def is_small(shape: Any, rows: int) -> bool:
     """Whether every product of a batch is small. A matter of shapes alone, so that a network gets the same bits
     wherever it is trained."""
     return all(rows * a * b <= SMALL for a, b in pairwise(shape.sizes))
+
+
+def sgemm_for(shape: Any, rows: int) -> Any:
+    """SciPy's sgemm, for networks whose batches are one call into C: products small, nothing random inside. Or None:
+    NumPy's matmul."""
+    plain = is_small(shape, rows) and not (shape.dropout or shape.batch_norm)
+    return SGEMM if plain and _core.is_sgemm(SGEMM) else None
 
 
 class _Single:

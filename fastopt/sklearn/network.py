@@ -1,6 +1,7 @@
-"""Dense networks of one shape side by side: start, forward, back, inference. NumPy's BLAS for the products.
+"""Dense networks of one shape side by side: start, forward, back, inference. A BLAS for the products.
 
-All buffers are allocated once; a batch of a size is a `Pass` over them, made once. Knows no optimizer and no epochs.
+All buffers are allocated once; a batch of a size is a `Pass` over them, made once: in Python with NumPy's BLAS, or,
+given a `sgemm`, in one call into C. Knows no optimizer and no epochs.
 """
 
 from __future__ import annotations
@@ -91,11 +92,13 @@ class Network:
 
     matrices : per layer float32 (models, inputs, outputs); biases : (models, outputs); scales : the γ of batch norms,
     (models, outputs), or None. gradients has the arrays of `params` in their order. rngs: a Generator per model, for
-    dropout.
+    dropout. sgemm: what blas.sgemm() found, for passes in C, which have neither dropout nor batch norm; or None.
     """
 
-    def __init__(self, shape: Shape, models: int, rows: int, rngs: Sequence[np.random.Generator] = ()) -> None:
-        self.shape, self.models, self.rows, self.rngs = shape, models, rows, list(rngs)
+    def __init__(
+        self, shape: Shape, models: int, rows: int, rngs: Sequence[np.random.Generator] = (), sgemm: Any = None
+    ) -> None:
+        self.shape, self.models, self.rows, self.rngs, self.sgemm = shape, models, rows, list(rngs), sgemm
         pairs = list(pairwise(shape.sizes))
         self.matrices = [np.zeros((models, *pair), np.float32) for pair in pairs]
         self.biases = [np.zeros((models, n), np.float32) for _, n in pairs]
@@ -193,6 +196,15 @@ class Pass:
         self.losses = np.empty((last - first, rows), np.float32)
         self.flat_losses = self.losses.reshape(-1)
         self.sparse: Any = None  # a batch in CSR takes the place of x
+        self.fused = None if net.sgemm is None else self._fuse(net.sgemm)
+
+    def _fuse(self, sgemm: Any) -> _core.NetworkPass:
+        """forward, loss and back as one."""
+        apart = self.shape.activation == "gelu"
+        layers = [
+            (y.w, y.bias, y.dw, y.dbias, y.products, y.active if apart else y.products, y.gradient) for y in self.layers
+        ]
+        return _core.NetworkPass(sgemm, self.x, layers, self.losses, self.shape.activation, self.shape.classes)
 
     def forward(self) -> None:
         """From x to outputs."""

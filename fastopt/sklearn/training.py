@@ -17,6 +17,7 @@ import numpy as np
 
 from fastopt import _core
 from fastopt.regularization import EarlyStopping, Mix, add_noise, cutmix, max_norm_, mixup, perturbed
+from fastopt.sklearn.blas import sgemm_for
 from fastopt.sklearn.network import Array, Network, Pass, Shape, Weights, initial
 from fastopt.sklearn.settings import Settings, optimizer_for
 
@@ -69,6 +70,11 @@ class Job:
         return min(self.settings.batch_size or self.n, self.n)
 
     @property
+    def sgemm(self) -> Any:
+        """What batches in one call into C take, if this network's are; alike in a network alone and among others."""
+        return sgemm_for(self.shape, self.batch_size) if isinstance(self.x, np.ndarray) else None
+
+    @property
     def batches(self) -> list[tuple[int, int]]:
         """(start, rows) of the batches of an epoch; with batch norm no rest of one sample, which has no variance."""
         size = self.batch_size
@@ -92,7 +98,8 @@ class Stack:
         self.jobs = sorted(jobs, key=lambda job: job.n)  # batches of one size side by side
         self.settings, self.shape = jobs[0].settings, jobs[0].shape
         rows = max(job.batch_size for job in jobs)
-        self.net = Network(self.shape, len(jobs), rows, [job.streams[2] for job in self.jobs])
+        sgemm = jobs[0].sgemm
+        self.net = Network(self.shape, len(jobs), rows, [job.streams[2] for job in self.jobs], sgemm)
         for k, job in enumerate(self.jobs):
             self._begin(k, job)
         self.optimizer = self._make_optimizer()
@@ -215,8 +222,13 @@ class Stack:
     def _slopes(self, one: Pass, models: list[int], targets: Array) -> None:
         if self.changes:
             targets = self._change(one, models, targets)
+        smoothing = self.settings.label_smoothing if self.shape.classes and not self.mixing else 0.0
+        if one.fused is not None:
+            weights = one.weights if self.weighted else None  # type: ignore[attr-defined]
+            one.fused.run(targets, self.totals[one.first : one.last], weights, smoothing)
+            return
         one.forward()
-        one.loss(targets, self.settings.label_smoothing if self.shape.classes and not self.mixing else 0.0)
+        one.loss(targets, smoothing)
         if self.weighted:
             _core.weigh_rows(one.flat_slopes, one.flat_losses, one.weights.reshape(-1))  # type: ignore[attr-defined]
         _core.add_losses(one.losses, self.totals[one.first : one.last])
