@@ -53,9 +53,9 @@ class AdaBoost(Estimator):
         self.random_state = random_state
         self.warm_start = warm_start
 
-    def _begin(self) -> list[Any]:
+    def _begin(self, features: int) -> list[Any]:
         positive("learning_rate", self.learning_rate)
-        old = kept(self, self.n_estimators)
+        old = kept(self, self.n_estimators, features)
         if not old:
             self._root = root_of(self.random_state)
         return old
@@ -133,7 +133,7 @@ class AdaBoostClassifier(AdaBoost, Classifier):
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
-        old = self._begin()
+        old = self._begin(x.shape[1])
         self.classes_ = classes
         self._rounds(Learner(estimator, x), codes, weight, old)
         self._note(X, x)
@@ -263,7 +263,7 @@ class AdaBoostRegressor(AdaBoost, Regressor):
         x = self._first_rows(X)
         target = inputs.numbers(y, x.shape[0])
         weight = inputs.weights(sample_weight, x.shape[0])
-        self._rounds(Learner(estimator, x), target, weight, self._begin())
+        self._rounds(Learner(estimator, x), target, weight, self._begin(x.shape[1]))
         self._note(X, x)
         return self
 

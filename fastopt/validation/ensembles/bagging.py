@@ -23,7 +23,7 @@ from fastopt.validation.ensembles.protocol import (
     root_of,
 )
 from fastopt.validation.estimators import fit as fit_in_place
-from fastopt.validation.estimators import fresh
+from fastopt.validation.estimators import fit_all, fresh
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,24 @@ def _fit_one(
 ) -> Any:
     """One estimator on its part. The stream that the task was given is not used: the seed is a matter of its place in
     the ensemble, not in this call."""
+    made, x, target = _unfitted(estimator, X, y, draw, seed)
+    return fit_in_place(made, x, target, {})
+
+
+def _unfitted(estimator: Any, X: Any, y: Array, draw: Draw, seed: np.random.SeedSequence) -> tuple[Any, Any, Array]:
+    """An estimator of its own, with the rows and the targets that it shall be fitted to."""
     rows, columns = draw.of(seed)
     made = fresh(estimator, np.random.default_rng(child(seed, 1)))
-    return fit_in_place(made, _part(X, rows, columns), y[rows], {})
+    return made, _part(X, rows, columns), y[rows]
+
+
+def _fit_each(items: list[tuple[Any, ...]], n_jobs: int | None) -> list[Any]:
+    """All of them: together in this process if their class can do that, which holds all parts in memory at once."""
+    together = len(items) > 1 and callable(getattr(items[0][0], "fit_many", None))
+    if not together or n_jobs is not None:
+        return parallel.run(_fit_one, items, n_jobs=n_jobs, rng=0)
+    made, parts, targets = zip(*(_unfitted(*item) for item in items), strict=True)
+    return fit_all(made, parts, targets)
 
 
 def _share(name: str, value: Any, whole: int) -> int:
@@ -137,13 +152,11 @@ class Bagging(Estimator):
     def _fit(self, kind: str, X: Any, y: Array, draw: Draw) -> None:
         """All estimators beyond those that a warm start keeps."""
         estimator = weak_learner(self.estimator, kind)
-        old = kept(self, self.n_estimators)
-        if old and draw.features != self.n_features_in_:
-            raise ValueError(f"X has {draw.features} features, warm_start goes on from {self.n_features_in_}")
+        old = kept(self, self.n_estimators, draw.features)
         root = self._root if old else root_of(self.random_state)
         seeds = [child(root, i) for i in range(self.n_estimators)]
         items = [(estimator, X, y, draw, seed) for seed in seeds[len(old) :]]
-        made = parallel.run(_fit_one, items, n_jobs=self.n_jobs, rng=0)
+        made = _fit_each(items, self.n_jobs)
         self.estimator_ = estimator
         self.estimators_ = [*old, *made]
         self.estimators_features_ = [draw.of(seed)[1] for seed in seeds]
@@ -267,7 +280,12 @@ class BaggingClassifier(Bagging, Classifier):
             known = np.asarray(getattr(made, "classes_", np.arange(len(self.classes_))), np.intp)
             found[:, known] = made.predict_proba(X)
         else:
-            found[np.arange(len(found)), np.asarray(made.predict(X)).astype(np.intp)] = 1
+            votes = np.asarray(made.predict(X)).reshape(-1)
+            if (strange := ~np.isin(votes, np.arange(len(self.classes_)))).any():
+                raise ValueError(
+                    f"estimator predicts {votes[strange].tolist()[0]!r}, no class of y: is {made!r:.60} a classifier?"
+                )
+            found[np.arange(len(found)), votes.astype(np.intp)] = 1
         return found
 
     def predict_proba(self, X: Any) -> Array:

@@ -94,7 +94,7 @@ class GradientBoosting(Estimator):
         self.random_state = random_state
         self.warm_start = warm_start
 
-    def _check(self) -> list[Any]:
+    def _check(self, features: int) -> list[Any]:
         positive("learning_rate", self.learning_rate)
         number("subsample", self.subsample, 0, np.nextafter(1, 2))
         number("validation_fraction", self.validation_fraction, 0, 1)
@@ -102,7 +102,7 @@ class GradientBoosting(Estimator):
         optional(count, "n_iter_no_change", self.n_iter_no_change)
         if isinstance(self.init, str):
             one_of("init", self.init, ("zero",))
-        old = kept(self, self.n_estimators)
+        old = kept(self, self.n_estimators, features)
         if not old:
             self._root = root_of(self.random_state)
         return old
@@ -114,7 +114,7 @@ class GradientBoosting(Estimator):
         estimator = weak_learner(self.estimator, "regressor")
         if sample_weight is not None:
             check_takes_weights(estimator, "sample_weight was given to the boosting")
-        old = self._check()
+        old = self._check(x.shape[1])
         self._loss = loss
         train, held = self._hold_out(y, weight)
         self._fit_init(take(x, train), y[train], weight[train], sample_weight is not None)
@@ -366,7 +366,7 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
     def _check_classes(self, classes: Array, codes: Array, weight: Array) -> None:
         without = np.flatnonzero(np.bincount(codes, weight) == 0)
         if without.size:
-            raise ValueError(f"sample_weight is 0 for every sample of class {classes[without[0]]!r}")
+            raise ValueError(f"sample_weight is 0 for every sample of class {classes.tolist()[without[0]]!r}")
 
     def staged_decision_function(self, X: Any) -> Iterator[Array]:
         """After each round what decision_function gives then."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastopt.validation.checks import Array, count, number, take
-from fastopt.validation.ensembles.stump import DecisionStumpClassifier, DecisionStumpRegressor, Sorted, Stump
+from fastopt.validation.ensembles.stump import DecisionStumpClassifier, DecisionStumpRegressor, Sorted
 from fastopt.validation.estimators import check_estimator, fresh
 
 STUMPS = {"classifier": DecisionStumpClassifier, "regressor": DecisionStumpRegressor}
@@ -37,12 +37,14 @@ def positive(name: str, value: Any) -> float:
     return number(name, value, 0, np.inf)
 
 
-def kept(model: Any, n_estimators: Any) -> list[Any]:
-    """The estimators that a warm start goes on from; ValueError if there are to be fewer now."""
+def kept(model: Any, n_estimators: Any, features: int) -> list[Any]:
+    """The estimators that a warm start goes on from; ValueError if there are to be fewer now, or of other features."""
     n = count("n_estimators", n_estimators)
     old = list(getattr(model, "estimators_", [])) if model.warm_start else []
     if n < len(old):
         raise ValueError(f"n_estimators={n} must be at least the {len(old)} that warm_start goes on from")
+    if old and features != model.n_features_in_:
+        raise ValueError(f"X has {features} features, warm_start goes on from {model.n_features_in_}")
     return old
 
 
@@ -65,8 +67,8 @@ class Data:
             return estimator.codes(self.columns)
         predicted = np.asarray(estimator.predict(self.X)).reshape(-1)
         places = np.minimum(np.searchsorted(classes, predicted), len(classes) - 1)
-        if (classes[places] != predicted).any():
-            raise ValueError(f"estimator predicts {predicted[classes[places] != predicted][0]!r}, no class of y")
+        if (strange := classes[places] != predicted).any():
+            raise ValueError(f"estimator predicts {predicted[strange].tolist()[0]!r}, no class of y")
         return places
 
     def values(self, estimator: Any) -> Array:
@@ -82,19 +84,19 @@ class Learner(Data):
     def __init__(self, estimator: Any, X: Any) -> None:
         super().__init__(X)
         self.estimator = estimator
-        self.ordered = Sorted(X) if isinstance(estimator, Stump) else None
+        self.ordered = Sorted(X) if type(estimator) in STUMPS.values() else None
         if self.ordered is not None:
             self._columns = self.ordered.columns
 
     def classify(self, classes: Array, codes: Array, weight: Array, rng: np.random.Generator) -> Any:
         """One classifier of weighted samples."""
-        if self.ordered is not None:
+        if self.ordered is not None and isinstance(self.estimator, DecisionStumpClassifier):
             return DecisionStumpClassifier()._learn(self.ordered, classes, codes, weight)
         return self._fit(self.X, classes[codes], rng, {"sample_weight": weight})
 
     def regress(self, y: Array, weight: Array, rng: np.random.Generator, use: Array, weighted: bool) -> Any:
         """One regressor of the samples at the places `use`, which may repeat; weight: theirs if they are weighted."""
-        if self.ordered is not None:
+        if self.ordered is not None and isinstance(self.estimator, DecisionStumpRegressor):
             return DecisionStumpRegressor()._learn(self.ordered, y, np.bincount(use, weight[use], len(y)))
         fit_params = {"sample_weight": weight[use]} if weighted else {}
         return self._fit(take(self.X, use), y[use], rng, fit_params)
@@ -106,7 +108,7 @@ class Learner(Data):
 
 
 def importances(estimators: list[Any], weight: Array) -> Array:
-    """The weighted mean of the estimators' own, as scikit-learn's ensembles give it."""
+    """The weighted mean of the estimators' own; the plain one where none has a weight."""
     if not all(hasattr(e, "feature_importances_") for e in estimators):
         raise AttributeError("feature_importances_: the estimators have none")
-    return np.average([e.feature_importances_ for e in estimators], axis=0, weights=weight)
+    return np.average([e.feature_importances_ for e in estimators], axis=0, weights=weight if weight.any() else None)
