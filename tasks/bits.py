@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
     for build in wanted:
         if build not in builds:
             print(f"not run    {build}: not installed")
-    for name in not_hashed():
-        print(f"not hashed {name}")
+    for name in (missing := not_hashed()):
+        print(f"NOT HASHED {name}")
     print(f"{len(expected.splitlines())} hashes, {len(results)} runs, {wrong} different")
-    return int(wrong > 0)
+    return int(wrong > 0 or bool(missing))

@@ -67,7 +67,9 @@ def tested(interpreter: str, wheel: Path, folder: Path, *more: str) -> str:
     (sdist,) = wheel.parents[1].glob("dist/*.tar.gz")
     run("tar", "-xzf", sdist, "--strip-components=1", "--wildcards", "*/tests", "*/pyproject.toml", cwd=folder)
     run(python, "-c", "import fastopt, sys; sys.exit('venv' not in fastopt.__file__)", cwd=folder)
-    return run(python, "-m", "pytest", "-q", "tests", cwd=folder).strip().splitlines()[-1]
+    numpy = run(python, "-c", "import numpy; print('NumPy', numpy.__version__)").strip()
+    last = run(python, "-m", "pytest", "-q", "tests", cwd=folder).strip().splitlines()[-1]
+    return f"{numpy}, {last}"
 
 
 def main(argv: list[str]) -> int:
