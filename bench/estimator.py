@@ -57,6 +57,9 @@ def contenders(batch: int, epochs: int) -> dict[str, Callable[[Any, Any, int], C
     def torch_loop(x: Any, y: Any, seed: int) -> Any:
         import torch
 
+        import fastopt
+
+        torch.set_num_threads(fastopt.get_num_threads())
         torch.manual_seed(seed)
         net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
         optimizer, criterion = torch.optim.Adam(net.parameters()), torch.nn.CrossEntropyLoss()

@@ -2,7 +2,7 @@
 
 from cpython.pycapsule cimport PyCapsule_GetName
 from libc.limits cimport INT_MAX
-from libc.string cimport memcpy, strncmp
+from libc.string cimport memcpy, strncmp, strstr
 
 cdef extern from "fastopt_network.h" nogil:
     struct fo_dense:
@@ -251,10 +251,11 @@ def add_losses(losses, totals):
 # -- a whole batch ----------------------------------------------------------------------------------------------------
 
 cdef fo_sgemm *_sgemm_of(object capsule) except NULL:
-    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]; its name is its signature, which must be known."""
+    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]; its name is its signature, where "…_s" is SciPy's
+    name for float."""
     cdef const char *name = PyCapsule_GetName(capsule)
     cdef const char *known = b"void (char *, char *, int *, int *, int *, "
-    if name == NULL or strncmp(name, known, 42) != 0:
+    if name == NULL or strncmp(name, known, 42) != 0 or strstr(name, b"_s *") == NULL:
         raise ValueError(f"sgemm has the signature {name if name != NULL else None}, expected {known}...")
     return <fo_sgemm *> PyCapsule_GetPointer(capsule, name)
 
@@ -326,8 +327,10 @@ cdef class NetworkPass:
         return active
 
     cdef int _check_apart(self) except -1:
-        """No two of the arrays share a byte."""
-        arrays = list({id(a): a for part in self.held for a in (part if type(part) is tuple else (part,))}.values())
+        """No two of the arrays share a byte, but for activations in place of products."""
+        arrays = self.held[:2]
+        for layer in self.held[2:]:
+            arrays += [a for j, a in enumerate(layer) if j != 5 or a is not layer[4]]
         for i in range(len(arrays)):
             for j in range(i):
                 _check_disjoint(arrays[i], "an array", arrays[j], "another one", False)

@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from scipy.linalg import cython_blas
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -31,7 +32,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import fastopt
 from fastopt import _core
 from fastopt.regularization import EarlyStopping, Jitter
-from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many
+from fastopt.sklearn import MLPClassifier, MLPRegressor, blas, fit_many
 from fastopt.sklearn.network import Network, Shape, initial
 from fastopt.validation import cross_validate
 from fastopt.validation.estimators import CannotFitTogether
@@ -128,6 +129,59 @@ def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, ba
             assert g[index] == pytest.approx((above - below) / (2 * float(h)), rel=0.06, abs=2e-3)
 
 
+@pytest.mark.parametrize("activation", EXACT)
+@pytest.mark.parametrize("targets", ["classes", "probabilities", "numbers"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets: str, weighted: bool) -> None:
+    shape, rng = Shape((4, 6, 5, 3), activation, targets != "numbers"), np.random.default_rng(2)
+    slow, fast = (Network(shape, 3, 9, (), sgemm) for sgemm in (None, blas.SGEMM))
+    x = rng.normal(size=(3, 9, 4)).astype(np.float32)
+    y = rng.integers(3, size=(3, 9)) if targets == "classes" else rng.random((3, 9, 3)).astype(np.float32)
+    weights = rng.random((3, 9)).astype(np.float32) if weighted else None
+    for mine, theirs in zip(slow.params, fast.params, strict=True):
+        mine[...] = theirs[...] = rng.normal(size=mine.shape)
+    one, other, totals = slow.batch(0, 3, 9), fast.batch(0, 3, 9), np.full(3, 0.5)
+    one.x[...] = other.x[...] = x
+    one.forward()
+    one.loss(y, 0.1 if shape.classes else 0.0)
+    if weights is not None:
+        _core.weigh_rows(one.flat_slopes, one.flat_losses, weights.reshape(-1))
+    one.back()
+    assert other.fused is not None
+    other.fused.run(y, totals, weights, 0.1 if shape.classes else 0.0)
+    np.testing.assert_allclose(other.losses, one.losses, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(totals, 0.5 + other.losses.astype(np.float64).sum(axis=1), rtol=1e-12)
+    for mine, theirs in zip(slow.gradients, fast.gradients, strict=True):
+        assert theirs.any()
+        np.testing.assert_allclose(theirs, mine, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_in_one_call_refuses_what_does_not_fit() -> None:
+    network = Network(Shape((4, 6, 3)), 2, 5, (), blas.SGEMM)
+    one, totals, y = network.batch(0, 2, 5), np.zeros(2), np.zeros((2, 5), np.int64)
+    assert one.fused is not None
+    with pytest.raises(ValueError, match="target"):
+        one.fused.run(y + 3, totals)
+    with pytest.raises(ValueError, match="totals must be 2"):
+        one.fused.run(y, np.zeros(3))
+    with pytest.raises(ValueError, match="weights must be 10"):
+        one.fused.run(y, totals, np.ones(9, np.float32))
+    with pytest.raises(ValueError, match="targets must be 30"):
+        one.fused.run(np.zeros((2, 5), np.float32), totals)
+    first, second = ((y.w, y.bias, y.dw, y.dbias, y.products, y.products, y.gradient) for y in one.layers)
+    make = partial(_core.NetworkPass, blas.SGEMM, one.x)
+    with pytest.raises(ValueError, match="layer 0 has an array of shape"):
+        make([second], one.losses, "relu", True)
+    with pytest.raises(ValueError, match="active 0 must be product"):
+        make([first, second], one.losses, "gelu", True)
+    with pytest.raises(ValueError, match="overlaps"):
+        make([(first[0], first[1], first[0], *first[3:]), second], one.losses, "relu", True)
+    assert _core.is_sgemm(blas.SGEMM)
+    assert not _core.is_sgemm(cython_blas.__pyx_capi__["sgemv"])
+    with pytest.raises(ValueError, match="signature"):
+        _core.NetworkPass(cython_blas.__pyx_capi__["dgemm"], one.x, [first, second], one.losses, "relu", True)
+
+
 def test_bad_buffers_are_refused() -> None:
     x = np.zeros((2, 3, 4), np.float32)
     with pytest.raises(ValueError, match="bias has shape"):
@@ -205,6 +259,24 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert -np.log(p[np.arange(100), Y[200:]]).mean() == pytest.approx(min(losses), rel=1e-4)
     assert stopping.step == 0, "the instance is a pattern"
     assert net(epochs=20).fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:]).history_["val_score"][-1] > 0.5
+
+
+def test_the_validation_fraction_is_what_is_held_out() -> None:
+    seen: list[int] = []
+
+    class Watch(MLPClassifier):  # type: ignore[misc]
+        def _score(self, outputs: Any, y: Any, weight: Any) -> float:
+            seen.append(len(y))
+            return float(super()._score(outputs, y, weight))
+
+    for share, held_out in ((0.1, 30), (0.4, 120)):
+        seen.clear()
+        model = Watch((12,), epochs=3, early_stopping=True, validation_fraction=share, random_state=0).fit(X, Y)
+        assert set(seen) == {held_out}
+        assert len(model.history_["val_loss"]) == 3
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="validation_fraction must be"):
+            net(early_stopping=True, validation_fraction=share).fit(X, Y)
 
 
 def test_warm_start_and_partial_fit_go_on() -> None:
@@ -294,6 +366,48 @@ def test_together_gives_the_bits_of_one_after_the_other(params: dict[str, Any], 
         fastopt.set_num_threads(before)
 
 
+def test_equal_settings_in_different_objects_are_trained_together() -> None:
+    def like() -> MLPClassifier:
+        optimizer = fastopt.Adam(np.zeros(1, np.float32), lr=0.02, betas=(0.8, 0.9))
+        return net(optimizer=optimizer, augment=Jitter(0.1), early_stopping=EarlyStopping(3))
+
+    assert all(map(same, fit_many([like(), like()], [X, X], [Y, Y]), [like().fit(X, Y)] * 2))
+    other = fastopt.Adam(np.zeros(1, np.float32), lr=0.02, betas=(0.8, 0.95))
+    for change in ({"optimizer": other}, {"augment": Jitter(0.2)}, {"early_stopping": EarlyStopping(4)}):
+        with pytest.raises(CannotFitTogether, match="differ"):
+            fit_many([like(), like().set_params(**change)], [X, X], [Y, Y])
+
+
+class Rising:
+    """A schedule with a setting."""
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+
+    def __call__(self, t: int) -> float:
+        return self.step * (1 + t)
+
+
+def test_a_checkpoint_knows_the_settings_of_objects_and_functions(tmp_path: Path) -> None:
+    def falling(start: float) -> Any:
+        return lambda t: start / (1 + t)
+
+    def momentum(beta: float) -> Any:
+        return fastopt.Momentum(np.zeros(1, np.float32), momentum=beta)
+
+    pairs: list[tuple[str, Any, Any]] = [
+        ("lr", Rising, (1e-4, 2e-4)), ("lr", falling, (0.01, 0.02)), ("augment", Jitter, (0.1, 0.2)),
+        ("optimizer", momentum, (0.5, 0.6)), ("optimizer", lambda b: partial(fastopt.RMSprop, alpha=b), (0.9, 0.8)),
+        ("early_stopping", EarlyStopping, (3, 4)),
+    ]  # fmt: skip
+    for i, (name, make, (one, other)) in enumerate(pairs):
+        path = tmp_path / f"{i}.npz"
+        first = net(**{name: make(one)}).fit(X, Y, checkpoint=path)
+        assert same(first, net(**{name: make(one)}).fit(X, Y, checkpoint=path))
+        with pytest.raises(ValueError, match="is of another fit"):
+            net(**{name: make(other)}).fit(X, Y, checkpoint=path)
+
+
 def test_cross_validation_scores_are_those_of_fold_by_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     together = cross_validate(net(random_state=None), X, Y, cv=4, rng=3, predictions=True)
     calls: list[int] = []
@@ -372,6 +486,26 @@ def test_ctrl_c_leaves_a_fitted_estimator_and_says_so() -> None:
         model.fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
     best = net(epochs=1 + int(np.argmin(model.history_["val_loss"])), lr=0.05).fit(X[:200], Y[:200])
     assert same(model, best)
+
+
+CTRL_C = """
+    import _thread, sys, threading, warnings
+    sys.path[:0] = {paths!r}
+    from test_sklearn import X, Y, fit_many, net
+    threading.Timer(1.0, _thread.interrupt_main).start()
+    models = [net(random_state=k, epochs=10**6) for k in range(4)]
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        fit_many(models, [X] * 4, [Y] * 4)
+    assert sum("interrupted by user" in str(w.message) for w in found) == 4, found
+    assert all(0 < m.n_iter_ < 10**6 and m.score(X, Y) > 0.5 for m in models)
+"""
+
+
+def test_ctrl_c_in_fit_many_leaves_all_fitted() -> None:
+    code = textwrap.dedent(CTRL_C.format(paths=[str(Path(__file__).parent)]))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 KILLED = """

@@ -107,7 +107,9 @@ def _run_threads(stacks: list[Stack], workers: int) -> None:
         for thread in threads:
             while thread.is_alive():
                 try:
-                    thread.join()
+                    thread.join(
+                        0.1
+                    )  # without a limit it would sleep through a Ctrl-C that sends no signal, as on Windows
                 except KeyboardInterrupt:
                     stop.set()
     if errors:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastopt import checkpoint
-from fastopt.regularization import EarlyStopping
+from fastopt.sklearn.likeness import described
 from fastopt.sklearn.network import Array
 from fastopt.sklearn.training import Job, Stack
 
@@ -21,22 +21,13 @@ def fingerprint(estimator: Any, job: Job) -> str:
     digest = hashlib.sha256(type(estimator).__name__.encode())
     for name, value in sorted(estimator.get_params(deep=False).items()):
         if name not in LENGTHENS:
-            digest.update(f"{name}={_text(value)};".encode())
+            digest.update(f"{name}={described(value)};".encode())
     held_out = () if job.validation is None else job.validation
     for data in (job.x, job.y, job.weight, *held_out):
         for part in (data,) if isinstance(data, np.ndarray) or data is None else (data.data, data.indices, data.indptr):
             digest.update(b"none" if part is None else f"{part.dtype}{part.shape}".encode())
             digest.update(b"" if part is None else np.ascontiguousarray(part).data)
     return digest.hexdigest()
-
-
-def _text(value: Any) -> str:
-    """The same in another process: no addresses."""
-    if isinstance(value, EarlyStopping):
-        return str({k: _text(v) for k, v in vars(value).items()})
-    if callable(value) or type(value).__module__.startswith("fastopt"):
-        return getattr(value, "__qualname__", type(value).__name__)
-    return repr(value)
 
 
 def write(path: str | Path, stack: Stack, mark: str) -> None:

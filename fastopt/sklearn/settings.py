@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 import fastopt
 from fastopt.regularization import EarlyStopping
+from fastopt.sklearn.likeness import described
 from fastopt.sklearn.network import ACTIVATIONS, Array
 
 
@@ -39,11 +40,8 @@ class Settings:
 
     def together(self) -> tuple[Any, ...]:
         """What must be the same, or as good as, in networks trained together: all but rates and penalties."""
-        optimizer = self.optimizer if isinstance(self.optimizer, (str, type)) else id(self.optimizer)
-        stopping = repr(vars(self.early_stopping)) if isinstance(self.early_stopping, EarlyStopping) else None
-        others = (self.batch_size, self.epochs, self.input_noise, self.weight_noise, self.label_smoothing, self.mixup)
-        more = (self.cutmix, id(self.augment), self.sample_shape, self.max_norm, bool(self.early_stopping))
-        return (optimizer, stopping, *others, *more)
+        each = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("lr", "l1", "l2")}
+        return tuple(value if isinstance(value, (int, float)) else described(value) for value in each.values())
 
 
 def integer(name: str, value: Any, low: int) -> int:
