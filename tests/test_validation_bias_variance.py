@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 import tracemalloc
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from rows import Array
-from validation_cases import LeastSquares, Noisy, assert_refused
+from validation_cases import LeastSquares, Noisy, assert_refused, printed
 
-import fastopt
 from fastopt.validation import Bootstrap, ConstantGuess, bias_variance, bias_variance_curve, bootstrap_score
 from fastopt.validation.out_of_bag import losses, no_information
 
@@ -306,16 +301,7 @@ SCRIPT = """
 @pytest.mark.peer
 def test_the_same_numbers_on_a_dask_cluster(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    path = os.pathsep.join([str(Path(fastopt.__file__).parent.parent), str(Path(__file__).parent)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    found = []
-    for where in ("here", "dask"):
-        command = [sys.executable, str(script), where]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        found.append(done.stdout)
+    found = [printed(tmp_path, SCRIPT, where) for where in ("here", "dask")]
     assert found[0] == found[1] != ""
 
 

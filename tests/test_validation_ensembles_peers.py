@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from validation_cases import LeastSquares, assert_refused
+from validation_cases import LeastSquares, assert_refused, printed
 
-import fastopt
 from fastopt.validation import (
     AdaBoostClassifier,
     AdaBoostRegressor,
@@ -294,15 +289,6 @@ def test_a_warm_start_goes_on_with_the_same_features(model: Any) -> None:
     assert np.isfinite(made.predict(X)).all()
 
 
-def _printed(script: str, *arguments: str) -> str:
-    path = os.pathsep.join([str(Path(fastopt.__file__).parent.parent), str(Path(__file__).parent)])
-    command = [sys.executable, script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 ALONE = """
     import sys
     for name in ("sklearn", "scipy", "joblib", "pandas"):
@@ -328,9 +314,7 @@ ALONE = """
 
 
 def test_all_work_without_scikit_learn(tmp_path: Path) -> None:
-    script = tmp_path / "alone.py"
-    script.write_text(textwrap.dedent(ALONE))
-    assert len(_printed(str(script)).split()) == 8
+    assert len(printed(tmp_path, ALONE).split()) == 8
 
 
 CLUSTER = """
@@ -367,8 +351,6 @@ CLUSTER = """
 @pytest.mark.peer
 def test_the_same_numbers_on_a_dask_cluster(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(CLUSTER))
-    found = {where: _printed(str(script), where) for where in ("here", "two", "dask")}
+    found = {where: printed(tmp_path, CLUSTER, where) for where in ("here", "two", "dask")}
     assert found["here"].count("\n") == 6
     assert found["here"] == found["two"] == found["dask"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rows import fresh
-from validation_cases import Array, LeastSquares, Noisy, assert_refused, containers
+from validation_cases import Array, LeastSquares, Noisy, assert_refused, containers, printed
 
 import fastopt
 from fastopt.validation import (
@@ -295,17 +294,7 @@ DASK = """
 def test_the_same_script_on_a_dask_cluster(tmp_path: Any) -> None:
     """One script, here and on a LocalCluster: the same bits, in separate worker processes."""
     pytest.importorskip("distributed")
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(DASK))
-    path = os.pathsep.join([str(Path(fastopt.__file__).parent.parent), str(Path(__file__).parent)])
-    lines = []
-    for where in ("here", "dask"):
-        command = [sys.executable, str(script), where]
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        lines.append(done.stdout.splitlines())
+    lines = [printed(tmp_path, DASK, where).splitlines() for where in ("here", "dask")]
     assert len(lines[0]) == 5
     assert lines[1] == [*lines[0], "workers 2"]
 

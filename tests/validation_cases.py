@@ -1,8 +1,14 @@
-"""What the tests of fastopt.validation share: comparing splits, containers of samples, small estimators."""
+"""What the tests of fastopt.validation share: comparing splits, containers of samples, small
+estimators, scripts of their own."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +44,25 @@ def containers(x: Array) -> dict[str, Any]:
     frame = pandas.DataFrame(x, index=[f"row {i}" for i in range(len(x))])
     held = {"list": x.tolist(), "tuple": tuple(x.tolist()), "array": x, "frame": frame}
     return {**held, "csr": sparse.csr_array(x), "coo": sparse.coo_array(x)}
+
+
+def printed(folder: Path, script: str, *arguments: str) -> str:
+    """What a script prints that sees fastopt and these helpers; it must end without an error."""
+    import fastopt
+
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(script), encoding="utf-8")
+    places = os.pathsep.join([str(Path(fastopt.__file__).parent.parent), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, str(path), *arguments],
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class LeastSquares:
