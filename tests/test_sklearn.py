@@ -489,16 +489,24 @@ def test_ctrl_c_leaves_a_fitted_estimator_and_says_so() -> None:
 
 
 CTRL_C = """
-    import _thread, sys, threading, warnings
+    import _thread, sys, warnings
     sys.path[:0] = {paths!r}
-    from test_sklearn import X, Y, fit_many, net
-    threading.Timer(1.0, _thread.interrupt_main).start()
+    from test_sklearn import X, Y, fastopt, fit_many, net
+    from fastopt.sklearn.training import Stack
+    fastopt.set_num_threads(2)
+    done, record = {{}}, Stack.record
+    def press(stack, seconds):
+        record(stack, seconds)
+        done[id(stack)] = stack.jobs[0].epochs_done
+        if len(done) == 2 and min(done.values()) == 20:
+            _thread.interrupt_main()
+    Stack.record = press
     models = [net(random_state=k, epochs=10**6) for k in range(4)]
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         fit_many(models, [X] * 4, [Y] * 4)
     assert sum("interrupted by user" in str(w.message) for w in found) == 4, found
-    assert all(0 < m.n_iter_ < 10**6 and m.score(X, Y) > 0.5 for m in models)
+    assert all(20 <= m.n_iter_ < 10**6 and m.score(X, Y) > 0.5 for m in models)
 """
 
 
