@@ -492,15 +492,22 @@ CTRL_C = """
     import _thread, sys, warnings
     sys.path[:0] = {paths!r}
     from test_sklearn import X, Y, fastopt, fit_many, net
+    from fastopt.sklearn import many
     from fastopt.sklearn.training import Stack
     fastopt.set_num_threads(2)
-    done, record = {{}}, Stack.record
+    done, record, wait, waiting = {{}}, Stack.record, many.wait, []
     def press(stack, seconds):
         record(stack, seconds)
         done[id(stack)] = stack.jobs[0].epochs_done
-        if len(done) == 2 and min(done.values()) == 20:
+        if waiting and len(done) == 3 and min(done.values()) >= 20:
+            waiting.clear()
             _thread.interrupt_main()
-    Stack.record = press
+    def wait_and_say_so(runs, timeout):
+        if not done.get("seen"):
+            done["seen"] = 10**9
+            waiting.append(True)
+        return wait(runs, timeout=timeout)
+    Stack.record, many.wait = press, wait_and_say_so
     models = [net(random_state=k, epochs=10**6) for k in range(4)]
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,13 @@ def fit_many(
     jobs = _jobs(scratch, Xs, ys, weights)
     if not jobs:
         return []
+    workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
     with threads_for(jobs[0]):
         for job in jobs:
             job.found = None  # type: ignore[attr-defined]
             if isinstance(job.lr, str):
                 job.lr, job.found = search(job)  # type: ignore[attr-defined]
-        _run(jobs)
+        _run(jobs, workers)
     for estimator, fitted, job in zip(estimators, scratch, jobs, strict=True):
         vars(estimator).update(vars(fitted))
         estimator._publish(job)
@@ -70,12 +72,11 @@ def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Seq
     return jobs
 
 
-def _run(jobs: list[Job]) -> None:
+def _run(jobs: list[Job], workers: int) -> None:
     """One stack per thread and count of batches: a model that has no batch must not take a step."""
     cohorts: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         cohorts.setdefault((len(job.batches), job.weight is not None), []).append(job)
-    workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
     stacks = []
     for cohort in cohorts.values():
         parts = min(workers, len(cohort))
@@ -88,29 +89,24 @@ def _run(jobs: list[Job]) -> None:
 
 
 def _run_threads(stacks: list[Stack], workers: int) -> None:
-    """Ctrl-C comes to the main thread: it tells the workers, which keep what they have."""
-    queue, errors, stop = list(reversed(stacks)), [], threading.Event()
+    """Ctrl-C comes to the main thread: it tells the workers, which keep what they have. Before all of them have begun
+    it is an error like others: no estimator is changed."""
+    stop = threading.Event()
+    with one_thread(), ThreadPoolExecutor(workers, "fastopt-fit") as pool:
+        try:
+            runs = [pool.submit(stack.run, stop=stop.is_set) for stack in stacks]
+            _wait(runs, stop)
+        finally:
+            stop.set()  # whatever happened here, no worker trains on
+    for run in runs:
+        run.result()
 
-    def work() -> None:
-        while queue:
-            try:
-                queue.pop().run(stop=stop.is_set)
-            except IndexError:  # another thread took the last one
-                return
-            except BaseException as error:
-                errors.append(error)
 
-    with one_thread():
-        threads = [threading.Thread(target=work, name=f"fastopt-fit-{i}") for i in range(min(workers, len(stacks)))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                try:
-                    thread.join(
-                        0.1
-                    )  # without a limit it would sleep through a Ctrl-C that sends no signal, as on Windows
-                except KeyboardInterrupt:
-                    stop.set()
-    if errors:
-        raise errors[0]
+def _wait(runs: list[Future[None]], stop: threading.Event) -> None:
+    """Until all have ended; Ctrl-C becomes `stop`. Not by Thread.join: interrupted, it takes a thread for ended that is
+    not (CPython 3.11), and without a time limit it sleeps through a Ctrl-C that is no signal (Windows)."""
+    while not all(run.done() for run in runs):
+        try:
+            wait(runs, timeout=0.1)
+        except KeyboardInterrupt:
+            stop.set()
