@@ -303,6 +303,10 @@ ALONE = """
             target = (y > 0) if name.endswith("Classifier") else y
             score = model.fit(x, target).score(x, target)
             assert score > 0.3, (name, score)
+            if not name.startswith("DecisionStump"):
+                kind = "Classifier" if name.endswith("Classifier") and "Gradient" not in name else "Regressor"
+                given = type(model)(getattr(validation, "DecisionStump" + kind)())
+                assert given.fit(x, target).score(x, target) > 0.3, name
             try:
                 getattr(validation, name)().predict(x)
             except ValueError as error:

@@ -81,6 +81,8 @@ class Estimator:
     def _passes(self, tag: str) -> bool:
         """Whether the estimator inside takes such input: what it is handed is not looked into."""
         inner: Any = getattr(self, "estimator", None)
+        if isinstance(inner, Estimator):  # as its tags would say, which cannot be made without scikit-learn
+            return inner._passes(tag)
         return hasattr(inner, "__sklearn_tags__") and bool(getattr(inner.__sklearn_tags__().input_tags, tag))
 
     def _fitted(self) -> None:
