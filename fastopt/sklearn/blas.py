@@ -16,7 +16,7 @@ from fastopt import _core
 
 SGEMM = cython_blas.__pyx_capi__.get("sgemm")  # scikit-learn brings SciPy, and SciPy a BLAS that C can call
 
-SMALL = 2**25  # multiplications of a product below which BLAS runs on one thread: 0.6 ms, the price of waking another
+SMALL = 2**23  # multiplications of a product below which BLAS runs on one thread: 0.15 ms; waking another takes as long
 
 
 def is_small(shape: Any, rows: int) -> bool:
