@@ -305,14 +305,17 @@ def test_threads_are_bound_where_gomp_cpu_affinity_says() -> None:
 
 
 def test_import_costs_five_milliseconds_of_cpu_at_most() -> None:
-    """Over NumPy's: the least of some runs, in this thread's processor time. A busy machine is not a failing test, nor
-    are OpenBLAS's threads, which spin for a while after NumPy has started them.
+    """Over NumPy's: the least of up to 30 runs, in this thread's processor time.
+
+    A busy machine is not a failing test, nor are OpenBLAS's threads, which spin for a while after NumPy has started them.
 
     `inspect` comes before: Cython's start-up for the stable ABI loads it, and so does NumPy since 2.4, but not before.
     """
     code = "import inspect, time, numpy; t = time.thread_time(); import fastopt; print(time.thread_time() - t)"
-    least = min(float(fresh(code, {"PYTHONDONTWRITEBYTECODE": ""}).stdout) for _ in range(7))
-    assert least <= 5e-3, least
+    costs: list[float] = []
+    while min(costs, default=1.0) > 5e-3 and len(costs) < 30:
+        costs.append(float(fresh(code, {"PYTHONDONTWRITEBYTECODE": ""}).stdout))
+    assert min(costs) <= 5e-3, costs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not here: /proc")

@@ -309,7 +309,7 @@ def test_reprs() -> None:
 
 
 SHUFFLED = DAYS[[0, 1, 3, 2, *range(4, 100)]]
-HOLED = np.where(np.arange(100) == 7, np.datetime64("NaT"), DAYS)
+HOLED = np.where(np.arange(100) == 7, np.datetime64("NaT", "D"), DAYS)
 IRREGULAR = DAYS + np.where(np.arange(100) > 50, 30, 0) * DAY
 
 
@@ -322,7 +322,7 @@ IRREGULAR = DAYS + np.where(np.arange(100) > 50, 30, 0) * DAY
         (lambda: ExpandingWindow(3, test_size=0), ValueError, ["test_size", "0"]),
         (lambda: ExpandingWindow(3, test_size=1.5), TypeError, ["test_size", "1.5"]),
         (lambda: ExpandingWindow(3, test_size=-DAY), ValueError, ["test_size", "longer than 0"]),
-        (lambda: ExpandingWindow(3, test_size=np.timedelta64("NaT")), ValueError, ["test_size is NaT"]),
+        (lambda: ExpandingWindow(3, test_size=np.timedelta64("NaT", "D")), ValueError, ["test_size is NaT"]),
         (lambda: ExpandingWindow(3, test_size=np.timedelta64(1, "M")), ValueError, ["test_size", "fixed length"]),
         (lambda: ExpandingWindow(3, test_size=DAY, gap=2), TypeError, ["test_size is a duration", "gap is a count"]),
         (lambda: ExpandingWindow(3, gap=DAY), ValueError, ["test_size is None"]),

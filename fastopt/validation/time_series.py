@@ -47,7 +47,7 @@ class _Windows(Splitter):
         if self.n_splits is None and (self.train_size is None or self.test_size is None):
             raise ValueError("n_splits is None: then train_size and test_size have to be given")
         given = {name: getattr(self, name) for name in ("train_size", "test_size", "step", "gap")}
-        given = {name: v for name, v in given.items() if v is not None and not (name == "gap" and v == 0)}
+        given = {name: v for name, v in given.items() if v is not None and not (name == "gap" and v == 0 * v)}
         durations = [name for name, v in given.items() if is_duration(v)]
         counts = [name for name in given if name not in durations]
         if durations and counts:
@@ -99,15 +99,14 @@ class _Windows(Splitter):
         """Per window: training from, training to, test from, test to; the ends excluded."""
         test = self.test_size if self.test_size is not None else self._equal_test_size(end)
         step = test if self.step is None else self.step
-        if self.n_splits is not None:
-            first = end - test - (self.n_splits - 1) * step
-        else:
-            first = start + self.train_size + self.gap
-        needed = start + self.gap + (self.train_size if self.train_size is not None else 0 * step)
-        if first < needed or first + test > end or (self.train_size is None and first <= needed):
+        gap = self.gap or 0 * test  # no gap, in the unit of the others
+        last = end - test
+        first = start + self.train_size + gap if self.n_splits is None else last - (self.n_splits - 1) * step
+        needed = start + gap + (self.train_size if self.train_size is not None else 0 * step)
+        if first < needed or first > last or (self.train_size is None and first <= needed):
             raise ValueError(self._too_many(start, end))
-        while first + test <= end:
-            stop = first - self.gap
+        while first <= last:
+            stop = first - gap
             yield (
                 (start if self.expanding or self.train_size is None else stop - self.train_size),
                 stop,
