@@ -307,8 +307,7 @@ def test_threads_are_bound_where_gomp_cpu_affinity_says() -> None:
 def test_import_costs_five_milliseconds_of_cpu_at_most() -> None:
     """Over NumPy's: the least of up to 30 runs, in this thread's processor time.
 
-    A busy machine is not a failing test, nor are OpenBLAS's threads, which spin for a while after NumPy has started them.
-
+    A busy machine is no failing test, nor are OpenBLAS's threads, which spin for a while after NumPy has started them.
     `inspect` comes before: Cython's start-up for the stable ABI loads it, and so does NumPy since 2.4, but not before.
     """
     code = "import inspect, time, numpy; t = time.thread_time(); import fastopt; print(time.thread_time() - t)"
