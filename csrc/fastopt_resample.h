@@ -2,34 +2,52 @@
 #ifndef FASTOPT_RESAMPLE_H
 #define FASTOPT_RESAMPLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* `draws` rows of first … first + rows − 1, with replacement. */
+/* `draws` of the rows first … first + rows − 1, with replacement. No row can be counted beyond a byte: draws <= 255, or
+ * draws <= rows, where 256 draws of one row have a chance below rows / 256!, 10⁻⁴⁹⁷ for 32 bits. */
 struct fo_stratum {
     int64_t first, rows, draws;
 };
 
-/* Resamples number first … first + resamples − 1; draw d of stratum s in resample b is a function of (key, s, b, d). */
+/* How often a row is drawn, Poisson, told by one random byte: the number of `last` below it. As 256 cells are too few,
+ * some rows are told anew by 64 bits, from what the cells leave of each chance: the number of `rest` not above them.
+ * How many of 256 rows are hit by this is told by 64 bits, too: the number of `hits` not above them. */
+enum { FO_LASTS = 4, FO_RESTS = 24, FO_HITS = 64 };
+struct fo_poisson {
+    uint8_t last[FO_LASTS];
+    uint64_t rest[FO_RESTS], hits[FO_HITS];
+};
+
+/* Resamples number first … first + resamples − 1; what stratum s has in resample b is a function of (key, s, b). */
 struct fo_resample {
     uint32_t key[2];
-    const struct fo_stratum *strata;
+    const struct fo_stratum *strata;         /* one after another */
+    const struct fo_poisson *const *poisson; /* (n_strata), NULL where draws are made one by one */
     int64_t n_strata;
     int64_t first, resamples;
     int64_t draws; /* of all strata: the size of a resample */
 
-    const double *x; /* sums: (rows, columns); order statistics: (rows) in ascending order */
-    int64_t columns;
-    const uint32_t *rank; /* order statistics: the place of a row in x */
-    uint32_t *counts;     /* order statistics: (threads, rows) */
     int64_t rows;
+    uint8_t *counts; /* (threads, rows): how often each is drawn */
+
+    const double *x; /* sums: (columns, rows); order statistics: (rows) in ascending order */
+    int64_t columns;
+    const uint32_t *order; /* order statistics: the row that stands at a place of x */
     const int64_t *places; /* order statistics: (columns) places in the sorted resample, ascending */
 
-    double *out;    /* (resamples, columns): sums of the rows drawn, or order statistics of the resample */
-    int64_t *index; /* (resamples, draws): the rows drawn */
+    double *out;    /* (resamples, columns): sums over the rows drawn, or order statistics of the resample */
+    int64_t *index; /* (resamples, draws): the rows drawn, in random order within a stratum */
 };
 
 enum { FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows, FO_N_RESAMPLE };
 void fo_run_resample(int kernel, const struct fo_resample *job, int threads);
+
+/* Whether a stratum's rows are counted rather than drawn one by one; and how: with a mean such that counts seldom, in
+ * one resample of 44, exceed its draws. */
+bool fo_is_counted(const struct fo_stratum *stratum);
+struct fo_poisson fo_poisson_for(const struct fo_stratum *stratum);
 
 /* Rows that one 64-bit word draws from n: as many as leave every tuple's chance within a share of 2⁻²⁴ of its due. */
 int fo_draws_per_word(int64_t n);

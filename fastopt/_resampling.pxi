@@ -5,15 +5,18 @@ cdef extern from "fastopt_resample.h" nogil:
     struct fo_stratum:
         int64_t first, rows, draws
 
+    struct fo_poisson:
+        pass
+
     struct fo_resample:
         uint32_t key[2]
         const fo_stratum *strata
-        int64_t n_strata, first, resamples, draws
+        const fo_poisson *const *poisson
+        int64_t n_strata, first, resamples, draws, rows
+        uint8_t *counts
         const double *x
         int64_t columns
-        const uint32_t *rank
-        uint32_t *counts
-        int64_t rows
+        const uint32_t *order
         const int64_t *places
         double *out
         int64_t *index
@@ -21,6 +24,8 @@ cdef extern from "fastopt_resample.h" nogil:
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
     void fo_run_resample(int kernel, const fo_resample *job, int threads)
     int fo_draws_per_word(int64_t n)
+    bint fo_is_counted(const fo_stratum *stratum)
+    fo_poisson fo_poisson_for(const fo_stratum *stratum)
 
 
 def draws_per_word(int64_t n):
@@ -28,77 +33,108 @@ def draws_per_word(int64_t n):
     return fo_draws_per_word(n)
 
 
-cdef fo_resample _resample(cnp.ndarray strata, key, int64_t first, int64_t resamples, int64_t rows) except *:
-    """Which rows: strata is int64 (k, 3), first row, rows and draws of each, all within `rows` (-1: no limit)."""
+cdef class _Resampling:
+    """What a call of the kernel needs: the job, and whatever it points to."""
+
     cdef fo_resample job
-    cdef fo_draw draw = _draw(key, 0, 0)
-    cdef cnp.ndarray table = _vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
-    cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
-    cdef int64_t i
-    job.key[0], job.key[1] = draw.key[0], draw.key[1]
-    job.strata, job.n_strata, job.draws = s, len(strata), 0
-    for i in range(job.n_strata):
-        if s[i].first < 0 or s[i].rows < 1 or s[i].draws < 0 or (rows >= 0 and s[i].rows > rows - s[i].first):
-            raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: "
-                             f"there are {rows}")
-        if s[i].rows > 0xFFFFFFFF or job.n_strata > 0x40000000:
-            raise ValueError(f"there are {s[i].rows} rows in stratum {i} of {job.n_strata}: more than 32 bits can tell")
-        job.draws += s[i].draws
-    if resamples < 0 or first < 0 or first + resamples > 0x100000000:
-        raise ValueError(f"resamples {first} to {first + resamples} are not within 2**32")
-    job.first, job.resamples, job.rows, job.columns = first, resamples, rows, 1
-    job.x, job.rank, job.counts, job.places, job.out, job.index = NULL, NULL, NULL, NULL, NULL, NULL
-    return job
+    cdef fo_poisson *tables
+    cdef const fo_poisson **poisson
+    cdef object held
 
+    def __cinit__(self, strata, key, int64_t first, int64_t resamples):
+        """strata: int64 (k, 3), first row, rows and draws of each, one after another."""
+        cdef fo_draw draw = _draw(key, 0, 0)
+        cdef cnp.ndarray table = _vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
+        cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
+        cdef int64_t i, rows = 0, draws = 0, n = len(strata)
+        for i in range(n):
+            if s[i].first != rows or s[i].rows < 1 or s[i].draws < 0 or s[i].rows > 0xFFFFFFFF - rows:
+                raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: expected "
+                                 f"row {rows}, and at most 2**32 rows in all")
+            if s[i].draws > max(255, s[i].rows):
+                raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: a row is counted up to 255")
+            rows, draws = rows + s[i].rows, draws + s[i].draws
+        if n > 0x40000000:
+            raise ValueError(f"there are {n} strata, at most 2**30 can be told apart")
+        if resamples < 0 or first < 0 or first + resamples > 0x100000000:
+            raise ValueError(f"resamples {first} to {first + resamples} are not within 2**32")
+        self.held = table
+        self.job.key[0], self.job.key[1] = draw.key[0], draw.key[1]
+        self.job.strata, self.job.n_strata, self.job.draws = s, n, draws
+        self.job.first, self.job.resamples, self.job.rows, self.job.columns = first, resamples, rows, 1
+        self._tell_counts()
 
-cdef int _resample_threads(const fo_resample *job) noexcept:
-    return _threads_of(job.resamples * (job.draws + 64))
+    cdef int _tell_counts(self) except -1:
+        cdef int64_t i, tables = 0
+        for i in range(self.job.n_strata):
+            tables += fo_is_counted(&self.job.strata[i])
+        self.tables = <fo_poisson *> _allocate(max(1, tables), sizeof(fo_poisson))
+        self.poisson = <const fo_poisson **> _allocate(max(1, self.job.n_strata), sizeof(fo_poisson *))
+        self.job.poisson = self.poisson
+        tables = 0
+        for i in range(self.job.n_strata):
+            self.poisson[i] = NULL
+            if fo_is_counted(&self.job.strata[i]):
+                self.tables[tables] = fo_poisson_for(&self.job.strata[i])
+                self.poisson[i] = &self.tables[tables]
+                tables += 1
+        return 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.tables)
+        PyMem_Free(self.poisson)
+
+    cdef int expect(self, int64_t rows, str name) except -1:
+        if self.job.rows != rows:
+            raise ValueError(f"{name} has {rows} rows, the strata {self.job.rows}")
+        return 0
+
+    cdef cnp.ndarray run(self, int kernel, cnp.ndarray out):
+        """out, filled."""
+        cdef int threads = _threads_of(self.job.resamples * (self.job.rows + self.job.draws + 64))
+        cdef cnp.ndarray counts = np.empty((threads, self.job.rows), np.uint8)
+        self.job.counts = <uint8_t *> cnp.PyArray_DATA(counts)
+        if cnp.PyArray_TYPE(out) == cnp.NPY_INT64:
+            self.job.index = <int64_t *> cnp.PyArray_DATA(out)
+        else:
+            self.job.out = <double *> cnp.PyArray_DATA(out)
+        with nogil:
+            fo_run_resample(kernel, &self.job, threads)
+        return out
 
 
 def resample_sums(x, strata, key, int64_t first, int64_t resamples):
-    """float64 (resamples, columns): the sums of the rows of x, float64 (rows, columns), that each resample draws."""
-    cdef cnp.ndarray rows = _vector(x, "x", x.size, cnp.NPY_FLOAT64)
-    if rows.ndim != 2:
-        raise ValueError(f"x must have shape (rows, columns), got {_shape(rows)}")
-    cdef fo_resample job = _resample(strata, key, first, resamples, rows.shape[0])
-    cdef cnp.ndarray out = np.empty((resamples, rows.shape[1]))
-    job.x, job.columns, job.out = <const double *> cnp.PyArray_DATA(rows), rows.shape[1], <double *> cnp.PyArray_DATA(out)
-    cdef int threads = _resample_threads(&job)
-    with nogil:
-        fo_run_resample(FO_RESAMPLE_sums, &job, threads)
-    return out
+    """float64 (resamples, columns): the sums over the rows that each resample draws, of x, float64 (columns, rows)."""
+    cdef cnp.ndarray columns = _vector(x, "x", x.size, cnp.NPY_FLOAT64)
+    if columns.ndim != 2:
+        raise ValueError(f"x must have shape (columns, rows), got {_shape(columns)}")
+    cdef _Resampling r = _Resampling(strata, key, first, resamples)
+    r.expect(columns.shape[1], "x")
+    r.job.x, r.job.columns = <const double *> cnp.PyArray_DATA(columns), columns.shape[0]
+    return r.run(FO_RESAMPLE_sums, np.empty((resamples, columns.shape[0])))
 
 
-def resample_places(x, rank, places, strata, key, int64_t first, int64_t resamples):
-    """float64 (resamples, k): what stands at k ascending places of each sorted resample. x is sorted, rank[row] says
-    where in x a row stands."""
+def resample_places(x, order, places, strata, key, int64_t first, int64_t resamples):
+    """float64 (resamples, k): what stands at k ascending places of each sorted resample. x is sorted, order[place] is
+    the row that stands at a place of x; each row at one."""
     cdef int64_t n = len(x), i
-    cdef cnp.ndarray values = _vector(x, "x", n, cnp.NPY_FLOAT64), ranks = _vector(rank, "rank", n, cnp.NPY_UINT32)
-    cdef cnp.ndarray wanted = _vector(places, "places", len(places), cnp.NPY_INT64)
-    cdef fo_resample job = _resample(strata, key, first, resamples, n)
-    job.x, job.rank = <const double *> cnp.PyArray_DATA(values), <const uint32_t *> cnp.PyArray_DATA(ranks)
-    job.places, job.columns = <const int64_t *> cnp.PyArray_DATA(wanted), len(places)
+    cdef cnp.ndarray values = _vector(x, "x", n, cnp.NPY_FLOAT64), rows = _vector(order, "order", n, cnp.NPY_UINT32)
+    cdef cnp.ndarray wanted = _vector(places, "places", len(places), cnp.NPY_INT64), seen = np.zeros(n, bool)
+    cdef _Resampling r = _Resampling(strata, key, first, resamples)
+    r.expect(n, "x")
+    r.job.x, r.job.order = <const double *> cnp.PyArray_DATA(values), <const uint32_t *> cnp.PyArray_DATA(rows)
+    r.job.places, r.job.columns = <const int64_t *> cnp.PyArray_DATA(wanted), len(places)
     for i in range(n):
-        if job.rank[i] >= n:
-            raise ValueError(f"rank {i} is {job.rank[i]}, expected 0 to {n - 1}")
-    for i in range(job.columns):
-        if not (0 if i == 0 else job.places[i - 1]) <= job.places[i] < job.draws:
-            raise ValueError(f"places must be ascending and below {job.draws}, got {places}")
-    cdef cnp.ndarray out = np.empty((resamples, job.columns))
-    cdef int threads = _resample_threads(&job)
-    cdef cnp.ndarray counts = np.empty((threads, n), np.uint32)
-    job.out, job.counts = <double *> cnp.PyArray_DATA(out), <uint32_t *> cnp.PyArray_DATA(counts)
-    with nogil:
-        fo_run_resample(FO_RESAMPLE_places, &job, threads)
-    return out
+        if r.job.order[i] >= n or (<char *> cnp.PyArray_DATA(seen))[r.job.order[i]]:
+            raise ValueError(f"order {i} is {r.job.order[i]}, expected each of 0 to {n - 1} once")
+        (<char *> cnp.PyArray_DATA(seen))[r.job.order[i]] = True
+    for i in range(r.job.columns):
+        if not (0 if i == 0 else r.job.places[i - 1]) <= r.job.places[i] < r.job.draws:
+            raise ValueError(f"places must be ascending and below {r.job.draws}, got {places}")
+    return r.run(FO_RESAMPLE_places, np.empty((resamples, r.job.columns)))
 
 
 def resample_rows(strata, key, int64_t first, int64_t resamples):
-    """int64 (resamples, draws): the rows that each resample draws."""
-    cdef fo_resample job = _resample(strata, key, first, resamples, -1)
-    cdef cnp.ndarray out = np.empty((resamples, job.draws), np.int64)
-    job.index = <int64_t *> cnp.PyArray_DATA(out)
-    cdef int threads = _resample_threads(&job)
-    with nogil:
-        fo_run_resample(FO_RESAMPLE_rows, &job, threads)
-    return out
+    """int64 (resamples, draws): the rows that each resample draws, stratum by stratum, each in random order."""
+    cdef _Resampling r = _Resampling(strata, key, first, resamples)
+    return r.run(FO_RESAMPLE_rows, np.empty((resamples, r.job.draws), np.int64))

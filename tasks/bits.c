@@ -335,23 +335,32 @@ static void fill_doubles(double *values, int64_t n, double low, double high)
         values[i] = low + (high - low) * ((double)random_float() * 0.5 + 0.5);
 }
 
-/* Strata of each number of draws per word, and one that is longer than what is summed at once; 1, 2 and 11 columns. */
+/* Strata that are counted, around a block, and strata drawn one by one, of each number of draws per word. */
 static void resamples(int kernel)
 {
-    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 4, DRAWS = 3210, PLACES = 3, MOST_THREADS = 8 };
+    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 4, DRAWS = 6369, PLACES = 3, STRATA = 7, MOST_THREADS = 8 };
     static const char *const names[] = {"sums", "places", "rows"};
-    static const struct fo_stratum strata[] = {
-        {0, 7, 9}, {7, 900, 901}, {907, 1, 1}, {908, 2000, 2200}, {2908, 13092, 99}};
+    static const struct fo_stratum strata[STRATA] = {{0, 7, 9},         {7, 900, 101},    {907, 1, 1},
+                                                     {908, 2000, 2000}, {2908, 256, 256}, {3164, 3900, 3900},
+                                                     {7064, 8936, 102}};
     static const int64_t place[PLACES] = {0, 1000, DRAWS - 1}, columns[] = {1, 2, COLUMNS};
     static double values[ROWS * COLUMNS], found[RESAMPLES * COLUMNS];
-    static uint32_t rank[ROWS], counts[MOST_THREADS * ROWS];
+    static uint32_t order[ROWS];
+    static uint8_t counts[MOST_THREADS * ROWS];
     static int64_t index[RESAMPLES * DRAWS];
+    static struct fo_poisson tables[STRATA];
+    const struct fo_poisson *poisson[STRATA];
     begin();
     fill_doubles(values, ROWS * COLUMNS, -1, 1);
     for (uint32_t i = 0; i < ROWS; i++)
-        rank[i] = i * 7u % ROWS;
-    struct fo_resample job = {{11, 13}, strata, 5,      3,    RESAMPLES, DRAWS, values,
-                              1,        rank,   counts, ROWS, place,     found, index};
+        order[i] = i * 7u % ROWS;
+    for (int s = 0; s < STRATA; s++) {
+        poisson[s] = fo_is_counted(&strata[s]) ? &tables[s] : NULL;
+        if (poisson[s])
+            tables[s] = fo_poisson_for(&strata[s]);
+    }
+    struct fo_resample job = {{11, 13}, strata, poisson, STRATA, 3,     RESAMPLES, DRAWS, ROWS,
+                              counts,   values, 1,       order,  place, found,     index};
     for (int k = 0; k < 3; k++) {
         job.columns = kernel == FO_RESAMPLE_places ? PLACES : columns[k];
         fo_run_resample(kernel, &job, threads);

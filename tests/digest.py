@@ -66,11 +66,11 @@ def layers(noise: np.ndarray) -> list[np.ndarray]:
 def statistics(noise: np.ndarray) -> list[np.ndarray]:
     """What the kernels of the bootstrap and the stumps make of noise, in float64."""
     x = noise[:3000].astype(float)
-    strata, places = np.array([[0, 200, 210], [200, 2800, 2790]]), np.array([0, 1499, 2999])
-    rank = np.arange(3000, dtype=np.uint32) * np.uint32(7) % np.uint32(3000)
-    found = [_core.resample_sums(x[:, None], strata, 5, 0, 9)]
-    found.append(_core.resample_sums(np.column_stack([x, x[::-1], x * x]), strata, 5, 0, 9))
-    found += [_core.resample_places(np.sort(x), rank, places, strata, 6, 3, 9), _core.resample_rows(strata, 7, 1, 9)]
+    strata, places = np.array([[0, 200, 210], [200, 2800, 2800]]), np.array([0, 1499, 2999])
+    order = (np.arange(3000) * 7 % 3000).astype(np.uint32)
+    found = [_core.resample_sums(x[None], strata, 5, 0, 9)]
+    found.append(_core.resample_sums(np.stack([x, x[::-1], x * x]), strata, 5, 0, 9))
+    found += [_core.resample_places(np.sort(x), order, places, strata, 6, 3, 9), _core.resample_rows(strata, 7, 1, 9)]
     rows, y = np.round(20 * x).reshape(-1, 3), noise[3000:4000].astype(float)
     weights = np.abs(noise[4000:5000]).astype(float)
     labels = np.floor(2 * y + 2).astype(int)

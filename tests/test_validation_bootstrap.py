@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,27 +25,89 @@ Y = 2 * X + np.random.default_rng(2).normal(size=300) + 3
 WAYS: list[dict[str, Any]] = [{}, {"strata": X > 1.5}, {"groups": np.arange(300) // 7 % 40}, {"block_length": 11}]
 
 
+DRAWS, SHUFFLE, COUNTS, HITS = range(4)
+
+
+def words(key: int, resample: int, stratum: int, what: int) -> Iterator[int]:
+    """64 bits each: of sixteen counters the first two words, then the others."""
+    for block in itertools.count():
+        counter = np.array([[16 * block + lane, what, resample, 0x40000000 | stratum] for lane in range(16)], np.uint32)
+        four = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32)).astype(object)
+        yield from (int(four[i, 2 * h + 1]) << 32 | int(four[i, 2 * h]) for h in (0, 1) for i in range(16))
+
+
+def chances(mean: float) -> list[float]:
+    terms = list(itertools.accumulate(range(1, 25), lambda term, k: term * mean / k, initial=1.0))
+    total = functools.reduce(lambda a, b: a + b, terms)
+    return [term / total for term in terms]
+
+
+def poisson_tables(rows: int, draws: int) -> tuple[list[int], float, list[float], float]:
+    """How many of 256 bytes tell each count 0 to 4; the share that they tell; what that leaves; the mean of hits."""
+    chance = chances(min((draws - 2 * math.sqrt(draws)) / rows, 1.0))
+    cells = [int(256 * c) for c in chance[:5]]
+    while sum(cells) < 256:
+        best = max(range(5), key=lambda k: chance[k] / (cells[k] + 1))
+        cells[best] += 1
+    told = min([1.0, *(256 * c / n for c, n in zip(chance, cells, strict=False) if n)])
+    left = [c - told * n / 256 for c, n in zip(chance, [*cells, *[0] * 20], strict=True)]
+    return cells, told, left, -math.log(told)
+
+
+def thresholds(parts: Any) -> list[int]:
+    sums = itertools.accumulate(parts)
+    return [int(s * 2.0**64) if s < 1 else 2**64 - 1 for s in sums]
+
+
+def reference_counts(rows: int, draws: int, key: int, resample: int, stratum: int, attempt: int) -> Array:
+    cells, told, left, mean = poisson_tables(rows, draws)
+    lasts = list(itertools.accumulate(cells))
+    sums = list(itertools.accumulate(left[:24]))
+    rest = [int(s / (1 - told) * 2.0**64) if s / (1 - told) < 1 else 2**64 - 1 for s in sums]
+    many = itertools.accumulate(range(1, 64), lambda term, h: term * (256 * mean / h), initial=math.exp(-256 * mean))
+    hits = thresholds(many)
+    bytes_of, hit_by = (words(key, resample, stratum, what + 2 * attempt) for what in (COUNTS, HITS))
+    counts = []
+    for _ in range(-(-rows // 256)):
+        block = [sum(b >= last for last in lasts) for _ in range(32) for b in next(bytes_of).to_bytes(8, "little")]
+        number = next(hit_by)
+        for _ in range(sum(number >= h for h in hits)):
+            word = next(hit_by)
+            block[word >> 56] = sum((word << 8) % 2**64 >= r for r in rest)
+        counts += block
+    return np.array(counts[:rows])
+
+
 def reference_rows(strata: Array, key: int, resample: int) -> Array:
     """Word by word, in Python's integers."""
-    found = []
+    found: list[int] = []
     for s, (first, rows, draws) in enumerate(strata.tolist()):
+        counts, drawn = np.zeros(rows, int), 0
+        if draws >= 256 and rows // 4 <= draws:
+            for attempt in itertools.count():
+                counts = reference_counts(rows, draws, key, resample, s, attempt)
+                drawn = int(counts.sum())
+                if drawn <= draws:
+                    break
         per_word = next((k for k, most in ((5, 256), (4, 1024), (3, 10321), (2, 2**20)) if rows <= most), 1)
-        mine: list[int] = []
-        block = 0
-        while len(mine) < draws:
-            counter = np.array([[16 * block + lane, 0, resample, 0x40000000 | s] for lane in range(16)], np.uint32)
-            words = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32)).astype(object)
-            wide = [int(words[lane, 2 * h]) << 32 | int(words[lane, 2 * h + 1]) for h in (0, 1) for lane in range(16)]
+        singles: list[int] = []
+        source = words(key, resample, s, DRAWS)
+        while len(singles) < draws - drawn:
+            wide = [next(source) for _ in range(32)]
             for _ in range(per_word):
-                mine += [w * rows >> 64 for w in wide]
+                singles += [w * rows >> 64 for w in wide]
                 wide = [w * rows % 2**64 for w in wide]
-            block += 1
-        found += [first + row for row in mine[:draws]]
+        np.add.at(counts, singles[: draws - drawn], 1)
+        mine = np.repeat(np.arange(rows), counts).tolist()
+        for i, word in zip(range(draws - 1, 0, -1), words(key, resample, s, SHUFFLE), strict=False):
+            j = word * (i + 1) >> 64
+            mine[i], mine[j] = mine[j], mine[i]
+        found += [first + row for row in mine]
     return np.array(found)
 
 
-#: Around a block of each number of draws per word, and around what is summed at once.
-SIZES = (1, 2, 31, 160, 161, 256, 257, 1024, 1025, 2047, 2048, 2049, 10321, 10322)
+#: Around a block of draws of each number per word, around a block of counts, and around what is summed at once.
+SIZES = (1, 2, 31, 160, 161, 255, 256, 257, 511, 1024, 1025, 2049, 10322)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -49,36 +115,80 @@ SIZES = (1, 2, 31, 160, 161, 256, 257, 1024, 1025, 2047, 2048, 2049, 10321, 1032
 @pytest.mark.parametrize("n", SIZES)
 def test_rows_and_sums(isa: str, threads: int, n: int) -> None:
     """Every row drawn, and the same bits of the sums on every instruction set and number of threads."""
-    x = np.random.default_rng(n).normal(size=(n, 11))
+    x = np.random.default_rng(n).normal(size=(11, n))
     strata = np.array([[0, n, n]])
-    wanted = np.array([reference_rows(strata, KEY, b) for b in (5, 6, 7)])
+    wanted = reference_resamples(n)
     with core("baseline", threads=1):
-        plain = [_core.resample_sums(np.ascontiguousarray(x[:, :m]), strata, KEY, 5, 3) for m in (1, 2, 11)]
+        plain = [_core.resample_sums(np.ascontiguousarray(x[:m]), strata, KEY, 5, 3) for m in (1, 2, 11)]
     with core(isa, threads=threads, threshold=0):
         assert np.array_equal(_core.resample_rows(strata, KEY, 5, 3), wanted)
         for m, expected in zip((1, 2, 11), plain, strict=True):
-            got = _core.resample_sums(np.ascontiguousarray(x[:, :m]), strata, KEY, 5, 3)
+            got = _core.resample_sums(np.ascontiguousarray(x[:m]), strata, KEY, 5, 3)
             assert got.tobytes() == expected.tobytes()
-            assert np.allclose(got, x[wanted][:, :, :m].sum(axis=1), rtol=1e-12, atol=1e-10)
+            assert np.allclose(got, x[:m, wanted].sum(axis=2).T, rtol=1e-12, atol=1e-10)
+
+
+@functools.cache
+def reference_resamples(n: int) -> Array:
+    return np.array([reference_rows(np.array([[0, n, n]]), KEY, b) for b in (5, 6, 7)])
 
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_strata_have_rows_of_their_own(isa: str) -> None:
-    strata = np.array([[0, 3, 3], [3, 1, 2], [4, 2_000_000, 70], [1, 300, 0], [7, 300, 300]])
+    """Counted ones and others, few draws of many rows, none at all, more draws than rows."""
+    strata = np.array([[0, 3, 3], [3, 1, 2], [4, 200_000, 70], [200_004, 300, 0], [200_304, 900, 900],
+                       [201_204, 1100, 280], [202_304, 2, 255]])  # fmt: skip
     with core(isa, threads=2, threshold=0):
         got = _core.resample_rows(strata, KEY, 2**32 - 2, 2)
     assert np.array_equal(got, [reference_rows(strata, KEY, 2**32 - 2), reference_rows(strata, KEY, 2**32 - 1)])
 
 
-def test_draws_are_uniform() -> None:
-    """Each row, and each pair of draws of one word: chi-square within four standard deviations."""
-    for n in (7, 250):
-        rows = _core.resample_rows(np.array([[0, n, 16000]]), KEY, 0, 200)
-        pairs = (rows.reshape(200, -1, 5, 32)[:, :, 0] * n + rows.reshape(200, -1, 5, 32)[:, :, 1]).ravel()
-        for counts in (np.bincount(rows.ravel(), minlength=n), np.bincount(pairs, minlength=n * n)):
-            expected = counts.sum() / len(counts)
-            chi = ((counts - expected) ** 2 / expected).sum()
-            assert abs(chi - len(counts) + 1) < 4 * np.sqrt(2 * len(counts))
+def test_counts_beyond_the_draws_are_drawn_again() -> None:
+    """One resample of 44: the first that is, word by word."""
+    strata = np.array([[0, 256, 256]])
+    again = next(b for b in range(1000) if reference_counts(256, 256, KEY, b, 0, 0).sum() > 256)
+    assert np.array_equal(_core.resample_rows(strata, KEY, again, 1)[0], reference_rows(strata, KEY, again))
+
+
+@pytest.mark.parametrize(("rows", "draws"), [(256, 256), (1000, 1000), (1024, 256), (2000, 900)])
+def test_poisson_tables_tell_each_chance(rows: int, draws: int) -> None:
+    """Cells and hits together make the Poisson distribution: e^−λ λᵏ / k!, to rounding."""
+    mean = (draws - 2 * math.sqrt(draws)) / rows
+    cells, told, left, _ = poisson_tables(rows, draws)
+    for k in range(25):
+        together = left[k] + (told * cells[k] / 256 if k < 5 else 0)
+        assert together == pytest.approx(math.exp(-mean) * mean**k / math.factorial(k), rel=1e-9, abs=1e-18)
+    assert min(left) > -1e-17
+    assert sum(left) == pytest.approx(1 - told, rel=1e-10)
+    assert told > 0.95
+
+
+@pytest.mark.parametrize("n", [7, 250, 256, 1000])
+def test_draws_are_uniform_and_independent(n: int) -> None:
+    """How often a row is drawn is binomial, rows do not draw together, and the first two draws are a pair of any:
+    chi-square, covariance and its spread within four standard deviations."""
+    resamples = 2_000_000 // n
+    rows = _core.resample_rows(np.array([[0, n, n]]), KEY, 0, resamples)
+    counts = np.zeros((resamples, n), int)
+    np.add.at(counts, (np.repeat(np.arange(resamples), n), rows.ravel()), 1)
+    chance = [math.comb(n, k) * (1 / n) ** k * (1 - 1 / n) ** (n - k) for k in range(7)]
+    assert_chi_square(np.append(np.bincount(counts.ravel(), minlength=n)[:7], (counts > 6).sum()), [*chance, None])
+    assert_chi_square(counts.sum(axis=0), [1 / n] * n)
+    neighbours = ((counts[:, :-1] - 1) * (counts[:, 1:] - 1)).mean(axis=1)  # each −1/n on average
+    assert abs(neighbours.mean() + 1 / n) < 4 * neighbours.std() / math.sqrt(resamples)
+    pairs = np.concatenate([rows[:, :-1:2] // (n / 4) * 4 + rows[:, 1::2] // (n / 4)]).astype(int)
+    size = np.bincount((np.arange(n) // (n / 4)).astype(int)) / n
+    assert_chi_square(np.bincount(pairs.ravel(), minlength=16), np.outer(size, size).ravel().tolist())
+
+
+def assert_chi_square(counts: Array, chance: list[Any]) -> None:
+    if chance[-1] is None:
+        chance = [*chance[:-1], 1 - sum(chance[:-1])]
+    expected = counts.sum() * np.array(chance)
+    kept = expected > 5
+    chi = ((counts - expected) ** 2 / expected)[kept].sum()
+    freedom = kept.sum() - 1
+    assert abs(chi - freedom) < 4 * np.sqrt(2 * freedom)
 
 
 def of_several(name: str) -> Any:

@@ -84,9 +84,10 @@ class Named:
         totals = plan.totals(self.columns(errors))
         if plan.starts is None:  # every resample has n samples: no need to count
             sums = np.full((resamples, totals.shape[1]), float(plan.n))
-            sums[:, :-1] = _core.resample_sums(np.ascontiguousarray(totals[:, :-1]), plan.strata, key, first, resamples)
+            summed = np.ascontiguousarray(totals[:, :-1].T)
+            sums[:, :-1] = _core.resample_sums(summed, plan.strata, key, first, resamples)
         else:
-            sums = _core.resample_sums(totals, plan.strata, key, first, resamples)
+            sums = _core.resample_sums(np.ascontiguousarray(totals.T), plan.strata, key, first, resamples)
         return self.value(sums), self.errors(sums) if errors else None
 
     def observed(self) -> float:
@@ -104,7 +105,9 @@ class Named:
         if self.name != "quantile":
             totals = plan.totals(self.columns())
             return self.value(totals.sum(axis=0) - totals)
-        x, rank = self._sorted(plan)
+        x, order = self._sorted(plan)
+        rank = np.empty(len(x), np.int64)
+        rank[order] = np.arange(len(x))
         at, share = _place(len(x) - 1, self.q)
         if len(x) < 2:
             return np.full(1, np.nan)
@@ -113,16 +116,14 @@ class Named:
 
     def _sorted(self, plan: Plan) -> tuple[Array, Array]:
         x = self.samples[0] if plan.order is None else self.samples[0][plan.order]
-        order = np.argsort(x, kind="stable")
-        rank = np.empty(len(x), np.uint32)
-        rank[order] = np.arange(len(x), dtype=np.uint32)
-        return np.ascontiguousarray(x[order]), rank
+        order = np.argsort(x, kind="stable").astype(np.uint32)
+        return np.ascontiguousarray(x[order]), order
 
     def _quantiles(self, plan: Plan, key: int, first: int, resamples: int) -> Array:
-        x, rank = self._sorted(plan)
+        x, order = self._sorted(plan)
         at, share = _place(len(x), self.q)
         places = np.array([at, min(at + 1, len(x) - 1)], np.int64)
-        found = _core.resample_places(x, rank, places, plan.strata, key, first, resamples)
+        found = _core.resample_places(x, order, places, plan.strata, key, first, resamples)
         return _between(found[:, 0], found[:, 1], share)
 
 
