@@ -1,8 +1,9 @@
 """Which samples a resample draws: plain, stratified, by group or in moving blocks. Knows no statistic and no estimator.
 
-Draw d of stratum s in resample b is a function of (key, s, b, d): the same on any thread, worker and instruction set. A
-64-bit word of Philox makes k draws of n as long as nᵏ <= 2⁴⁰, so that no tuple's chance is off by more than a share of
-2⁻²⁴ (k = 1 for any n below 2³²).
+What stratum s draws in resample b is a function of (key, s, b): the same on any thread, worker and instruction set. The
+kernel draws how often each unit is drawn (csrc/resample.h says how), and statistics that it knows need no more; others
+get the samples in random order. Where it draws one by one, a 64-bit word of Philox makes k draws of n as long as
+nᵏ <= 2⁴⁰, so that no tuple's chance is off by more than a share of 2⁻²⁴ (k = 1 for any n below 2³²).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Plan:
         return self.n if self.starts is None else len(self.starts)
 
     def samples_of(self, key: int, resample: int) -> Array:
-        """The positions that one resample draws, in the order of the draws."""
+        """The positions that one resample draws: stratum by stratum, each in random order."""
         drawn = _core.resample_rows(self.strata, key, resample, 1)[0]
         if self.starts is not None and self.lengths is not None:
             lengths = self.lengths[drawn]
