@@ -307,7 +307,7 @@ def test_a_statistic_that_is_not_a_number_in_some_resamples(method: str, alterna
     """One sample of four differs: a resample without it, of chance (3/4)⁴, is constant and has no correlation."""
     data = np.array([1.0, 1.0, 1.0, 2.0]), np.array([3.0, 1.0, 4.0, 1.5])
     options: dict[str, Any] = {"method": method, "alternative": alternative, "n_resamples": 500, "rng": 1}
-    with pytest.warns(DegenerateDataWarning, match=r"not a number in 1\d\d of 500 resamples") as caught:
+    with pytest.warns(DegenerateDataWarning, match=r"not a finite number in 1\d\d of 500 resamples") as caught:
         result = bootstrap(data, "correlation", **options)
     assert caught[0].filename == __file__
     rows = _core.resample_rows(np.array([[0, 4, 4]]), result.key, 0, 500)
@@ -319,9 +319,72 @@ def test_a_statistic_that_is_not_a_number_in_some_resamples(method: str, alterna
 
 
 def test_a_statistic_that_is_not_a_number_of_the_data() -> None:
-    with pytest.warns(DegenerateDataWarning, match="not a number in 20 of 20 resamples"):
+    with pytest.warns(DegenerateDataWarning, match="not a finite number in 20 of 20 resamples"):
         result = bootstrap((np.full(9, 2.5), np.arange(9.0)), "correlation", n_resamples=20, rng=0)
     assert np.isnan([result.statistic, *result.confidence_interval]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-170, 1e200, 1.7e307])
+@pytest.mark.parametrize("name", ["mean", "variance", "ratio", "correlation"])
+def test_neither_overflow_nor_underflow(name: str, scale: float) -> None:
+    """Samples times a power of two make the statistic times its power, to the last bit."""
+    scale = 2.0 ** math.floor(math.log2(scale) / (2.1 if name == "variance" else 1))
+    data = [X / 16, Y / 64] if name in ("ratio", "correlation") else [X / 16]
+    options: dict[str, Any] = {"n_resamples": 50, "rng": 1}
+    if name in ("mean", "ratio"):
+        options["method"] = "studentized"
+    data[0] = data[0].astype(np.float16).astype(float)  # of few digits, so that subnormal numbers hold them
+    plain = bootstrap(tuple(data), name, **options)
+    scaled = bootstrap((data[0] * scale, *data[1:]), name, **options)
+    power = {"mean": 1, "variance": 2, "ratio": 1, "correlation": 0}[name]
+    with np.errstate(over="ignore", under="ignore"):
+        wanted = (
+            plain.bootstrap_distribution * scale**power if power < 2 else plain.bootstrap_distribution * scale * scale
+        )
+    assert np.array_equal(scaled.bootstrap_distribution, wanted)
+
+
+def test_a_former_result_of_something_else_is_refused() -> None:
+    former = bootstrap(X, n_resamples=20, rng=1)
+    for call, said in (
+        (lambda: bootstrap(X, "variance", bootstrap_result=former), "mean of 300 samples"),
+        (lambda: bootstrap(X[1:], bootstrap_result=former), "299 samples"),
+        (lambda: bootstrap(X, strata=X > 2, bootstrap_result=former), "drawn by plan"),
+        (lambda: bootstrap(X + 1, bootstrap_result=former), "other data"),
+        (lambda: bootstrap(X, method="studentized", bootstrap_result=former), "studentized"),
+    ):
+        assert_refused(call, ValueError, ["bootstrap_result", said])
+
+
+def test_a_function_may_sort_what_it_gets() -> None:
+    x = X.copy()
+    bootstrap(x, lambda a: a.sort() or a[10], method="basic", n_resamples=5, rng=0)
+    assert np.array_equal(x, X)
+
+
+def test_standard_errors_of_zero_are_left_out_with_a_warning() -> None:
+    with pytest.warns(DegenerateDataWarning, match=r"\d of 200 resamples have a standard error of 0") as caught:
+        bootstrap([1.0, 1.0, 2.0, 4.0], method="studentized", n_resamples=200, rng=0)
+    assert caught[0].filename == __file__
+    assert_refused(lambda: bootstrap([1.0, 2.0], method="studentized", rng=0), ValueError, ["studentized", "same t"])
+
+
+def test_what_is_not_a_number_and_why() -> None:
+    with pytest.warns(DegenerateDataWarning, match="less one of them"):
+        assert bootstrap([1.0, 4.0], "variance", n_resamples=50, rng=0).method == "percentile"
+    with pytest.warns(DegenerateDataWarning, match="ratio to 0"):
+        assert np.isnan(bootstrap(([1.0, 2.0], [1.0, -1.0]), "ratio", n_resamples=20, rng=0).confidence_interval).all()
+
+
+def test_missing_values_of_pandas_and_of_masks() -> None:
+    pandas = pytest.importorskip("pandas")
+    assert_refused(lambda: bootstrap(pandas.Series([1, None, 3], dtype="Int64")), ValueError, ["data", "NaN"])
+    assert_refused(lambda: bootstrap(np.ma.masked_array(X, X > 3)), TypeError, ["data", "masked"])
+    whole = bootstrap(pandas.Series([1, 2, 3], dtype="Int64"), n_resamples=9, rng=0)
+    assert (
+        whole.bootstrap_distribution.tolist()
+        == bootstrap([1, 2, 3], n_resamples=9, rng=0).bootstrap_distribution.tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -342,6 +405,9 @@ def test_a_statistic_that_is_not_a_number_of_the_data() -> None:
         (lambda: bootstrap(X, confidence_level=1), ValueError, ["confidence_level"]),
         (lambda: bootstrap(X, "quantile", q=1.5), ValueError, ["q", "1.5"]),
         (lambda: bootstrap(X, lambda a: "no", n_resamples=3), TypeError, ["statistic", "'no'"]),
+        (lambda: bootstrap(X, paired="no"), TypeError, ["paired", "'no'"]),
+        (lambda: bootstrap(X, np.mean, vectorized="no"), TypeError, ["vectorized", "'no'"]),
+        (lambda: bootstrap(3.0), ValueError, ["data", "3.0"]),
         (lambda: bootstrap(["a", "b"], "mean"), TypeError, ["data", "numbers"]),
     ],
 )

@@ -6,6 +6,7 @@ Application (1997). Names and conventions are those of scipy.stats.bootstrap.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import warnings
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt.conventions import flag
 from fastopt.validation import parallel
 from fastopt.validation.checks import Array, Rng, count, number, one_of, take
 from fastopt.validation.resampling import MOST_RESAMPLES, Plan, apart, key_from, plan_of
-from fastopt.validation.statistics import NAMES, Named, named
+from fastopt.validation.statistics import NAMES, Named, named, standard_deviation
 
 METHODS = ("percentile", "basic", "BCa", "studentized")
 AT_ONCE = 1 << 20  # elements that a callable's batch of resamples holds, unless batch says otherwise
@@ -56,6 +58,7 @@ class BootstrapResult:
     confidence_level: float
     key: int = field(default=0)
     errors: Array | None = None  # studentized: the standard error in each resample
+    source: str = ""  # the statistic and what is drawn, by which a call that goes on knows its own
 
     @property
     def bias(self) -> float:
@@ -81,6 +84,18 @@ class Job:
     statistic: Any  # Named, or a callable
     vectorized: bool
     error: Any = None  # studentized: a callable, or how many inner resamples
+
+    @property
+    def source(self) -> str:
+        """Which statistic, of how many samples, and a digest of how they are drawn."""
+        plan, named = self.plan, isinstance(self.statistic, Named)
+        digest = hashlib.sha256()
+        for array in (plan.strata, plan.order, plan.starts, plan.lengths):
+            digest.update(b"-" if array is None else np.asarray(array, np.int64).tobytes())
+        what = self.statistic.label if named else getattr(self.statistic, "__qualname__", "a function")
+        errors = ", studentized" if self.error else ""
+        sizes = " and ".join(str(len(x)) for x in self.samples)
+        return f"{what} of {sizes} samples{errors}, drawn by plan {digest.hexdigest()[:8]}"
 
     def values(self, first: int, resamples: int) -> tuple[Array, Array | None]:
         """The statistic of these resamples, and its standard errors if they are asked for."""
@@ -129,7 +144,7 @@ class Job:
         errors = np.empty(len(drawn))
         for b, samples in enumerate(drawn):
             inner = self.inside(samples, first + b + 1)
-            errors[b] = np.std(inner.values(0, self.error)[0], ddof=1)
+            errors[b] = standard_deviation(inner.values(0, self.error)[0])
         return errors
 
     def inside(self, samples: tuple[Any, ...], number: int) -> Job:
@@ -178,15 +193,17 @@ def bootstrap(
 
     Parameters
     ----------
-    data : a sample (n,), or a tuple of samples, which a statistic of several takes in this order.
+    data : a sample (n,), or a tuple or list of samples, which a statistic of several takes in this order. A function
+        may take samples of any shape (n, …), and pandas' objects.
     statistic : "mean", "variance", "quantile", "ratio" (Σx / Σy) or "correlation", by a C kernel in float64; or a
         function of the samples that gives a number (with an argument `axis`, it is given batches along axis=-1).
     n_resamples : how many, >= 1.
     method : "percentile", "basic", "BCa" or "studentized". None: "BCa", or "percentile" with block_length, for which
-        BCa is not defined. Where BCa is not defined for the data (a statistic that does not vary, as of constant
+        BCa is not offered. Where BCa is not defined for the data (a statistic that does not vary, as of constant
         data, or that lies outside its distribution) the interval is the percentile one, with a DegenerateDataWarning.
-        Where the statistic of some resamples is not a number, as the correlation of a constant, the interval is NaN,
-        with the same warning.
+        Where the statistic of some resamples is not a finite number, as the correlation of a constant or a ratio to 0,
+        the interval is NaN, with the same warning. Studentized, resamples with a standard error of 0 are left out, with
+        the same warning.
     confidence_level : in (0, 1).
     alternative : "two-sided", "less" (low is −∞) or "greater" (high is ∞).
     paired : several samples are drawn with the same index; always so for "ratio" and "correlation".
@@ -216,7 +233,7 @@ def bootstrap(
     if drawn + resamples > MOST_RESAMPLES:
         raise ValueError(f"n_resamples={n_resamples} is more than 2**32 in all")
     samples = _samples(data)
-    paired = paired or statistic in ("ratio", "correlation")
+    paired = flag("paired", paired) or statistic in ("ratio", "correlation")
     plan = _plan(samples, paired, strata=strata, groups=groups, block_length=block_length)
     key = former.key if former else key_from(rng)
     job = Job(
@@ -224,14 +241,17 @@ def bootstrap(
     )
     if options["method"] == "studentized":
         job = _studentized(job, standard_error, count("inner_resamples", inner_resamples, low=2))
+    observed = _observed(job)
+    if former is not None:
+        _check_former(former, job, observed)
     values, errors = _run(job, drawn, resamples, batch, n_jobs)
-    return _result(job, former, values, errors, options)
+    return _result(job, former, observed, values, errors, options)
 
 
 def _options(method: Any, level: Any, alternative: Any, block_length: Any) -> dict[str, Any]:
     chosen = ("BCa" if block_length is None else "percentile") if method is None else one_of("method", method, METHODS)
     if chosen == "BCa" and block_length is not None:
-        raise ValueError("method='BCa' is not defined with block_length: ask for 'percentile' or 'basic'")
+        raise ValueError("method='BCa' is not offered with block_length: ask for 'percentile' or 'basic'")
     one_of("alternative", alternative, ("two-sided", "less", "greater"))
     level = number("confidence_level", level, 0, 1)
     return {"method": chosen, "level": level, "alternative": alternative}
@@ -249,15 +269,25 @@ def _samples(data: Any) -> tuple[Any, ...]:
     many = isinstance(data, tuple) or (
         isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
     )
-    samples = tuple(x if hasattr(x, "iloc") else np.asarray(x) for x in (data if many else (data,)))
+    samples = tuple(x if hasattr(x, "iloc") else np.asanyarray(x) for x in (data if many else (data,)))
     if not samples:
         raise ValueError("data is empty: there are no samples")
     for i, x in enumerate(samples):
-        if x.ndim == 0 or len(x) == 0:
-            raise ValueError(f"data: sample {i} is empty or has no dimensions, shape {x.shape}")
-        if getattr(getattr(x, "dtype", None), "kind", "") == "f" and not np.isfinite(x).all():
-            raise ValueError(f"data: sample {i} has NaN or infinities")
+        _check_sample(i, x)
     return samples
+
+
+def _check_sample(i: int, x: Any) -> None:
+    if x.ndim == 0:
+        raise ValueError(f"data: sample {i} is {x!s:.80}, expected many values")
+    if len(x) == 0:
+        raise ValueError(f"data: sample {i} is empty, shape {x.shape}")
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise TypeError(f"data: sample {i} has masked values: fill or drop them")
+    numbers = getattr(getattr(x, "dtype", None), "kind", "") == "f"
+    missing = x.isna().to_numpy() if hasattr(x, "isna") else np.zeros(0, bool)
+    if missing.any() or (numbers and not np.isfinite(np.asarray(x, float)).all()):
+        raise ValueError(f"data: sample {i} has NaN or infinities")
 
 
 def _plan(samples: tuple[Any, ...], paired: bool, **ways: Any) -> Plan:
@@ -277,7 +307,9 @@ def _statistic(statistic: Any, samples: Any, plan: Plan, q: Any, ddof: Any, vect
         return named(one_of("statistic", statistic, NAMES), samples, plan, q, ddof), False
     if not callable(statistic):
         raise TypeError(f"statistic must be one of {', '.join(NAMES)} or a function of the samples, got {statistic!r}")
-    if vectorized is None:
+    if vectorized is not None:
+        flag("vectorized", vectorized)
+    else:
         try:
             vectorized = "axis" in inspect.signature(statistic).parameters
         except (TypeError, ValueError):
@@ -312,20 +344,25 @@ def _run(job: Job, first: int, resamples: int, batch: Any, n_jobs: int | None) -
     return values, None if job.error is None else np.concatenate([np.empty(0), *(e for _, e in parts)])
 
 
-def _result(job: Job, former: Any, values: Array, errors: Array | None, options: dict[str, Any]) -> BootstrapResult:
+def _check_former(former: BootstrapResult, job: Job, observed: float) -> None:
+    if former.source != job.source:
+        raise ValueError(f"bootstrap_result is of {former.source or 'something else'}, this call of {job.source}")
+    if not np.array_equal([former.statistic], [observed], equal_nan=True):
+        raise ValueError(f"bootstrap_result is of other data: their statistic is {former.statistic}, here {observed}")
+
+
+def _result(
+    job: Job, former: Any, observed: float, values: Array, errors: Array | None, options: dict[str, Any]
+) -> BootstrapResult:
     if former is not None:
         values = np.concatenate([former.bootstrap_distribution, values])
-        if errors is not None:
-            if former.errors is None:
-                raise ValueError("bootstrap_result was not studentized: it has no standard errors to go on with")
-            errors = np.concatenate([former.errors, errors])
-    observed = _observed(job)
+        errors = None if errors is None else np.concatenate([former.errors, errors])
     low, high, method = _interval(job, observed, values, errors, options)
     low = -math.inf if options["alternative"] == "less" else low
     high = math.inf if options["alternative"] == "greater" else high
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    spread = standard_deviation(values)
     return BootstrapResult(
-        ConfidenceInterval(low, high), values, spread, observed, method, options["level"], job.key, errors
+        ConfidenceInterval(low, high), values, spread, observed, method, options["level"], job.key, errors, job.source
     )
 
 
@@ -334,10 +371,11 @@ def _interval(
 ) -> tuple[float, float, str]:
     """Low, high, and their method; NaN where the statistic is: to drop such resamples would bias it."""
     method = options["method"]
-    undefined = int(np.count_nonzero(np.isnan(values)))
-    if undefined or math.isnan(observed):
+    undefined = int(np.count_nonzero(~np.isfinite(values)))
+    if undefined or not math.isfinite(observed):
         where = f"in {undefined} of {len(values)} resamples" if undefined else "of the data"
-        message = f"the statistic is not a number {where}, as the correlation of a constant: the interval is NaN"
+        examples = "the correlation of a constant or a ratio to 0"
+        message = f"the statistic is not a finite number {where}, as {examples}: the interval is NaN"
         warnings.warn(message, DegenerateDataWarning, stacklevel=4)
         return math.nan, math.nan, method
     if method == "BCa":
@@ -350,7 +388,9 @@ def _interval(
 
 
 def _observed(job: Job) -> float:
-    return job.statistic.observed() if isinstance(job.statistic, Named) else job.once(job.samples)
+    if isinstance(job.statistic, Named):
+        return float(job.statistic.observed())
+    return job.once(tuple(x.copy() for x in job.samples))  # a function may sort what it is given
 
 
 def _tails(options: dict[str, Any]) -> tuple[float, float]:
@@ -370,6 +410,8 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
     acceleration = _acceleration(job)
     if not 0 < share < 1 or not math.isfinite(acceleration) or np.ptp(values) == 0:
         what = "statistic does not vary over the data or lies outside of its bootstrap distribution"
+        if np.ptp(values) > 0 and math.isnan(acceleration):
+            what = "statistic of the data less one of them is not a number"
         message = f"BCa is not defined: the {what}. The interval is the percentile one"
         warnings.warn(message, DegenerateDataWarning, stacklevel=5)
         return *_quantiles(values, low, high), "percentile"
@@ -384,11 +426,13 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
 def _acceleration(job: Job) -> float:
     """Σ U³/n³ / 6 (Σ U²/n²)^1.5 over the strata, U the jackknife's influences of one unit left out."""
     top = bottom = 0.0
-    for left_out, (_, rows, _) in zip(_jackknife(job), job.plan.strata, strict=True):
-        influence = (rows - 1) * (np.mean(left_out) - left_out)
-        top += float(np.sum(influence**3)) / rows**3
-        bottom += float(np.sum(influence**2)) / rows**2
-    return top / (6 * bottom**1.5) if bottom > 0 else math.nan
+    with np.errstate(all="ignore"):
+        influences = [(len(left) - 1) * (np.mean(left) - left) for left in _jackknife(job)]
+        largest = max(float(np.abs(u).max()) for u in influences)
+        for u in influences:  # of which only ratios count: third powers overflow
+            top += float(np.sum((u / largest) ** 3)) / len(u) ** 3
+            bottom += float(np.sum((u / largest) ** 2)) / len(u) ** 2
+    return top / (6 * bottom**1.5) if bottom > 0 else bottom or math.inf
 
 
 def _jackknife(job: Job) -> list[Array]:
@@ -407,9 +451,16 @@ def _student(job: Job, observed: float, values: Array, errors: Any, low: float, 
     elif callable(job.error):
         error = scalar(job.error(*job.samples), "standard_error")
     else:
-        error = float(np.std(values, ddof=1))
+        error = standard_deviation(values)
     good = errors > 0
     if not good.any() or not error > 0:
         raise ValueError("method='studentized' is not defined: the standard error is 0, as that of constant data")
-    first, last = _quantiles((values[good] - observed) / errors[good], low, high)
+    t = (values[good] - observed) / errors[good]
+    if np.ptp(t) == 0:
+        which = f"{len(t)} of {len(values)} resamples have a standard error"
+        raise ValueError(f"method='studentized' is not defined: {which}, all with the same t, {t[0]}")
+    if len(t) < len(values):
+        message = f"{len(values) - len(t)} of {len(values)} resamples have a standard error of 0 and are left out"
+        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
+    first, last = _quantiles(t, low, high)
     return observed - last * error, observed - first * error

@@ -1,11 +1,13 @@
 """What the bootstrap's kernel knows: functions of sums over the samples drawn, or of places in their order.
 
-Samples are centred before they are summed, so that squares and products lose no digits to a large mean.
+Samples are scaled by a power of two and centred before they are summed, so that squares and products lose no digits to
+a large mean, and neither overflow nor underflow.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,40 +33,55 @@ class Named:
 
     has_error = property(lambda self: self.name in ("mean", "ratio"))
 
+    @property
+    def label(self) -> str:
+        own = {"quantile": f" at q={self.q}", "variance": f" with ddof={self.ddof}"}
+        return self.name + own.get(self.name, "")
+
     def __call__(self, *samples: Any) -> float:
         return named(self.name, samples, None, self.q, self.ddof).observed()  # type: ignore[no-any-return]
 
     def on(self, samples: tuple[Any, ...], plan: Plan) -> Any:
         return named(self.name, samples, plan, self.q, self.ddof)
 
-    @property
-    def centre(self) -> float:
-        return float(np.mean(self.samples[0]))
+    @functools.cached_property
+    def _exponents(self) -> list[int]:
+        """2 to them is more than any of a sample's values."""
+        return [math.frexp(float(np.abs(x).max()))[1] for x in self.samples]
+
+    @functools.cached_property
+    def _scaled(self) -> list[Array]:
+        return [_times(x, -e) for x, e in zip(self.samples, self._exponents, strict=True)]
+
+    @functools.cached_property
+    def _centre(self) -> float:
+        return float(np.mean(self._scaled[0]))
 
     def columns(self, errors: bool = False) -> Array:
         """(n, m): what is summed up. The last one counts the samples."""
-        x = self.samples[0]
+        x = self._scaled[0]
         if self.name == "ratio":
-            y = self.samples[1]
+            y = self._scaled[1]
             parts = [x, y, x * x, y * y, x * y] if errors else [x, y]
         elif self.name == "correlation":
-            x, y = x - np.mean(x), self.samples[1] - np.mean(self.samples[1])
+            x, y = x - np.mean(x), self._scaled[1] - np.mean(self._scaled[1])
             parts = [x, y, x * x, y * y, x * y]
         else:
-            d = x - self.centre
+            d = x - self._centre
             parts = [d, d * d] if errors or self.name == "variance" else [d]
         return np.column_stack([*parts, np.ones(len(x))])
 
     def value(self, sums: Array) -> Array:
         """Of (k, m) sums of the columns, the last the sizes."""
         n = sums[:, -1]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if self.name == "mean":
-                return self.centre + sums[:, 0] / n
+                return _times(self._centre + sums[:, 0] / n, self._exponents[0])
             if self.name == "ratio":
-                return sums[:, 0] / sums[:, 1]
+                return _times(sums[:, 0] / sums[:, 1], self._exponents[0] - self._exponents[1])
             if self.name == "variance":
-                return np.asarray(_squares(sums[:, 1], sums[:, 0], n) / (n - self.ddof))
+                found = _squares(sums[:, 1], sums[:, 0], n) / (n - self.ddof)
+                return _times(found, 2 * self._exponents[0])
             xx, yy = _squares(sums[:, 2], sums[:, 0], n), _squares(sums[:, 3], sums[:, 1], n)
             found = (sums[:, 4] - sums[:, 0] * sums[:, 1] / n) / np.sqrt(xx) / np.sqrt(yy)
             return np.clip(found, -1, 1)
@@ -72,11 +89,13 @@ class Named:
     def errors(self, sums: Array) -> Array:
         """The standard errors of mean and ratio (linearized) of the same sums."""
         n = sums[:, -1]
-        if self.name == "mean":
-            return np.asarray(np.sqrt(_squares(sums[:, 1], sums[:, 0], n) / (n * (n - 1))))
-        r = sums[:, 0] / sums[:, 1]
-        residual = np.maximum(sums[:, 2] - 2 * r * sums[:, 4] + r * r * sums[:, 3], 0)
-        return np.asarray(np.sqrt(residual * n / (n - 1)) / np.abs(sums[:, 1]))
+        with np.errstate(all="ignore"):
+            if self.name == "mean":
+                return _times(np.sqrt(_squares(sums[:, 1], sums[:, 0], n) / (n * (n - 1))), self._exponents[0])
+            r = sums[:, 0] / sums[:, 1]
+            residual = np.maximum(sums[:, 2] - 2 * r * sums[:, 4] + r * r * sums[:, 3], 0)
+            found = np.sqrt(residual * n / (n - 1)) / np.abs(sums[:, 1])
+            return _times(found, self._exponents[0] - self._exponents[1])
 
     def resampled(self, plan: Plan, key: int, first: int, resamples: int, errors: bool) -> tuple[Array, Array | None]:
         if self.name == "quantile":
@@ -94,7 +113,7 @@ class Named:
         if self.name == "quantile":
             return float(np.quantile(self.samples[0], self.q))
         if self.name == "mean":
-            return self.centre
+            return math.ldexp(self._centre, self._exponents[0])
         return float(self.value(self.columns().sum(axis=0)[None])[0])
 
     def error(self) -> float:
@@ -127,10 +146,23 @@ class Named:
         return _between(found[:, 0], found[:, 1], share)
 
 
+def standard_deviation(x: Array) -> float:
+    """Divided by n − 1; NaN for one value, or where one is not finite; of values of any size."""
+    if len(x) < 2 or not np.isfinite(x).all():
+        return math.nan
+    exponent = math.frexp(float(np.abs(x).max()))[1]
+    return float(np.ldexp(np.std(np.ldexp(x, -exponent), ddof=1), exponent))
+
+
+def _times(x: Array, exponent: int) -> Array:
+    """x · 2^exponent."""
+    return np.asarray(np.ldexp(x, exponent))
+
+
 def _squares(squares: Array, sums: Array, n: Array) -> Array:
     """Σ(x − x̄)² from Σx² and Σx; 0 below what rounding leaves."""
     found = squares - sums * sums / n
-    return np.where(found > ROUNDING * squares, found, 0.0)
+    return np.where(found <= ROUNDING * squares, 0.0, found)
 
 
 def _place(n: int, q: float) -> tuple[int, float]:
