@@ -131,7 +131,7 @@ def test_init_may_be_an_estimator() -> None:
             np.testing.assert_allclose(c.predict_proba(x), d.predict_proba(x), rtol=1e-4, atol=1e-5)
     assert isinstance(GradientBoostingRegressor(init=LeastSquares).fit(X, Y).init_, LeastSquares)
     no_proba = GradientBoostingClassifier(init=LeastSquares())
-    assert_refused(lambda: no_proba.fit(X, LABELS), TypeError, ["init must have predict_proba"])
+    assert_refused(lambda: no_proba.fit(X, LABELS), TypeError, ["init must have fit and predict_proba"])
 
 
 @pytest.mark.peer
@@ -154,6 +154,7 @@ def test_oob_improvement_is_how_the_loss_of_the_others_falls() -> None:
         out = np.setdiff1d(np.arange(300), use)
         expected = np.mean((Y - before)[out] ** 2) - np.mean((Y - after)[out] ** 2)
         np.testing.assert_allclose(model.oob_improvement_[i], expected, rtol=1e-9)
+        np.testing.assert_allclose(model.oob_scores_[i], np.mean((Y - after)[out] ** 2), rtol=1e-9)
         np.testing.assert_allclose(model.train_score_[i], np.mean((Y - after)[use] ** 2), rtol=1e-9)
         before = after
     assert model.oob_improvement_[0] > 0

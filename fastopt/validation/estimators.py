@@ -118,6 +118,33 @@ def fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
     return estimator if result is None or not hasattr(result, "predict") else result
 
 
+def predictions(made: Any, X: Any, n: int, numbers: bool = False) -> Array:
+    """(n,) what predict() gives: labels, or finite numbers in float64; ValueError for any other number of them."""
+    found = np.asarray(made.predict(X))
+    if found.size != n:
+        raise ValueError(f"estimator: predict gives shape {found.shape} for {n} samples")
+    found = found.reshape(n)
+    if not numbers:
+        return found
+    try:
+        found = found.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"estimator: predict gives no numbers: {error}") from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"estimator: predict gives {found[~np.isfinite(found)][0]}: {made!r:.60}")
+    return found
+
+
+def probabilities(made: Any, X: Any, n: int, classes: int) -> Array:
+    """(n, classes) what predict_proba() gives, in float64; ValueError for another shape or what is not finite."""
+    found = np.asarray(made.predict_proba(X), np.float64)
+    if found.shape != (n, classes):
+        raise ValueError(f"estimator: predict_proba gives shape {found.shape}, not {(n, classes)}: {made!r:.60}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"estimator: predict_proba gives {found[~np.isfinite(found)][0]}: {made!r:.60}")
+    return found
+
+
 class CannotFitTogether(ValueError):
     """These models have to be fitted one after the other; raised before anything was touched."""
 
@@ -156,13 +183,20 @@ def fit_all(
         together = getattr(type(estimators[0]), "fit_many", None)
         if callable(together):
             try:
-                return list(together(estimators, Xs, ys, sample_weights))
+                return as_many(list(together(estimators, Xs, ys, sample_weights)), len(estimators))
             except CannotFitTogether:
                 pass
     return [
         fit(e, X, y, {} if w is None else {"sample_weight": w})
         for e, X, y, w in zip(estimators, Xs, ys, weights, strict=True)
     ]
+
+
+def as_many(models: list[Any], n: int) -> list[Any]:
+    """The models that fit_many gave; ValueError if it gave more or fewer."""
+    if len(models) != n:
+        raise ValueError(f"estimator: fit_many gives {len(models)} models for {n}")
+    return models
 
 
 def fit_and_score(
@@ -197,7 +231,7 @@ def fit_and_score_together(items: Sequence[tuple[Any, ...]], streams: Sequence[n
     weights = None if weight is None else [of_samples(weight, t, n) for t in trains]
     start = time.perf_counter()
     try:
-        made = list(type(made[0]).fit_many(made, *parts, weights))
+        made = as_many(list(type(made[0]).fit_many(made, *parts, weights)), len(made))
     except CannotFitTogether:
         return None
     fit_time = (time.perf_counter() - start) / len(made)
