@@ -92,7 +92,7 @@ def predictions(estimator: Any, X: Any, y: Any, X_test: Any, **options: Any) -> 
 
     draws = _draws(X, y, None, key_from(seed_sequence(options["rng"]).spawn(2)[0]))
     rng = np.random.default_rng(0)
-    return np.array([_fit(estimator, draws, i, X_test, np.zeros(len(X_test)), None, rng) for i in range(options["n"])])
+    return np.array([_fit(estimator, draws, i, X_test, False, None, rng) for i in range(options["n"])])
 
 
 def test_squared_loss_by_hand() -> None:
@@ -272,6 +272,51 @@ def test_models_are_fitted_together_with_the_same_result(drawn: str) -> None:
     assert together.variance > 0
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(45) // 3])
+def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None:
+    x, y = sampler(np.random.default_rng(1))
+    options: dict[str, Any] = {"n_resamples": 39, "rng": 4, "groups": None if groups is None else groups[: len(x)]}
+    Together.calls.clear()
+    together, alone = bootstrap_score(Together(), x, y, **options), bootstrap_score(Noisy(), x, y, **options)
+    assert Together.calls == [16, 16, 7]
+    assert together.out_of_bag_errors.tobytes() == alone.out_of_bag_errors.tobytes()
+    assert (together.apparent, together.out_of_bag) == (alone.apparent, alone.out_of_bag)
+    Together.calls.clear()
+    assert bootstrap_score(Together(), x, y, n_jobs=2, **options).out_of_bag == alone.out_of_bag
+    assert Together.calls == []
+
+
+@pytest.mark.parametrize("kind", ["sparse", "objects", "frame"])
+def test_noise_by_repeats_of_any_rows(kind: str) -> None:
+    """The same rows as numbers, in a sparse matrix and as words beside numbers."""
+    rng = np.random.default_rng(6)
+    rows = rng.integers(0, 2, (40, 2)).astype(float)
+    y = rows[:, 0] + rng.normal(size=40)
+    words = np.array([[f"w{a:g}", b] for a, b in rows], object)
+    held = {
+        "sparse": lambda: pytest.importorskip("scipy.sparse").csr_array(rows),
+        "objects": lambda: words,
+        "frame": lambda: pytest.importorskip("pandas").DataFrame(words).infer_objects(),
+    }[kind]()
+    options: dict[str, Any] = {"y_test": y, "n_resamples": 20, "noise": "repeats", "rng": 0}
+    guess = ConstantGuess("mean")
+    found = bias_variance(guess, rows, y, X_test=held, **options)
+    assert found.noise == bias_variance(guess, rows, y, X_test=rows, **options).noise > 0
+
+
+class Answers:
+    """Gives what it is told to."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def fit(self, X: Any, y: Any) -> None:
+        pass
+
+    def predict(self, X: Any) -> Any:
+        return np.full(len(X), self.value)
+
+
 SCRIPT = """
     import sys
     import joblib, numpy as np
@@ -325,6 +370,36 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, n_resamples=3), ValueError, ["n_resamples", "3"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise=-1.0), ValueError, ["noise", "-1"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise="repeats"), ValueError, ["repeats", "equal"]),
+        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y * np.nan), ValueError, ["y_test must be finite"]),
+        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y[1:]), ValueError, ["truth must", "(29,)"]),
+        (
+            lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y + np.inf),
+            ValueError,
+            ["truth must be finite"],
+        ),
+        (
+            lambda: bias_variance(Nearest(), X, Y, X_test=X, y_test=Y, loss="zero_one", noise=1.5),
+            ValueError,
+            ["noise must be a number >= 0 and <= 1", "1.5"],
+        ),
+        (
+            lambda: bias_variance(Noisy(), None, Y, sampler=lambda rng: (X, Y), X_test=X, y_test=Y),
+            TypeError,
+            ["either X and y", "or sampler"],
+        ),
+        (
+            lambda: bias_variance_curve(Polynomial(), X, Y, X_test=X, y_test=Y, param_name="degree", param_range=4),
+            TypeError,
+            ["param_range", "4"],
+        ),
+        (lambda: bias_variance(Answers(np.nan), X, Y, X_test=X, y_test=Y), ValueError, ["estimator: predict", "nan"]),
+        (
+            lambda: bias_variance(Answers("a"), X, Y, X_test=X, y_test=Y),
+            TypeError,
+            ["estimator: predict", "no numbers"],
+        ),
+        (lambda: bootstrap_score(Answers(np.inf), X, Y), ValueError, ["estimator: predict gives inf"]),
+        (lambda: bootstrap_score(Answers("a"), X, Y), TypeError, ["estimator: predict gives no numbers"]),
         (
             lambda: bias_variance(Noisy(), sampler=lambda rng: X, X_test=X, y_test=Y),
             TypeError,
