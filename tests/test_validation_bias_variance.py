@@ -245,6 +245,9 @@ def test_the_curve_and_its_picture(tmp_path: Path) -> None:
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["error", "bias²", "variance", "noise"]
     assert np.array_equal(ax.lines[1].get_ydata(), curve.values("bias"))
     ax.figure.savefig(tmp_path / "curve.png")
+    options = {"sampler": sampler, "X_test": TEST[:, None], "y_test": y_test, "n_resamples": 20}
+    unknown = bias_variance_curve(Polynomial(), param_name="degree", param_range=[1, 2], **options).plot()
+    assert [t.get_text() for t in unknown.get_legend().get_texts()] == ["error", "bias² with noise", "variance"]
 
 
 class Together(Noisy):

@@ -51,11 +51,15 @@ class BiasVariance:
     noise_effect: float
     main: Array  # (m,) mean or commonest predictions
 
-    def __repr__(self) -> str:
+    @property
+    def bias_label(self) -> str:
+        """What `bias` is: bias², or bias; with the noise in it, if that is unknown."""
         label = "bias²" if self.loss == "squared" else "bias"
-        label += " with noise" if self.noise_from == "unknown" else ""
+        return label + (" with noise" if self.noise_from == "unknown" else "")
+
+    def __repr__(self) -> str:
         return (
-            f"{self.name}: {self.loss} error {self.error:.4g} = {label} {self.bias_interval}, variance "
+            f"{self.name}: {self.loss} error {self.error:.4g} = {self.bias_label} {self.bias_interval}, variance "
             f"{self.variance_interval}, noise {self.noise:.4g} ({self.noise_from})"
         )
 
@@ -326,12 +330,12 @@ class BiasVarianceCurve:
     def plot(self, ax: Any = None) -> Any:
         """The tradeoff: bias falls and variance grows with complexity, and the error is least in between. Returns the
         axes (ax.figure.savefig(...))."""
-        squared = self.parts[0].loss == "squared"
+        bias = self.parts[0].bias_label
         with axes_or_new(ax, "plot()") as ax:
             places = numeric_axis(ax, self.x)
             lines = [
                 ("error", "error", 0, "-"),
-                ("bias", "bias²" if squared else "bias", 4, "--"),
+                ("bias", bias, 4, "--"),
                 ("variance", "variance", 5, "-."),
             ]
             lines += [("noise", "noise", 7, ":")] * (self.parts[0].noise_from != "unknown")
