@@ -99,6 +99,16 @@ def test_a_stump_of_very_small_or_large_numbers(exponent: int) -> None:
     assert np.array_equal(scaled.value_, np.ldexp(plain.value_, exponent))
 
 
+@pytest.mark.parametrize("size", [1e6, 1e20, 1e150])
+@pytest.mark.parametrize("at", [0, 30, 59])
+def test_a_target_without_weight_may_be_of_any_size(size: float, at: int) -> None:
+    weight, y = RNG.integers(1, 4, 60).astype(float), Y * 2.0**-40
+    weight[at] = 0
+    other = np.where(np.arange(60) == at, size, y)
+    for model in (DecisionStumpRegressor(), GradientBoostingRegressor(n_estimators=5)):
+        assert np.array_equal(model.fit(X, other, weight).predict(X), model.fit(X, y, weight).predict(X))
+
+
 @pytest.mark.parametrize("model", ALL)
 def test_scores_compare_samples_with_their_own_targets(model: Any) -> None:
     y = target_of(model)

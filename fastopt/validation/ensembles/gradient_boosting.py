@@ -146,8 +146,8 @@ class GradientBoosting(Estimator):
         mixed = self._rng(0, 0).permutation(n)
         if self._loss.newton:
             mixed = mixed[np.argsort(y[mixed], kind="stable")]
-        step = np.arange(n) * self.validation_fraction
-        out = mixed[np.floor(step + self.validation_fraction) > np.floor(step)]
+        until = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 of 100 is 29
+        out = mixed[np.diff(until) > 0]
         train = np.setdiff1d(np.arange(n), out)
         lost = self._loss.newton and _classes(y, weight) > _classes(y[train], weight[train])
         weighs = weight[out].any() and weight[train].any()  # of nothing: False
@@ -309,15 +309,15 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Parameters
     ----------
-    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. Deeper trees:
-        sklearn.tree.DecisionTreeRegressor(max_depth=3).
+    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. Deeper trees, and what they can
+        be told: sklearn.tree.DecisionTreeRegressor(max_depth=3, max_features=0.5).
     n_estimators : rounds, at most.
     learning_rate : η > 0.
     subsample : the share of the samples, drawn anew without replacement, that each round is fitted to; in (0, 1].
     init : where to start: None (the mean), "zero", or an estimator, which is fitted first.
     n_iter_no_change : stop when the loss on samples held out has not fallen by more than tol for so many rounds; None:
         never.
-    validation_fraction : the share of samples that are held out for that; in (0, 1).
+    validation_fraction : the share of samples that are held out for that, rounded down; in (0, 1).
     tol : >= 0.
     random_state : None, a seed, a Generator: for subsamples, what is held out, and estimators whose own is None.
     warm_start : fit() goes on from the estimators there are, up to n_estimators, on the same samples: the result is
