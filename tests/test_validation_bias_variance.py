@@ -289,6 +289,24 @@ def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None
     assert Together.calls == []
 
 
+def test_noise_by_repeats_by_hand() -> None:
+    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² over 3 degrees of freedom; 2N(1 − N) is how often two labels differ."""
+    rows = np.array([1, 1, 1, 5, 5, 9])[:, None] * np.ones(2)
+    guess: Any = ConstantGuess("mean")
+    options: dict[str, Any] = {"n_resamples": 20, "rng": 0, "noise": "repeats"}
+    y = np.array([0.0, 3.0, 6.0, 10.0, 14.0, 99.0])
+    found = bias_variance(guess, rows, y, X_test=rows, y_test=y, loss="squared", **options)
+    assert found.noise == pytest.approx((9 + 9 + 4 + 4) / 3, rel=1e-12)
+    labels = np.array(["a", "a", "b", "c", "c", "d"])  # of the 6 + 2 ordered pairs within groups 4 differ
+    found = bias_variance(Nearest(), rows, labels, X_test=rows, y_test=labels, loss="zero_one", **options)
+    assert 2 * found.noise * (1 - found.noise) == pytest.approx(4 / 8, rel=1e-12)
+    labels = np.r_[labels, ["c"] * 2]  # now 4 of 6 + 12
+    rows = np.r_[rows, rows[3:5]]
+    found = bias_variance(Nearest(), rows, labels, X_test=rows, y_test=labels, loss="zero_one", **options)
+    assert 2 * found.noise * (1 - found.noise) == pytest.approx(4 / 18, rel=1e-12)
+    assert found.noise < 0.5
+
+
 @pytest.mark.parametrize("kind", ["sparse", "objects", "frame"])
 def test_noise_by_repeats_of_any_rows(kind: str) -> None:
     """The same rows as numbers, in a sparse matrix and as words beside numbers."""
