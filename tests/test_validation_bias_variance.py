@@ -190,6 +190,23 @@ def test_632_plus_of_pure_noise_is_near_the_error_of_guessing() -> None:
     assert r.estimate == pytest.approx(expected, rel=1e-12)
 
 
+def test_out_of_bag_error_by_hand() -> None:
+    """Each sample's mean over the models that had not seen it, and then the mean over the samples."""
+    from fastopt.validation.parallel import seed_sequence
+
+    x, y = sampler(np.random.default_rng(2))
+    r = bootstrap_score(LeastSquares(), x, y, n_resamples=25, method="oob", rng=6)
+    errors, means = np.full((25, len(y)), np.nan), []
+    for i, (train, test) in enumerate(Bootstrap(25, rng=seed_sequence(6).spawn(3)[0]).split(x)):
+        made = LeastSquares()
+        made.fit(x[train], y[train])
+        errors[i, test] = (y[test] - made.predict(x[test])) ** 2
+        means.append(np.mean(errors[i, test]))
+    assert r.estimate == r.out_of_bag == pytest.approx(np.mean(np.nanmean(errors, axis=0)), rel=1e-12)
+    assert r.out_of_bag != pytest.approx(np.nanmean(errors), rel=1e-6)
+    np.testing.assert_allclose(r.out_of_bag_errors, means, rtol=1e-12)
+
+
 def test_632_plus_takes_memory_in_proportion_to_the_samples() -> None:
     """Twice the samples, at most 2.1 times the memory; and not more of it for more resamples."""
     peaks = []
@@ -290,7 +307,7 @@ def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None
 
 
 def test_noise_by_repeats_by_hand() -> None:
-    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² over 3 degrees of freedom; 2N(1 − N) is how often two labels differ."""
+    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² over 3 degrees of freedom; 2N(1 − N): how often two labels differ."""
     rows = np.array([1, 1, 1, 5, 5, 9])[:, None] * np.ones(2)
     guess: Any = ConstantGuess("mean")
     options: dict[str, Any] = {"n_resamples": 20, "rng": 0, "noise": "repeats"}
