@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -25,15 +25,15 @@ class NotFitted(ValueError, AttributeError):
     """Asked before fit(). Where scikit-learn is loaded, its NotFittedError is raised instead."""
 
 
-Model = TypeVar("Model", bound="Estimator")
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
-def whole(fit: Callable[..., Model]) -> Callable[..., Model]:
+def whole(fit: Fit) -> Fit:
     """fit() that learns in a copy and puts all of it down at once: a failure or Ctrl-C leaves the model as it was, and
     other threads see one fit or the other. What only some settings give, and a former fit gave, is gone."""
 
     @functools.wraps(fit)
-    def fit_whole(self: Model, X: Any, y: Any, sample_weight: Any = None) -> Model:
+    def fit_whole(self: Estimator, X: Any, y: Any, sample_weight: Any = None) -> Estimator:
         made = copy.copy(self)
         for name in type(self)._at_times:
             vars(made).pop(name, None)
@@ -41,7 +41,7 @@ def whole(fit: Callable[..., Model]) -> Callable[..., Model]:
         self.__dict__ = made.__dict__
         return self
 
-    return fit_whole
+    return cast(Fit, fit_whole)
 
 
 def _defaults(cls: Any) -> dict[str, Any]:
