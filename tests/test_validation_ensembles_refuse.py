@@ -337,6 +337,40 @@ def test_leaves_and_importances_are_scikit_learns() -> None:
     assert_refused(lambda: GradientBoostingRegressor(LeastSquares()).fit(X, Y).apply(X), AttributeError, ["apply"])
 
 
+class Seeded(Stops):
+    """A stump with a seed that it does not need."""
+
+    def __init__(self, random_state: Any = None) -> None:
+        self.random_state = random_state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"random_state": self.random_state}
+
+    def set_params(self, random_state: Any) -> None:
+        self.random_state = random_state
+
+
+@pytest.mark.parametrize("model", ENSEMBLES)
+def test_every_estimator_has_a_seed_of_its_own(model: Any) -> None:
+    def seeds(seed: Any, given: Any = None) -> list[Any]:
+        Stops.left = 99
+        fitted = model(Seeded(given), n_estimators=4, random_state=seed).fit(X, LABELS > 0)
+        return [one.random_state for one in np.ravel(np.array(fitted.estimators_, object))]
+
+    assert seeds(1) == seeds(1) == seeds(np.random.SeedSequence(1))
+    one, other = seeds(1), seeds(2)
+    assert len({*one, *other}) == len(one) + len(other) > 2
+    assert set(seeds(1, given=5)) == {5}
+
+
+def test_columns_are_drawn_in_ascending_order() -> None:
+    for replace in (False, True):
+        options: dict[str, Any] = {"max_features": 2, "bootstrap_features": replace, "random_state": 0}
+        drawn = BaggingRegressor(n_estimators=20, **options).fit(X, Y).estimators_features_
+        assert all(len(columns) == 2 and columns[0] <= columns[1] for columns in drawn)
+        assert any(columns[0] == columns[1] for columns in drawn) == replace
+
+
 @pytest.mark.parametrize("model", ENSEMBLES)
 def test_what_the_estimators_are_copies_of(model: Any) -> None:
     fitted = model(n_estimators=2).fit(X, target_of(model))
