@@ -42,11 +42,20 @@ static void lay_out_classes(struct fo_stump *job)
         job->all[job->label[i]] += job->weight[i] * job->scale;
 }
 
+/* The first y that weighs anything: one that does not may be of any size. */
+static double first_of(const struct fo_stump *job)
+{
+    int64_t i = 0;
+    while (i < job->rows - 1 && job->weight[i] == 0)
+        i++;
+    return job->y[i];
+}
+
 /* Centred and about 1 in size: neither a large mean nor large or small values cost digits. */
 static void lay_out_squares(struct fo_stump *job)
 {
     double weight = 0, sum = 0, largest = 0;
-    const double first = job->y[0];
+    const double first = first_of(job);
     for (int64_t i = 0; i < job->rows; i++) {
         const double w = job->weight[i] * job->scale;
         weight += w;
@@ -61,7 +70,7 @@ static void lay_out_squares(struct fo_stump *job)
     for (int64_t i = 0; i < job->rows; i++) {
         const double w = job->weight[i] * job->scale;
         job->pairs[2 * i] = w;
-        total += job->pairs[2 * i + 1] = w * ((job->y[i] - mean) * unit);
+        total += job->pairs[2 * i + 1] = w > 0 ? w * ((job->y[i] - mean) * unit) : 0;
     }
     job->mean = mean;
     job->unit = unit;

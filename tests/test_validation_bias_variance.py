@@ -92,7 +92,7 @@ def predictions(estimator: Any, X: Any, y: Any, X_test: Any, **options: Any) -> 
 
     draws = _draws(X, y, None, key_from(seed_sequence(options["rng"]).spawn(2)[0]))
     rng = np.random.default_rng(0)
-    return np.array([_fit(estimator, draws, i, X_test, np.zeros(len(X_test)), None, rng) for i in range(options["n"])])
+    return np.array([_fit(estimator, draws, i, X_test, False, None, rng) for i in range(options["n"])])
 
 
 def test_squared_loss_by_hand() -> None:
@@ -190,6 +190,23 @@ def test_632_plus_of_pure_noise_is_near_the_error_of_guessing() -> None:
     assert r.estimate == pytest.approx(expected, rel=1e-12)
 
 
+def test_out_of_bag_error_by_hand() -> None:
+    """Each sample's mean over the models that had not seen it, and then the mean over the samples."""
+    from fastopt.validation.parallel import seed_sequence
+
+    x, y = sampler(np.random.default_rng(2))
+    r = bootstrap_score(LeastSquares(), x, y, n_resamples=25, method="oob", rng=6)
+    errors, means = np.full((25, len(y)), np.nan), []
+    for i, (train, test) in enumerate(Bootstrap(25, rng=seed_sequence(6).spawn(3)[0]).split(x)):
+        made = LeastSquares()
+        made.fit(x[train], y[train])
+        errors[i, test] = (y[test] - made.predict(x[test])) ** 2
+        means.append(np.mean(errors[i, test]))
+    assert r.estimate == r.out_of_bag == pytest.approx(np.mean(np.nanmean(errors, axis=0)), rel=1e-12)
+    assert r.out_of_bag != pytest.approx(np.nanmean(errors), rel=1e-6)
+    np.testing.assert_allclose(r.out_of_bag_errors, means, rtol=1e-12)
+
+
 def test_632_plus_takes_memory_in_proportion_to_the_samples() -> None:
     """Twice the samples, at most 2.1 times the memory; and not more of it for more resamples."""
     peaks = []
@@ -245,6 +262,9 @@ def test_the_curve_and_its_picture(tmp_path: Path) -> None:
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["error", "bias²", "variance", "noise"]
     assert np.array_equal(ax.lines[1].get_ydata(), curve.values("bias"))
     ax.figure.savefig(tmp_path / "curve.png")
+    options = {"sampler": sampler, "X_test": TEST[:, None], "y_test": y_test, "n_resamples": 20}
+    unknown = bias_variance_curve(Polynomial(), param_name="degree", param_range=[1, 2], **options).plot()
+    assert [t.get_text() for t in unknown.get_legend().get_texts()] == ["error", "bias² with noise", "variance"]
 
 
 class Together(Noisy):
@@ -270,6 +290,69 @@ def test_models_are_fitted_together_with_the_same_result(drawn: str) -> None:
     assert (together.error, together.bias, together.variance) == (alone.error, alone.bias, alone.variance)
     assert together.main.tobytes() == alone.main.tobytes()
     assert together.variance > 0
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(45) // 3])
+def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None:
+    x, y = sampler(np.random.default_rng(1))
+    options: dict[str, Any] = {"n_resamples": 39, "rng": 4, "groups": None if groups is None else groups[: len(x)]}
+    Together.calls.clear()
+    together, alone = bootstrap_score(Together(), x, y, **options), bootstrap_score(Noisy(), x, y, **options)
+    assert Together.calls == [16, 16, 7]
+    assert together.out_of_bag_errors.tobytes() == alone.out_of_bag_errors.tobytes()
+    assert (together.apparent, together.out_of_bag) == (alone.apparent, alone.out_of_bag)
+    Together.calls.clear()
+    assert bootstrap_score(Together(), x, y, n_jobs=2, **options).out_of_bag == alone.out_of_bag
+    assert Together.calls == []
+
+
+def test_noise_by_repeats_by_hand() -> None:
+    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² over 3 degrees of freedom; 2N(1 − N): how often two labels differ."""
+    rows = np.array([1, 1, 1, 5, 5, 9])[:, None] * np.ones(2)
+    guess: Any = ConstantGuess("mean")
+    options: dict[str, Any] = {"n_resamples": 20, "rng": 0, "noise": "repeats"}
+    y = np.array([0.0, 3.0, 6.0, 10.0, 14.0, 99.0])
+    found = bias_variance(guess, rows, y, X_test=rows, y_test=y, loss="squared", **options)
+    assert found.noise == pytest.approx((9 + 9 + 4 + 4) / 3, rel=1e-12)
+    labels = np.array(["a", "a", "b", "c", "c", "d"])  # of the 6 + 2 ordered pairs within groups 4 differ
+    found = bias_variance(Nearest(), rows, labels, X_test=rows, y_test=labels, loss="zero_one", **options)
+    assert 2 * found.noise * (1 - found.noise) == pytest.approx(4 / 8, rel=1e-12)
+    labels = np.r_[labels, ["c"] * 2]  # now 4 of 6 + 12
+    rows = np.r_[rows, rows[3:5]]
+    found = bias_variance(Nearest(), rows, labels, X_test=rows, y_test=labels, loss="zero_one", **options)
+    assert 2 * found.noise * (1 - found.noise) == pytest.approx(4 / 18, rel=1e-12)
+    assert found.noise < 0.5
+
+
+@pytest.mark.parametrize("kind", ["sparse", "objects", "frame"])
+def test_noise_by_repeats_of_any_rows(kind: str) -> None:
+    """The same rows as numbers, in a sparse matrix and as words beside numbers."""
+    rng = np.random.default_rng(6)
+    rows = rng.integers(0, 2, (40, 2)).astype(float)
+    y = rows[:, 0] + rng.normal(size=40)
+    words = np.array([[f"w{a:g}", b] for a, b in rows], object)
+    held = {
+        "sparse": lambda: pytest.importorskip("scipy.sparse").csr_array(rows),
+        "objects": lambda: words,
+        "frame": lambda: pytest.importorskip("pandas").DataFrame(words).infer_objects(),
+    }[kind]()
+    options: dict[str, Any] = {"y_test": y, "n_resamples": 20, "noise": "repeats", "rng": 0}
+    guess = ConstantGuess("mean")
+    found = bias_variance(guess, rows, y, X_test=held, **options)
+    assert found.noise == bias_variance(guess, rows, y, X_test=rows, **options).noise > 0
+
+
+class Answers:
+    """Gives what it is told to."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def fit(self, X: Any, y: Any) -> None:
+        pass
+
+    def predict(self, X: Any) -> Any:
+        return np.full(len(X), self.value)
 
 
 SCRIPT = """
@@ -325,6 +408,36 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, n_resamples=3), ValueError, ["n_resamples", "3"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise=-1.0), ValueError, ["noise", "-1"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise="repeats"), ValueError, ["repeats", "equal"]),
+        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y * np.nan), ValueError, ["y_test must be finite"]),
+        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y[1:]), ValueError, ["truth must", "(29,)"]),
+        (
+            lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y + np.inf),
+            ValueError,
+            ["truth must be finite"],
+        ),
+        (
+            lambda: bias_variance(Nearest(), X, Y, X_test=X, y_test=Y, loss="zero_one", noise=1.5),
+            ValueError,
+            ["noise must be a number >= 0 and <= 1", "1.5"],
+        ),
+        (
+            lambda: bias_variance(Noisy(), None, Y, sampler=lambda rng: (X, Y), X_test=X, y_test=Y),
+            TypeError,
+            ["either X and y", "or sampler"],
+        ),
+        (
+            lambda: bias_variance_curve(Polynomial(), X, Y, X_test=X, y_test=Y, param_name="degree", param_range=4),
+            TypeError,
+            ["param_range", "4"],
+        ),
+        (lambda: bias_variance(Answers(np.nan), X, Y, X_test=X, y_test=Y), ValueError, ["estimator: predict", "nan"]),
+        (
+            lambda: bias_variance(Answers("a"), X, Y, X_test=X, y_test=Y),
+            TypeError,
+            ["estimator: predict", "no numbers"],
+        ),
+        (lambda: bootstrap_score(Answers(np.inf), X, Y), ValueError, ["estimator: predict gives inf"]),
+        (lambda: bootstrap_score(Answers("a"), X, Y), TypeError, ["estimator: predict gives no numbers"]),
         (
             lambda: bias_variance(Noisy(), sampler=lambda rng: X, X_test=X, y_test=Y),
             TypeError,

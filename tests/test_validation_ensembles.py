@@ -68,7 +68,7 @@ def every_threshold(x: np.ndarray, errors: Any) -> tuple[int, float, float]:
     return best
 
 
-def squares(side: np.ndarray) -> float:
+def squares(side: Any) -> float:
     w, y = W[side], Y[side]
     return float(w @ (y - w @ y / w.sum()) ** 2)
 
@@ -95,6 +95,32 @@ def test_stump_of_numbers_tries_every_threshold(offset: float) -> None:
     side = X[:, stump.feature_] <= stump.threshold_
     means = [W[s] @ (Y[s] + offset) / W[s].sum() for s in (side, ~side)]
     np.testing.assert_allclose(stump.value_, means, rtol=1e-13)
+
+
+def test_a_threshold_lies_between_neighbouring_numbers() -> None:
+    """Of two neighbours halfway is one of them, and which one is a matter of their last bit."""
+    odd = np.nextafter(1, 2)
+    for low, high in ((1.0, odd), (odd, np.nextafter(odd, 2)), (-odd, -1.0), (0.0, 5e-324), (-5e-324, 0.0)):
+        rows = np.array([[low], [high]])
+        assert DecisionStumpClassifier().fit(rows, ["a", "b"]).predict(rows).tolist() == ["a", "b"]
+        assert DecisionStumpRegressor().fit(rows, [3.0, 7.0]).predict(rows).tolist() == [3.0, 7.0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.125])
+def test_improvement_is_how_much_the_impurity_falls(scale: float) -> None:
+    y, w = LABELS, W * scale
+    stump, numbers = DecisionStumpClassifier().fit(X, y, w), DecisionStumpRegressor().fit(X, Y, w)
+
+    def gini(side: Any) -> float:
+        p = np.bincount(y[side], w[side], 3)
+        return float(p.sum() - p @ p / p.sum())
+
+    side = X[:, stump.feature_] <= stump.threshold_
+    fall = (gini(slice(None)) - gini(side) - gini(~side)) / w.sum()
+    assert stump.improvement_ == pytest.approx(fall, rel=1e-12)
+    side = X[:, numbers.feature_] <= numbers.threshold_
+    fall = (squares(slice(None)) - squares(side) - squares(~side)) / W.sum()
+    assert numbers.improvement_ == pytest.approx(fall, rel=1e-12)
 
 
 @pytest.mark.peer

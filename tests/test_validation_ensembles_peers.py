@@ -131,7 +131,7 @@ def test_init_may_be_an_estimator() -> None:
             np.testing.assert_allclose(c.predict_proba(x), d.predict_proba(x), rtol=1e-4, atol=1e-5)
     assert isinstance(GradientBoostingRegressor(init=LeastSquares).fit(X, Y).init_, LeastSquares)
     no_proba = GradientBoostingClassifier(init=LeastSquares())
-    assert_refused(lambda: no_proba.fit(X, LABELS), TypeError, ["init must have predict_proba"])
+    assert_refused(lambda: no_proba.fit(X, LABELS), TypeError, ["init must have fit and predict_proba"])
 
 
 @pytest.mark.peer
@@ -154,9 +154,67 @@ def test_oob_improvement_is_how_the_loss_of_the_others_falls() -> None:
         out = np.setdiff1d(np.arange(300), use)
         expected = np.mean((Y - before)[out] ** 2) - np.mean((Y - after)[out] ** 2)
         np.testing.assert_allclose(model.oob_improvement_[i], expected, rtol=1e-9)
+        np.testing.assert_allclose(model.oob_scores_[i], np.mean((Y - after)[out] ** 2), rtol=1e-9)
         np.testing.assert_allclose(model.train_score_[i], np.mean((Y - after)[use] ** 2), rtol=1e-9)
         before = after
     assert model.oob_improvement_[0] > 0
+
+
+@pytest.mark.parametrize(("n", "fraction", "out"), [(10, 0.3, 3), (100, 0.29, 29), (9, 1 / 3, 3), (299, 0.1, 29)])
+def test_how_many_are_held_out(n: int, fraction: float, out: int) -> None:
+    model = GradientBoostingRegressor(n_estimators=1, n_iter_no_change=1, validation_fraction=fraction, random_state=0)
+    train, held = model.fit(X[:n], Y[:n])._hold_out(Y[:n], np.ones(n))
+    assert len(held) == out
+    assert np.array_equal(np.sort(np.r_[train, held]), np.arange(n))
+    prior = GradientBoostingRegressor(n_estimators=1).fit(X[train], Y[train])
+    assert np.array_equal(model.predict(X), prior.predict(X))
+
+
+def test_held_out_classes_and_weights_count() -> None:
+    """Of each class its share; and the loss held out goes by weight: samples of weight 0 stop nothing."""
+    options: dict[str, Any] = {"n_iter_no_change": 2, "validation_fraction": 0.25, "random_state": 3}
+    model = GradientBoostingClassifier(n_estimators=1, **options).fit(X, LABELS)
+    _, held = model._hold_out(LABELS, np.ones(300))
+    assert np.abs(np.bincount(LABELS[held]) - np.bincount(LABELS) / 4).max() < 1
+    weight = np.where(RNG.random(300) < 0.3, 0.0, 1.0)
+    noise = np.where(weight > 0, Y, 1e6 * RNG.normal(size=300))
+    a, b = (
+        GradientBoostingRegressor(n_estimators=200, learning_rate=1.0, **options).fit(X, y, weight) for y in (Y, noise)
+    )
+    assert a.n_estimators_ == b.n_estimators_ < 200
+    assert np.array_equal(a.predict(X), b.predict(X))
+    with_tol = GradientBoostingRegressor(n_estimators=200, learning_rate=0.1, tol=0.05, **options).fit(X, Y)
+    without = GradientBoostingRegressor(n_estimators=200, learning_rate=0.1, tol=0.0, **options).fit(X, Y)
+    assert with_tol.n_estimators_ < without.n_estimators_
+
+
+def test_a_round_with_weights_of_another_size_is_scikit_learns() -> None:
+    """Weights below the machine's epsilon are raised to it, as there: a few wrong ones are not lost."""
+    labels = (X[:, 0] > 0.1).astype(int)
+    labels[:9] = 1 - labels[:9]
+    weight = np.where(np.arange(300) < 9, 1e-30, 1.0)
+    a = AdaBoostClassifier(n_estimators=12).fit(X, labels, weight)
+    tree = _tree("Classifier", 1)
+    b = _sklearn("ensemble").AdaBoostClassifier(tree, n_estimators=12).fit(X, labels, weight)
+    np.testing.assert_allclose(a.estimator_errors_, b.estimator_errors_[: len(a.estimators_)], rtol=1e-6)
+    assert 0 < a.estimator_errors_[0] < 1e-12
+
+
+def test_samples_of_weight_0_are_no_worst_error() -> None:
+    y, weight = Y.copy(), np.ones(300)
+    y[7], weight[7] = 1e6, 0.0
+    a = AdaBoostRegressor(Guess(0.5), n_estimators=4).fit(X, y, weight)
+    b = AdaBoostRegressor(Guess(0.5), n_estimators=4).fit(np.delete(X, 7, axis=0), np.delete(y, 7))
+    np.testing.assert_allclose(a.estimator_errors_, b.estimator_errors_, rtol=1e-12)
+    assert len(a.estimator_errors_) == 4
+
+
+def test_the_median_is_the_lower_one_of_two() -> None:
+    model = AdaBoostRegressor(n_estimators=2, random_state=0).fit(X, Y)
+    model.estimator_weights_ = np.ones(2)
+    each = np.array([made.predict(X) for made in model.estimators_])
+    assert np.array_equal(model.predict(X), each.min(axis=0))
+    assert (each[0] != each[1]).any()
 
 
 @pytest.mark.parametrize("voting", ["soft", "hard"])
@@ -177,6 +235,43 @@ def test_oob_decision_function_is_the_mean_of_those_that_had_not_seen_the_row(vo
         few = BaggingClassifier(n_estimators=1, oob_score=True, random_state=0).fit(X, LABELS)
     seen = np.isin(np.arange(300), few.estimators_samples_[0])
     assert np.array_equal(np.isnan(few.oob_decision_function_).all(axis=1), seen)
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_bags_are_drawn_by_weight(bootstrap: bool) -> None:
+    weight = np.where(np.arange(300) < 40, 0.0, np.where(np.arange(300) < 170, 1.0, 3.0))
+    model = BaggingRegressor(n_estimators=60, max_samples=100, bootstrap=bootstrap, random_state=5).fit(X, Y, weight)
+    often = np.bincount(np.concatenate(model.estimators_samples_), minlength=300)
+    assert often[:40].sum() == 0
+    low, high = often[40:170].mean(), often[170:].mean()
+    assert low + high == pytest.approx(60 * 100 / 130)
+    assert high / low == pytest.approx(3 if bootstrap else 2.2, rel=0.2)
+    assert (max(len(np.unique(rows)) for rows in model.estimators_samples_) == 100) == (not bootstrap)
+
+
+def test_scores_out_of_bag_go_by_weight() -> None:
+    weight = RNG.integers(0, 4, 300).astype(float)
+    options: dict[str, Any] = {"n_estimators": 40, "oob_score": True, "random_state": 2}
+    a, b = BaggingClassifier(**options).fit(X, LABELS, weight), BaggingRegressor(**options).fit(X, Y, weight)
+    right = a.oob_decision_function_.argmax(axis=1) == LABELS
+    assert a.oob_score_ == pytest.approx(np.average(right, weights=weight), rel=1e-12)
+    left = weight @ (Y - b.oob_prediction_) ** 2
+    assert b.oob_score_ == pytest.approx(1 - left / (weight @ (Y - np.average(Y, weights=weight)) ** 2), rel=1e-12)
+
+
+def test_init_gets_the_weights() -> None:
+    weight = RNG.integers(0, 4, 300).astype(float)
+    model = GradientBoostingRegressor(init=DecisionStumpRegressor(), n_estimators=1).fit(X, Y, weight)
+    assert model.init_.value_.tolist() == DecisionStumpRegressor().fit(X, Y, weight).value_.tolist()
+    assert model.init_.value_.tolist() != DecisionStumpRegressor().fit(X, Y).value_.tolist()
+
+
+def test_far_from_the_threshold_no_chance_overflows() -> None:
+    """Raw predictions beyond 1000 either way: chances of 0 and 1, and no warning."""
+    model = GradientBoostingClassifier(n_estimators=30, learning_rate=800.0).fit(X, X[:, 0] > 0)
+    assert np.abs(model.decision_function(X)).max() > 1000
+    assert np.array_equal(model.predict(X), X[:, 0] > 0)
+    assert np.abs(model.predict_proba(X) - np.round(model.predict_proba(X))).max() < 1e-300
 
 
 class Guess:

@@ -99,6 +99,22 @@ def test_other_errors_of_fit_many_are_not_swallowed() -> None:
     assert Weighted.calls == []
 
 
+def test_as_many_models_as_there_were() -> None:
+    class Loses(Weighted):
+        @staticmethod
+        def fit_many(estimators: Any, *args: Any) -> list[Any]:
+            return list(estimators)[1:]
+
+    with pytest.raises(ValueError, match="estimator: fit_many gives 1 models for 2"):
+        fit_all([Loses(), Loses()], XS[:2], YS[:2])
+
+
+def test_what_is_no_sequence() -> None:
+    for name, arguments in (("Xs", ([Noisy()], None, YS[:1])), ("sample_weights", ([Noisy()], XS[:1], YS[:1], 5))):
+        with pytest.raises(TypeError, match=f"{name} must be a sequence"):
+            fit_all(*arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -15,11 +15,11 @@ import numpy as np
 
 from fastopt.pictures import COLOURS
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, Rng, count, one_of, same_length, samples, take
-from fastopt.validation.estimators import check_estimator, example, fit, fit_all, fresh
+from fastopt.validation.checks import Array, Rng, count, encode, one_of, same_length, samples, take
+from fastopt.validation.estimators import check_estimator, example, fit, fit_parts, fits_together, fresh, predictions
 from fastopt.validation.evaluate import name_of, table
 from fastopt.validation.intervals import Interval, t_quantile
-from fastopt.validation.out_of_bag import AT_ONCE, loss_of, predictions_of, target_of
+from fastopt.validation.out_of_bag import AT_ONCE, loss_of, target_of
 from fastopt.validation.plots import axes_or_new, numeric_axis
 from fastopt.validation.resampling import Plan, key_from, plan_of
 
@@ -51,11 +51,15 @@ class BiasVariance:
     noise_effect: float
     main: Array  # (m,) mean or commonest predictions
 
-    def __repr__(self) -> str:
+    @property
+    def bias_label(self) -> str:
+        """What `bias` is: bias², or bias; with the noise in it, if that is unknown."""
         label = "bias²" if self.loss == "squared" else "bias"
-        label += " with noise" if self.noise_from == "unknown" else ""
+        return label + (" with noise" if self.noise_from == "unknown" else "")
+
+    def __repr__(self) -> str:
         return (
-            f"{self.name}: {self.loss} error {self.error:.4g} = {label} {self.bias_interval}, variance "
+            f"{self.name}: {self.loss} error {self.error:.4g} = {self.bias_label} {self.bias_interval}, variance "
             f"{self.variance_interval}, noise {self.noise:.4g} ({self.noise_from})"
         )
 
@@ -80,21 +84,17 @@ class Draws:
         return take(self.X, index), take(self.y, index)
 
 
-def _fit(estimator: Any, draws: Draws, i: int, X: Any, y: Array, params: Any, rng: np.random.Generator) -> Array:
+def _fit(estimator: Any, draws: Draws, i: int, X: Any, squared: bool, params: Any, rng: np.random.Generator) -> Array:
     X_train, y_train = draws(i, rng)
-    return predictions_of(fit(fresh(estimator, rng, params), X_train, y_train, {}), X, y)
+    return predictions(fit(fresh(estimator, rng, params), X_train, y_train, {}), X, samples(X), squared)
 
 
 def _fit_together(tasks: list[Any], stream: np.random.SeedSequence) -> list[Array]:
     """[_fit(*task, rng=...) ...] by the class's own fit_many: the streams are those of parallel.run."""
-    models, Xs, ys = [], [], []
-    for (estimator, draws, i, _, _, params), seed in zip(tasks, stream.spawn(len(tasks)), strict=True):
-        rng = np.random.default_rng(seed)
-        X_train, y_train = draws(i, rng)
-        models.append(fresh(estimator, rng, params))
-        Xs.append(X_train)
-        ys.append(y_train)
-    return [predictions_of(m, task[3], task[4]) for m, task in zip(fit_all(models, Xs, ys), tasks, strict=True)]
+    estimator, draws, _, X, squared, params = tasks[0]
+    streams = [np.random.default_rng(seed) for seed in stream.spawn(len(tasks))]
+    parts = [(rng, *draws(task[2], rng)) for rng, task in zip(streams, tasks, strict=True)]
+    return [predictions(made, X, samples(X), squared) for made in fit_parts(estimator, parts, params)]
 
 
 def bias_variance(
@@ -148,9 +148,9 @@ def bias_variance(
     check_estimator(estimator)
     loss = loss_of(loss, example(estimator))
     m = samples(X_test, "X_test")
-    target = target_of(y_test, m, loss)
+    target = target_of(y_test, m, loss, "y_test")
     resamples = count("n_resamples", n_resamples, low=2 * BATCHES)
-    f = None if truth is None else target_of(truth, m, "any")
+    f = None if truth is None else target_of(truth, m, loss if loss == "squared" else "any", "truth")
     level, source = _noise(noise, loss, X_test, target, f)
     seeds = parallel.seed_sequence(rng).spawn(2)
     draws = _draws(X, y, sampler, key_from(seeds[0]))
@@ -160,7 +160,7 @@ def bias_variance(
 
 
 def _draws(X: Any, y: Any, sampler: Any, key: int) -> Draws:
-    if (sampler is None) == (X is None):
+    if (sampler is None) == (X is None) or (sampler is not None and y is not None):
         raise TypeError("give either X and y, to be resampled, or sampler")
     if sampler is not None:
         if not callable(sampler):
@@ -178,8 +178,10 @@ def _noise(noise: Any, loss: str, X: Any, y: Array, truth: Array | None) -> tupl
         one_of("noise", noise, ("repeats",))
         return _of_repeats(loss, X, y), "repeats"
     if noise is not None:
-        if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < math.inf:
-            raise ValueError(f"noise must be a number >= 0, 'repeats' or None, got {noise!r}")
+        most = 1 if loss == "zero_one" else np.finfo(float).max
+        if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise <= most:
+            bound = " and <= 1" if most == 1 else ""
+            raise ValueError(f"noise must be a number >= 0{bound}, 'repeats' or None, got {noise!r}")
         return float(noise), "given"
     if truth is None:
         return 0.0, "unknown"
@@ -189,7 +191,9 @@ def _noise(noise: Any, loss: str, X: Any, y: Array, truth: Array | None) -> tupl
 def _of_repeats(loss: str, X: Any, y: Array) -> float:
     """Pure error: Σ(y − ȳ)² within groups of equal rows over its degrees of freedom; of labels half of the chance that
     two differ solves 2N(1 − N) = chance, as for two classes."""
-    rows = np.asarray(X).reshape(len(y), -1)
+    rows = np.asarray(X.toarray() if hasattr(X, "toarray") else X).reshape(len(y), -1)
+    if rows.dtype == object:  # np.unique sorts no rows of objects
+        rows = np.column_stack([encode("X_test", column)[0] for column in rows.T])
     _, codes, sizes = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     codes = codes.reshape(-1)
     if sizes.max() < 2:
@@ -206,11 +210,11 @@ def _of_repeats(loss: str, X: Any, y: Array) -> float:
 def _tally(loss: str, items: Any, resamples: int, truth: Any, n_jobs: Any, seed: Any, progress: bool) -> Any:
     """All predictions, some training sets at a time: what is kept is linear in the test samples."""
     estimator, draws, X, y, params = items
+    together = fits_together(estimator, n_jobs, progress)
     tally = (_Squared if loss == "squared" else _ZeroOne)(y, truth, resamples)
     for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
         chunk = range(start, min(start + AT_ONCE, resamples))
-        together = n_jobs in (None, 1) and not progress and callable(getattr(estimator, "fit_many", None))
-        tasks = [(estimator, draws, i, X, y, params) for i in chunk]
+        tasks = [(estimator, draws, i, X, loss == "squared", params) for i in chunk]
         if together:
             found = _fit_together(tasks, stream)
         else:
@@ -326,12 +330,12 @@ class BiasVarianceCurve:
     def plot(self, ax: Any = None) -> Any:
         """The tradeoff: bias falls and variance grows with complexity, and the error is least in between. Returns the
         axes (ax.figure.savefig(...))."""
-        squared = self.parts[0].loss == "squared"
+        bias = self.parts[0].bias_label
         with axes_or_new(ax, "plot()") as ax:
             places = numeric_axis(ax, self.x)
             lines = [
                 ("error", "error", 0, "-"),
-                ("bias", "bias²" if squared else "bias", 4, "--"),
+                ("bias", bias, 4, "--"),
                 ("variance", "variance", 5, "-."),
             ]
             lines += [("noise", "noise", 7, ":")] * (self.parts[0].noise_from != "unknown")
@@ -394,6 +398,8 @@ def bias_variance_curve(
     >>> np.diff(curve.values("bias")) < 0, np.diff(curve.values("variance")) > 0
     (array([ True]), array([ True]))
     """
+    if isinstance(param_range, str) or not hasattr(param_range, "__iter__"):
+        raise TypeError(f"param_range must be a sequence of values, got {param_range!r:.60}")
     values = list(param_range)
     if not values:
         raise ValueError("param_range is empty")
@@ -401,9 +407,9 @@ def bias_variance_curve(
     if not hasattr(made, "set_params"):
         raise TypeError(f"estimator must have set_params to vary param_name={param_name!r}: it has none")
     loss, m = loss_of(loss, made), samples(X_test, "X_test")
-    target = target_of(y_test, m, loss)
+    target = target_of(y_test, m, loss, "y_test")
     resamples = count("n_resamples", n_resamples, low=2 * BATCHES)
-    f = None if truth is None else target_of(truth, m, "any")
+    f = None if truth is None else target_of(truth, m, loss if loss == "squared" else "any", "truth")
     level, source = _noise(noise, loss, X_test, target, f)
     seeds = parallel.seed_sequence(rng).spawn(2)
     draws = _draws(X, y, sampler, key_from(seeds[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,13 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not low < value < high:
         raise ValueError(f"{name} must be between {low:g} and {high:g}, both excluded, got {value!r}")
+    return float(value)
+
+
+def share(name: str, value: Any) -> float:
+    """A part of a whole: in (0, 1]."""
+    if number(name, value, -math.inf, math.inf) <= 0 or value > 1:
+        raise ValueError(f"{name} must be greater than 0 and at most 1, got {value!r}")
     return float(value)
 
 

@@ -118,6 +118,31 @@ def fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
     return estimator if result is None or not hasattr(result, "predict") else result
 
 
+def predictions(made: Any, X: Any, n: int, numbers: bool = False) -> Array:
+    """(n,) what predict() gives: labels, or finite numbers in float64; ValueError for any other number of them."""
+    found = np.asarray(made.predict(X))
+    if found.size != n:
+        raise ValueError(f"estimator: predict gives shape {found.shape} for {n} samples")
+    found = found.reshape(n)
+    try:
+        found = found.astype(np.float64, copy=False) if numbers else found
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"estimator: predict gives no numbers: {error}") from None
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ValueError(f"estimator: predict gives {found[~np.isfinite(found)][0]}: {made!r:.60}")
+    return found
+
+
+def probabilities(made: Any, X: Any, n: int, classes: int) -> Array:
+    """(n, classes) what predict_proba() gives, in float64; ValueError for another shape or what is not finite."""
+    found = np.asarray(made.predict_proba(X), np.float64)
+    if found.shape != (n, classes):
+        raise ValueError(f"estimator: predict_proba gives shape {found.shape}, not {(n, classes)}: {made!r:.60}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"estimator: predict_proba gives {found[~np.isfinite(found)][0]}: {made!r:.60}")
+    return found
+
+
 class CannotFitTogether(ValueError):
     """These models have to be fitted one after the other; raised before anything was touched."""
 
@@ -147,22 +172,44 @@ def fit_all(
     >>> [m.mean for m in models]
     [2.0, 6.0]
     """
-    weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
-    lengths = {"Xs": len(Xs), "ys": len(ys), "sample_weights": len(weights)}
-    for name, length in lengths.items():
-        if length != len(estimators):
-            raise ValueError(f"{name} has {length} entries for {len(estimators)} estimators")
+    given: dict[str, Any] = {"estimators": estimators, "Xs": Xs, "ys": ys}
+    if sample_weights is not None:
+        given["sample_weights"] = sample_weights
+    for name, each in given.items():
+        if not hasattr(each, "__len__"):
+            raise TypeError(f"{name} must be a sequence, got {each!r:.60}")
+        if len(each) != len(estimators):
+            raise ValueError(f"{name} has {len(each)} entries for {len(estimators)} estimators")
+    weights = [None] * len(estimators) if sample_weights is None else sample_weights
     if len(estimators) > 1 and len({type(e) for e in estimators}) == 1:
         together = getattr(type(estimators[0]), "fit_many", None)
         if callable(together):
             try:
-                return list(together(estimators, Xs, ys, sample_weights))
+                return as_many(list(together(estimators, Xs, ys, sample_weights)), len(estimators))
             except CannotFitTogether:
                 pass
     return [
         fit(e, X, y, {} if w is None else {"sample_weight": w})
         for e, X, y, w in zip(estimators, Xs, ys, weights, strict=True)
     ]
+
+
+def fits_together(estimator: Any, n_jobs: Any, progress: bool) -> bool:
+    """Whether many of them shall be fitted at once here: not if workers, or a bar over the fits, were asked for."""
+    return n_jobs in (None, 1) and not progress and callable(getattr(estimator, "fit_many", None))
+
+
+def fit_parts(estimator: Any, parts: Sequence[tuple[np.random.Generator, Any, Any]], params: Any = None) -> list[Any]:
+    """A fresh one for each (stream, X, y), all of them fitted: together, if their class can."""
+    models = [fresh(estimator, rng, params) for rng, _, _ in parts]
+    return fit_all(models, [X for _, X, _ in parts], [y for _, _, y in parts])
+
+
+def as_many(models: list[Any], n: int) -> list[Any]:
+    """The models that fit_many gave; ValueError if it gave more or fewer."""
+    if len(models) != n:
+        raise ValueError(f"estimator: fit_many gives {len(models)} models for {n}")
+    return models
 
 
 def fit_and_score(
@@ -197,7 +244,7 @@ def fit_and_score_together(items: Sequence[tuple[Any, ...]], streams: Sequence[n
     weights = None if weight is None else [of_samples(weight, t, n) for t in trains]
     start = time.perf_counter()
     try:
-        made = list(type(made[0]).fit_many(made, *parts, weights))
+        made = as_many(list(type(made[0]).fit_many(made, *parts, weights)), len(made))
     except CannotFitTogether:
         return None
     fit_time = (time.perf_counter() - start) / len(made)

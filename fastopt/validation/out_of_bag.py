@@ -15,7 +15,16 @@ import numpy as np
 from fastopt.conventions import flag
 from fastopt.validation import parallel
 from fastopt.validation.checks import Array, Rng, count, one_of, optional, rng_like, same_length, samples, take
-from fastopt.validation.estimators import check_estimator, example, fit, fresh, is_classifier
+from fastopt.validation.estimators import (
+    check_estimator,
+    example,
+    fit,
+    fit_parts,
+    fits_together,
+    fresh,
+    is_classifier,
+    predictions,
+)
 from fastopt.validation.evaluate import name_of
 from fastopt.validation.folds import Split, Splitter
 from fastopt.validation.resampling import Plan, key_from, plan_of
@@ -182,7 +191,7 @@ def bootstrap_score(
     cv.rng = seeds[0]
     splits = cv.split(X, target if stratified else None, groups)
     full = fit(fresh(estimator, np.random.default_rng(seeds[1])), X, y, {})
-    predicted = predictions_of(full, X, target)
+    predicted = predictions(full, X, n, loss == "squared")
     found = _out_of_bag(estimator, X, target, loss, splits, cv.n_splits, n_jobs, seeds[2], progress)
     apparent = float(np.mean(losses(loss, target, predicted)))
     return BootstrapScore(
@@ -206,19 +215,32 @@ def _out_of_bag(
     for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
         chunk = list(itertools.islice(splits, min(AT_ONCE, resamples - start)))
         items = [(estimator, X, y, train, test, loss) for train, test in chunk]
-        for (_, test), found in zip(
-            chunk, parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar), strict=True
-        ):
-            total[test] += found
+        if fits_together(estimator, n_jobs, bar):
+            found = _fit_together(items, stream)
+        else:
+            found = parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar)
+        for (_, test), each in zip(chunk, found, strict=True):
+            total[test] += each
             often[test] += 1
-            means.append(float(np.mean(found)))
+            means.append(float(np.mean(each)))
     seen = often > 0
     return float(np.mean(total[seen] / often[seen])), np.array(means)
 
 
 def _fit(estimator: Any, X: Any, y: Array, train: Array, test: Array, loss: str, rng: np.random.Generator) -> Array:
-    made = fit(fresh(estimator, rng), take(X, train), y[train], {})
-    return losses(loss, y[test], predictions_of(made, take(X, test), y[test]))
+    return _losses(fit(fresh(estimator, rng), take(X, train), y[train], {}), X, y, test, loss)
+
+
+def _fit_together(items: list[Any], stream: np.random.SeedSequence) -> list[Array]:
+    """[_fit(*item, rng=...) ...] by the class's own fit_many: the streams are those of parallel.run."""
+    streams = [np.random.default_rng(seed) for seed in stream.spawn(len(items))]
+    parts = [(rng, take(X, train), y[train]) for rng, (_, X, y, train, _, _) in zip(streams, items, strict=True)]
+    models = fit_parts(items[0][0], parts)
+    return [_losses(made, X, y, test, loss) for made, (_, X, y, _, test, loss) in zip(models, items, strict=True)]
+
+
+def _losses(made: Any, X: Any, y: Array, test: Array, loss: str) -> Array:
+    return losses(loss, y[test], predictions(made, take(X, test), len(test), loss == "squared"))
 
 
 def loss_of(loss: str | None, made: Any) -> str:
@@ -227,25 +249,16 @@ def loss_of(loss: str | None, made: Any) -> str:
     return str(one_of("loss", loss, ("squared", "zero_one")))
 
 
-def target_of(y: Any, n: int, loss: str) -> Array:
+def target_of(y: Any, n: int, loss: str, name: str = "y") -> Array:
     """(n,) labels, at least two; or numbers."""
     a = np.asarray(y)
     if a.shape != (n,):
-        raise ValueError(f"y must have shape ({n},), one target per sample, got {a.shape}")
+        raise ValueError(f"{name} must have shape ({n},), one target per sample, got {a.shape}")
     if loss == "zero_one" and len(np.unique(a)) < 2:
-        raise ValueError(f"y has a single class, {a[0]!r}: there is nothing to tell apart")
+        raise ValueError(f"{name} has a single class, {a.tolist()[0]!r}: there is nothing to tell apart")
     if loss == "squared" and (a.dtype.kind not in "biuf" or not np.isfinite(a).all()):
-        raise ValueError(f"y must be finite numbers for loss='squared', got dtype {a.dtype}")
+        raise ValueError(f"{name} must be finite numbers for loss='squared', got dtype {a.dtype}")
     return a
-
-
-def predictions_of(made: Any, X: Any, y: Array) -> Array:
-    found = np.asarray(made.predict(X))
-    if found.shape != y.shape:
-        if found.size != y.size:
-            raise ValueError(f"estimator: predict gives shape {found.shape} for {y.shape[0]} samples")
-        found = found.reshape(y.shape)
-    return found
 
 
 def losses(loss: str, y: Array, predicted: Array) -> Array:

@@ -26,6 +26,7 @@ from fastopt.validation.ensembles.protocol import (
     child,
     coefficient,
     root_of,
+    whole,
 )
 
 EPS = float(np.finfo(float).eps)
@@ -34,6 +35,7 @@ EPS = float(np.finfo(float).eps)
 class AdaBoost(Estimator):
     """What both have: rounds that end early, a warm start by going through the rounds again, importances."""
 
+    estimator_: Any
     estimators_: list[Any]
     estimator_weights_: Array
     estimator_errors_: Array
@@ -53,15 +55,16 @@ class AdaBoost(Estimator):
         self.random_state = random_state
         self.warm_start = warm_start
 
-    def _begin(self, features: int) -> list[Any]:
+    def _begin(self, features: int, classes: Array | None = None) -> list[Any]:
         positive("learning_rate", self.learning_rate)
-        old = kept(self, self.n_estimators, features)
+        old = kept(self, features, classes)
         if not old:
             self._root = root_of(self.random_state)
         return old
 
     def _rounds(self, learner: Learner, y: Array, weight: Array, old: list[Any]) -> None:
         """Boost until n_estimators, a perfect learner, or one that is no better than a guess."""
+        self.estimator_ = learner.estimator
         weight = weight / weight.sum()
         estimators: list[Any] = []
         found: list[tuple[float, float]] = []
@@ -70,6 +73,8 @@ class AdaBoost(Estimator):
             made, alpha, error, weight = self._boost(learner, i, y, weight, old[i] if i < len(old) else None)
             if made is None:
                 break
+            if not np.isfinite(alpha):
+                raise ValueError(f"learning_rate={self.learning_rate} is too great: the weight of round {i} is {alpha}")
             estimators.append(made)
             found.append((alpha, error))
             if error <= 0 or not 0 < weight.sum() < np.inf:
@@ -113,8 +118,9 @@ class AdaBoostClassifier(AdaBoost, Classifier):
 
     Attributes
     ----------
-    classes_, estimators_, estimator_weights_ (α), estimator_errors_ (e), feature_importances_ : with one entry per
-        round that took place.
+    estimators_, estimator_weights_ (α), estimator_errors_ (e) : with one entry per round that took place.
+    classes_, n_classes_, feature_importances_, estimator_ : sorted; how many; the mean of the estimators' by their
+        weights; what they are copies of.
     n_features_in_, feature_names_in_ : of X; the names if X was a DataFrame.
 
     Raises TypeError or ValueError naming the argument; ValueError if the first classifier is no better than a guess.
@@ -126,6 +132,7 @@ class AdaBoostClassifier(AdaBoost, Classifier):
     [False, True, False]
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0, not all 0."""
         estimator = weak_learner(self.estimator, "classifier")
@@ -133,7 +140,7 @@ class AdaBoostClassifier(AdaBoost, Classifier):
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
-        old = self._begin(x.shape[1])
+        old = self._begin(x.shape[1], classes)
         self.classes_ = classes
         self._rounds(Learner(estimator, x), codes, weight, old)
         self._note(X, x)
@@ -166,7 +173,7 @@ class AdaBoostClassifier(AdaBoost, Classifier):
         total = np.cumsum(self.estimator_weights_)
         k = len(self.classes_)
         for votes, all_votes in zip(self._votes(X), total, strict=True):
-            yield ((votes * k - all_votes) / ((k - 1) * all_votes)).T
+            yield ((votes / all_votes * k - 1) / (k - 1)).T
 
     def staged_decision_function(self, X: Any) -> Iterator[Array]:
         """After each round what decision_function gives then."""
@@ -203,7 +210,7 @@ class AdaBoostClassifier(AdaBoost, Classifier):
     def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
         """The share that is right after each round."""
         for predicted in self.staged_predict(X):
-            yield accuracy(np.asarray(y), predicted, sample_weight)
+            yield accuracy(y, predicted, sample_weight)
 
 
 def _last(stages: Iterator[Array]) -> Array:
@@ -231,8 +238,8 @@ class AdaBoostRegressor(AdaBoost, Regressor):
 
     Attributes
     ----------
-    estimators_, estimator_weights_, estimator_errors_, feature_importances_, n_features_in_, feature_names_in_ : see
-        AdaBoostClassifier.
+    estimators_, estimator_weights_, estimator_errors_, estimator_, feature_importances_, n_features_in_,
+    feature_names_in_ : see AdaBoostClassifier.
 
     Source: Drucker, Improving regressors using boosting techniques, ICML 1997.
     """
@@ -256,6 +263,7 @@ class AdaBoostRegressor(AdaBoost, Regressor):
         )
         self.loss = loss
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0: how likely each is drawn."""
         estimator = weak_learner(self.estimator, "regressor")
@@ -315,7 +323,7 @@ class AdaBoostRegressor(AdaBoost, Regressor):
     def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
         """R² after each round."""
         for predicted in self.staged_predict(X):
-            yield coefficient(np.asarray(y, float), predicted, sample_weight)
+            yield coefficient(y, predicted, sample_weight)
 
 
 LOSSES: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, count, number, one_of, take
+from fastopt.validation.checks import Array, count, one_of, share, take
 from fastopt.validation.ensembles import inputs
 from fastopt.validation.ensembles.learners import importances, kept, weak_learner
 from fastopt.validation.ensembles.protocol import (
@@ -21,12 +21,13 @@ from fastopt.validation.ensembles.protocol import (
     child,
     coefficient,
     root_of,
+    whole,
 )
 from fastopt.validation.estimators import fit as fit_in_place
-from fastopt.validation.estimators import fit_all, fresh
+from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draw:
     """How each estimator's part is drawn: of n rows and of all columns so many, by the stream of its place."""
 
@@ -37,6 +38,17 @@ class Draw:
     bootstrap: bool
     bootstrap_features: bool
     probability: Array | None
+
+    def check_same(self, old: Draw) -> None:
+        """ValueError if the parts that a warm start keeps were drawn in another way: they could not be told again."""
+        pairs = {"the number of samples in X": "n", "max_samples": "rows", "max_features": "columns"}
+        pairs |= {name: name for name in ("bootstrap", "bootstrap_features")}
+        for name, field in pairs.items():
+            if getattr(self, field) != getattr(old, field):
+                raise ValueError(f"{name} is {getattr(self, field)} now, warm_start goes on from {getattr(old, field)}")
+        p, q = self.probability, old.probability
+        if (p is None) != (q is None) or (p is not None and q is not None and not np.array_equal(p, q)):
+            raise ValueError("sample_weight has changed: warm_start goes on with the same")
 
     def of(self, seed: np.random.SeedSequence) -> tuple[Array, Array]:
         """Positions of rows and of columns."""
@@ -82,13 +94,15 @@ def _fit_each(items: list[tuple[Any, ...]], n_jobs: int | None) -> list[Any]:
 def _share(name: str, value: Any, whole: int) -> int:
     """An int, at least 1, or a share of the whole in (0, 1]."""
     if isinstance(value, (float, np.floating)):
-        return max(1, int(number(name, value, 0, np.nextafter(1, 2)) * whole))
+        return max(1, int(share(name, value) * whole))
     return count(name, value)
 
 
 class Bagging(Estimator):
     """What both have: the parts, the fits, what was left out."""
 
+    _at_times = ("oob_score_", "oob_prediction_", "oob_decision_function_")
+    estimator_: Any
     estimators_: list[Any]
     estimators_features_: list[Array]
     _root: np.random.SeedSequence
@@ -136,7 +150,7 @@ class Bagging(Estimator):
 
     def _plan(self, shape: Any, sample_weight: Any, weight: Array) -> Draw:
         n, features = shape
-        for name in ("bootstrap", "bootstrap_features", "oob_score", "warm_start"):
+        for name in ("bootstrap", "bootstrap_features", "oob_score"):
             one_of(name, getattr(self, name), (True, False))
         rows, columns = _share("max_samples", self.max_samples, n), _share("max_features", self.max_features, features)
         there = int((weight > 0).sum())
@@ -149,10 +163,12 @@ class Bagging(Estimator):
         p = None if sample_weight is None else weight / weight.sum()
         return Draw(n, rows, features, columns, self.bootstrap, self.bootstrap_features, p)
 
-    def _fit(self, kind: str, X: Any, y: Array, draw: Draw) -> None:
+    def _fit(self, kind: str, X: Any, y: Array, draw: Draw, classes: Array | None = None) -> None:
         """All estimators beyond those that a warm start keeps."""
         estimator = weak_learner(self.estimator, kind)
-        old = kept(self, self.n_estimators, draw.features)
+        old = kept(self, draw.features, classes)
+        if old:
+            draw.check_same(self._draw)
         root = self._root if old else root_of(self.random_state)
         seeds = [child(root, i) for i in range(self.n_estimators)]
         items = [(estimator, X, y, draw, seed) for seed in seeds[len(old) :]]
@@ -205,7 +221,8 @@ class BaggingClassifier(Bagging, Classifier):
     max_samples, max_features : rows and columns that each gets: a count, or a share of them in (0, 1].
     bootstrap, bootstrap_features : drawn with replacement, or without.
     oob_score : also score each row by the estimators that had not seen it; needs bootstrap=True.
-    warm_start : fit() adds to the estimators there are, up to n_estimators: the result is that of fitting all at once.
+    warm_start : fit() adds to the estimators there are, up to n_estimators, with the same samples and parts: the result
+        is that of fitting all at once.
     n_jobs : None: in this process. Otherwise joblib's: -1 for all CPUs, or the backend of joblib.parallel_config.
     random_state : None, a seed, a Generator: every estimator gets a stream of its own, for its part, and for its own
         random_state or rng if that is None. With a seed, results are the same for any n_jobs and backend.
@@ -213,8 +230,9 @@ class BaggingClassifier(Bagging, Classifier):
 
     Attributes
     ----------
-    classes_, estimators_, estimators_samples_, estimators_features_ : the estimators are fitted to the places of the
-        labels in classes_.
+    classes_, n_classes_ : sorted; how many.
+    estimators_, estimators_samples_, estimators_features_ : fitted to the places of the labels in classes_; to which
+        rows and columns. estimator_ : what they are copies of.
     oob_score_, oob_decision_function_ : the share that is right out of bag, and (n, classes) mean probabilities; NaN
         where every estimator had seen the row.
     feature_importances_, n_features_in_, feature_names_in_ : of the estimators that have them; of X.
@@ -257,6 +275,7 @@ class BaggingClassifier(Bagging, Classifier):
         )
         self.voting = voting
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0: how likely drawn."""
         one_of("voting", self.voting, ("soft", "hard"))
@@ -264,7 +283,7 @@ class BaggingClassifier(Bagging, Classifier):
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
         draw = self._plan(x.shape, sample_weight, weight)
-        self._fit("classifier", x, codes, draw)
+        self._fit("classifier", x, codes, draw, classes)
         self.classes_ = classes
         self._note(X, x)
         if self.oob_score:
@@ -278,9 +297,9 @@ class BaggingClassifier(Bagging, Classifier):
         found = np.zeros((X.shape[0], len(self.classes_)))
         if self.voting == "soft" and hasattr(made, "predict_proba"):
             known = np.asarray(getattr(made, "classes_", np.arange(len(self.classes_))), np.intp)
-            found[:, known] = made.predict_proba(X)
+            found[:, known] = probabilities(made, X, len(found), len(known))
         else:
-            votes = np.asarray(made.predict(X)).reshape(-1)
+            votes = predictions(made, X, len(found))
             if (strange := ~np.isin(votes, np.arange(len(self.classes_)))).any():
                 raise ValueError(
                     f"estimator predicts {votes[strange].tolist()[0]!r}, no class of y: is {made!r:.60} a classifier?"
@@ -300,7 +319,8 @@ class BaggingRegressor(Bagging, Regressor):
 
     Attributes
     ----------
-    estimators_, estimators_samples_, estimators_features_ : what was fitted, to which rows and columns.
+    estimators_, estimators_samples_, estimators_features_, estimator_ : what was fitted, to which rows and columns;
+        what they are copies of.
     oob_score_, oob_prediction_ : R² out of bag, and (n,) mean predictions; NaN where every estimator had seen the row.
     feature_importances_, n_features_in_, feature_names_in_ : of the estimators that have them; of X.
 
@@ -309,6 +329,7 @@ class BaggingRegressor(Bagging, Regressor):
     Source: Breiman, Bagging predictors, Machine Learning 24 (1996).
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0: how likely each is drawn."""
         x = self._first_rows(X, None)
@@ -325,7 +346,7 @@ class BaggingRegressor(Bagging, Regressor):
         return self
 
     def _output(self, made: Any, X: Any) -> Array:
-        return np.asarray(made.predict(X), float).reshape(-1)
+        return predictions(made, X, X.shape[0], numbers=True)
 
     def predict(self, X: Any) -> Array:
         """(n,): the mean of the estimators' predictions."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastopt.validation.checks import Array, count, number, one_of, optional, take
+from fastopt.validation.checks import Array, count, number, one_of, optional, share, take
 from fastopt.validation.ensembles import inputs
 from fastopt.validation.ensembles.learners import (
     Data,
@@ -27,9 +27,10 @@ from fastopt.validation.ensembles.protocol import (
     child,
     coefficient,
     root_of,
+    whole,
 )
 from fastopt.validation.ensembles.stump import DecisionStumpRegressor
-from fastopt.validation.estimators import fresh
+from fastopt.validation.estimators import check_estimator, fit, fresh, predictions, probabilities
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -42,7 +43,13 @@ class Leaves:
 
     def predict(self, X: Any) -> Array:
         """(n,): the value of the row's leaf."""
-        return np.asarray(self.values[np.searchsorted(self.leaf, self.tree.apply(X))])
+        leaf = np.asarray(self.tree.apply(X))
+        at = np.minimum(np.searchsorted(self.leaf, leaf), len(self.leaf) - 1)
+        if (strange := self.leaf[at] != leaf).any():
+            raise ValueError(
+                f"estimator: apply gives leaf {leaf[strange][0]}, where no sample was that it was fitted to"
+            )
+        return np.asarray(self.values[at])
 
 
 def _classes(y: Array, weight: Array) -> int:
@@ -66,8 +73,11 @@ class Stage:
 class GradientBoosting(Estimator):
     """What both have: rounds, subsamples, early stopping, a warm start by going through the rounds again."""
 
+    _at_times = ("oob_improvement_", "oob_scores_", "oob_score_")
+    estimator_: Any
     estimators_: Array
     train_score_: Array
+    oob_scores_: Array
 
     def __init__(
         self,
@@ -94,15 +104,16 @@ class GradientBoosting(Estimator):
         self.random_state = random_state
         self.warm_start = warm_start
 
-    def _check(self, features: int) -> list[Any]:
+    def _check(self, features: int, classes: Array | None) -> list[Any]:
         positive("learning_rate", self.learning_rate)
-        number("subsample", self.subsample, 0, np.nextafter(1, 2))
+        share("subsample", self.subsample)
         number("validation_fraction", self.validation_fraction, 0, 1)
-        number("tol", self.tol, -np.nextafter(0, 1), np.inf)
+        if number("tol", self.tol, -np.inf, np.inf) < 0:
+            raise ValueError(f"tol must be >= 0, got {self.tol!r}")
         optional(count, "n_iter_no_change", self.n_iter_no_change)
         if isinstance(self.init, str):
             one_of("init", self.init, ("zero",))
-        old = kept(self, self.n_estimators, features)
+        old = kept(self, features, classes)
         if not old:
             self._root = root_of(self.random_state)
         return old
@@ -110,12 +121,14 @@ class GradientBoosting(Estimator):
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(child(self._root, *key))
 
-    def _fit(self, x: Any, y: Array, sample_weight: Any, weight: Array, loss: Loss) -> None:
+    def _fit(
+        self, x: Any, y: Array, sample_weight: Any, weight: Array, loss: Loss, classes: Array | None = None
+    ) -> None:
         estimator = weak_learner(self.estimator, "regressor")
         if sample_weight is not None:
             check_takes_weights(estimator, "sample_weight was given to the boosting")
-        old = self._check(x.shape[1])
-        self._loss = loss
+        old = self._check(x.shape[1], classes)
+        self.estimator_, self._loss = estimator, loss
         train, held = self._hold_out(y, weight)
         self._fit_init(take(x, train), y[train], weight[train], sample_weight is not None)
         rows = Learner(estimator, take(x, train) if held.size else x)
@@ -133,8 +146,8 @@ class GradientBoosting(Estimator):
         mixed = self._rng(0, 0).permutation(n)
         if self._loss.newton:
             mixed = mixed[np.argsort(y[mixed], kind="stable")]
-        step = np.arange(n) * self.validation_fraction
-        out = mixed[np.floor(step + self.validation_fraction) > np.floor(step)]
+        until = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 of 100 is 29
+        out = mixed[np.diff(until) > 0]
         train = np.setdiff1d(np.arange(n), out)
         lost = self._loss.newton and _classes(y, weight) > _classes(y[train], weight[train])
         weighs = weight[out].any() and weight[train].any()  # of nothing: False
@@ -151,41 +164,47 @@ class GradientBoosting(Estimator):
         elif isinstance(self.init, str):
             self._prior = np.zeros(self._loss.outputs)
         else:
-            self.init_ = fresh(self.init, self._rng(0, 1))
-            self.init_.fit(X, y, **({"sample_weight": weight} if weighted else {}))
+            made = fresh(self.init, self._rng(0, 1))
+            check_estimator(made, ("fit", "predict_proba" if self._loss.newton else "predict"), "init")
+            if weighted:
+                check_takes_weights(made, "sample_weight was given to the boosting", "init")
+            self.init_ = fit(made, X, y, {"sample_weight": weight} if weighted else {})
 
     def _start(self, X: Any) -> Array:
         """(n, outputs) raw predictions before the first round."""
         if self.init_ is None:
             return np.tile(self._prior, (X.shape[0], 1))
         if isinstance(self._loss, Squared):
-            return np.array(self.init_.predict(X), float).reshape(-1, 1)
-        if not hasattr(self.init_, "predict_proba"):
-            raise TypeError(f"init must have predict_proba: {self.init!r:.60} has not")
-        p = np.clip(np.asarray(self.init_.predict_proba(X), float), EPS, 1 - EPS)
-        return np.array(self._loss.raw(p))
+            return predictions(self.init_, X, X.shape[0], numbers=True).reshape(-1, 1).copy()
+        p = probabilities(self.init_, X, X.shape[0], max(2, self._loss.outputs))
+        return np.array(self._loss.raw(np.clip(p, EPS, 1 - EPS)))
 
     def _rounds(self, stage: Stage, old: list[Any]) -> None:
         estimators: list[list[Any]] = []
-        scores: list[float] = []
-        improvements: list[float] = []
+        losses: list[
+            tuple[float, float, float]
+        ] = []  # of what was drawn, after the round; of the others, before and after
         best: list[float] = []
         for i in range(self.n_estimators):
             use = self._drawn(i, stage)
             out = np.setdiff1d(np.arange(len(stage.y)), use) if self.subsample < 1 else np.arange(0)
             before = self._mean_loss(stage, out)
             estimators.append(self._round(i, stage, use, list(old[i]) if i < len(old) else None))
-            scores.append(self._mean_loss(stage, use))
-            improvements.append(before - self._mean_loss(stage, out))
+            losses.append((self._mean_loss(stage, use), before, self._mean_loss(stage, out)))
+            if not np.isfinite(losses[i][0]):
+                raise ValueError(f"learning_rate={self.learning_rate} or y is too great: the loss is {losses[i][0]}")
             if stage.held is not None and self._stalled(stage, best):
                 break
         self.n_estimators_ = len(estimators)
         self.estimators_ = np.empty((len(estimators), self._loss.outputs), object)
         for i, of_round in enumerate(estimators):
             self.estimators_[i] = of_round
-        self.train_score_ = np.array(scores)
-        if self.subsample < 1:
-            self.oob_improvement_ = np.array(improvements)
+        self.train_score_, outside, self.oob_scores_ = np.array(losses).T
+        self.oob_improvement_ = outside - self.oob_scores_
+        self.oob_score_ = float(self.oob_scores_[-1])
+        if self.subsample >= 1:
+            for name in self._at_times:
+                delattr(self, name)
 
     def _drawn(self, i: int, stage: Stage) -> Array:
         """The positions that round i is fitted to; ValueError if none of them weighs."""
@@ -256,15 +275,33 @@ class GradientBoosting(Estimator):
     @property
     def feature_importances_(self) -> Array:
         """(features,): by how much splits on the feature lowered the squared error of the residuals, summing to 1 (all
-        0 if nothing was split). Estimators other than stumps: the mean of their own."""
+        0 if nothing was split). Estimators other than stumps and scikit-learn's trees: the mean of their own."""
         self._fitted()
         found = np.zeros(self.n_features_in_)
         for one in self.estimators_.ravel():
-            tree = one.tree if isinstance(one, Leaves) else one
-            if not hasattr(tree, "feature_importances_"):
-                raise AttributeError("feature_importances_: the estimators have none")
-            found += tree.feature_importances_ * getattr(tree, "improvement_", 1.0)
+            found += _gains(_tree(one))
         return found / found.sum() if found.any() else found
+
+    def _leaves(self, X: Any) -> Array:
+        """(n, rounds, outputs): the leaf that each row falls on."""
+        data = Data(self._new_rows(X))
+        if not all(hasattr(_tree(one), "apply") for one in self.estimators_.ravel()):
+            raise AttributeError("apply: the estimators have none")
+        found = [[data.leaves(_tree(one)) for one in of_round] for of_round in self.estimators_]
+        return np.moveaxis(np.array(found), 2, 0)
+
+
+def _tree(one: Any) -> Any:
+    return one.tree if isinstance(one, Leaves) else one
+
+
+def _gains(tree: Any) -> Array:
+    """(features,): by how much its splits on each lowered the error; of others its own importances, which sum to 1."""
+    if hasattr(getattr(tree, "tree_", None), "compute_feature_importances"):  # scikit-learn's trees
+        return np.asarray(tree.tree_.compute_feature_importances(normalize=False))
+    if not hasattr(tree, "feature_importances_"):
+        raise AttributeError("feature_importances_: the estimators have none")
+    return np.asarray(tree.feature_importances_ * getattr(tree, "improvement_", 1.0))
 
 
 class GradientBoostingRegressor(GradientBoosting, Regressor):
@@ -272,15 +309,15 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Parameters
     ----------
-    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. Deeper trees:
-        sklearn.tree.DecisionTreeRegressor(max_depth=3).
+    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. Deeper trees, and what they can
+        be told: sklearn.tree.DecisionTreeRegressor(max_depth=3, max_features=0.5).
     n_estimators : rounds, at most.
     learning_rate : η > 0.
     subsample : the share of the samples, drawn anew without replacement, that each round is fitted to; in (0, 1].
     init : where to start: None (the mean), "zero", or an estimator, which is fitted first.
     n_iter_no_change : stop when the loss on samples held out has not fallen by more than tol for so many rounds; None:
         never.
-    validation_fraction : the share of samples that are held out for that; in (0, 1).
+    validation_fraction : the share of samples that are held out for that, rounded down; in (0, 1).
     tol : >= 0.
     random_state : None, a seed, a Generator: for subsamples, what is held out, and estimators whose own is None.
     warm_start : fit() goes on from the estimators there are, up to n_estimators, on the same samples: the result is
@@ -288,9 +325,10 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Attributes
     ----------
-    estimators_ : (rounds, 1) regressors. n_estimators_ : rounds.
+    estimators_ : (rounds, 1) regressors. n_estimators_ : rounds. estimator_ : what they are copies of.
     train_score_ : (rounds,) mean loss of the samples that the round was fitted to, after it.
-    oob_improvement_ : (rounds,), if subsample < 1: by how much the mean loss of the others fell.
+    oob_scores_, oob_improvement_, oob_score_ : if subsample < 1: (rounds,) mean loss of the others after the round, and
+        by how much it fell; the last of the former.
     init_, feature_importances_, n_features_in_, feature_names_in_ : the estimator given as init, fitted, or None; see
         there; of X.
 
@@ -304,6 +342,7 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
     [0.1, 6.9]
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0."""
         x = self._first_rows(X)
@@ -312,6 +351,10 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
         self._fit(x, target, sample_weight, weight, Squared())
         self._note(X, x)
         return self
+
+    def apply(self, X: Any) -> Array:
+        """(n, rounds): the leaf of each estimator that the row falls on; a stump's sides are 0 and 1."""
+        return self._leaves(X)[:, :, 0]
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """The predictions after each round."""
@@ -328,7 +371,7 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
     def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
         """R² after each round."""
         for predicted in self.staged_predict(X):
-            yield coefficient(np.asarray(y, float), predicted, sample_weight)
+            yield coefficient(y, predicted, sample_weight)
 
 
 class GradientBoostingClassifier(GradientBoosting, Classifier):
@@ -341,7 +384,8 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
     The parameters and attributes are those of GradientBoostingRegressor, where init has predict_proba if it is an
     estimator (None: the shares of the classes); and:
 
-    classes_ : sorted. estimators_ : (rounds, outputs) regressors; one output for two classes, else one per class.
+    classes_, n_classes_ : sorted; how many.
+    estimators_ : (rounds, outputs) regressors; one output for two classes, else one per class.
     train_score_ : the deviance, 2 × the log loss, for two classes, else the log loss.
 
     Source: as for GradientBoostingRegressor.
@@ -352,13 +396,15 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
     ['a', 'b', 'c']
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0, not all 0."""
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
         self._check_classes(classes, codes, weight)
-        self._fit(x, codes, sample_weight, weight, Logistic() if len(classes) == 2 else Multinomial(len(classes)))
+        loss = Logistic() if len(classes) == 2 else Multinomial(len(classes))
+        self._fit(x, codes, sample_weight, weight, loss, classes)
         self.classes_ = classes
         self._note(X, x)
         return self
@@ -367,6 +413,10 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
         without = np.flatnonzero(np.bincount(codes, weight) == 0)
         if without.size:
             raise ValueError(f"sample_weight is 0 for every sample of class {classes.tolist()[without[0]]!r}")
+
+    def apply(self, X: Any) -> Array:
+        """(n, rounds, outputs): the leaf of each estimator that the row falls on; a stump's sides are 0 and 1."""
+        return self._leaves(X)
 
     def staged_decision_function(self, X: Any) -> Iterator[Array]:
         """After each round what decision_function gives then."""
@@ -402,4 +452,4 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
     def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
         """The share that is right after each round."""
         for predicted in self.staged_predict(X):
-            yield accuracy(np.asarray(y), predicted, sample_weight)
+            yield accuracy(y, predicted, sample_weight)

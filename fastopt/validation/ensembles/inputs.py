@@ -11,6 +11,9 @@ import numpy as np
 
 from fastopt.validation.checks import Array, encode
 
+LARGEST = float(np.finfo(float).max)
+MODERATE = 400  # weights up to two to this many are left as they are
+
 
 def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = True) -> Any:
     """X as a (n, features) array of this dtype (None: of numbers, whichever), finite; or as CSR where that passes.
@@ -36,9 +39,9 @@ def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = T
 
 
 def _numbers(name: str, values: Any, dtype: Any) -> Array:
-    a = np.asarray(values)
-    if a.dtype.kind == "c":
-        raise ValueError(f"{name}: Complex data not supported, got dtype {a.dtype}")
+    a = _array(name, values)
+    if a.dtype.kind not in "biufO":  # NumPy would read strings as numbers, and NaT as −9e18
+        raise TypeError(f"{name} must hold numbers, got dtype {a.dtype}")
     if dtype is None and a.dtype.kind in "biuf":
         return a
     try:
@@ -47,6 +50,16 @@ def _numbers(name: str, values: Any, dtype: Any) -> Array:
         raise TypeError(f"{name}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{name} must hold numbers: {error}") from None
+
+
+def _array(name: str, values: Any) -> Array:
+    """As an array; complex numbers and masked ones, which NumPy would unmask, are refused."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(f"{name} has masked values: fill them, or drop their samples")
+    a = np.asarray(values)
+    if a.dtype.kind == "c":
+        raise ValueError(f"{name}: Complex data not supported, got dtype {a.dtype}")
+    return a
 
 
 def _finite(name: str, a: Array) -> None:
@@ -68,14 +81,18 @@ def weights(sample_weight: Any, n: int) -> Array:
         raise ValueError(f"sample_weight must be >= 0, got sample_weight[{int(w.argmin())}] = {w.min()}")
     if not w.any():
         raise ValueError("sample_weight is zero for every sample")
-    return w
+    exponent = int(np.frexp(w.max())[1])  # only ratios matter: sums of very large or small ones lose nothing
+    return np.ldexp(w, -exponent) if abs(exponent) > MODERATE else w
 
 
 def numbers(y: Any, n: int) -> Array:
-    """(n,) float64, finite."""
+    """(n,) float64, finite, and so are their sums and differences."""
     a = _column(y, n)
     a = np.array(_numbers("y", a, np.float64))
     _finite("y", a)
+    if np.abs(a).max() > LARGEST / (4 * n):
+        at = int(np.abs(a).argmax())
+        raise ValueError(f"y[{at}] = {a[at]} is too large: sums over {n} samples overflow")
     return a
 
 
@@ -91,6 +108,8 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
         _finite("y", a)
         if (a != np.floor(a)).any():
             raise ValueError(f"Unknown label type: continuous. y must hold classes, got {a[a != np.floor(a)][0]}")
+    if a.dtype.kind in "mM" and np.isnat(a).any():
+        raise ValueError(f"y[{int(np.isnat(a).argmax())}] is NaT")
     codes, counts = encode("y", a)
     first = np.empty(len(counts), np.intp)
     first[codes[::-1]] = np.arange(n)[::-1]
@@ -107,9 +126,7 @@ def _column(y: Any, n: int) -> Array:
         raise ValueError("this estimator requires y to be passed, but the target y is None")
     if hasattr(y, "tocsr"):
         raise TypeError("y is sparse data, but dense data is required: pass y.toarray()")
-    a = np.asarray(y)
-    if a.dtype.kind == "c":
-        raise ValueError(f"y: Complex data not supported, got dtype {a.dtype}")
+    a = _array("y", y)
     if a.ndim == 2 and a.shape[1] == 1:
         loaded = sys.modules.get("sklearn.exceptions")
         kind = UserWarning if loaded is None else loaded.DataConversionWarning

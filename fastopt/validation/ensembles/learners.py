@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, count, number, take
+from fastopt.validation.checks import Array, count, number, one_of, take
 from fastopt.validation.ensembles.stump import DecisionStumpClassifier, DecisionStumpRegressor, Sorted
-from fastopt.validation.estimators import check_estimator, fresh
+from fastopt.validation.estimators import check_estimator, example, fit, fresh, predictions
 
 STUMPS = {"classifier": DecisionStumpClassifier, "regressor": DecisionStumpRegressor}
 
@@ -22,29 +22,33 @@ def weak_learner(estimator: Any, kind: str) -> Any:
 def takes_weights(estimator: Any) -> bool:
     """Whether fit() has a parameter sample_weight."""
     try:
-        parameters = inspect.signature(estimator.fit).parameters
+        parameters = inspect.signature(example(estimator).fit).parameters
     except (AttributeError, TypeError, ValueError):
         return False
     return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def check_takes_weights(estimator: Any, why: str) -> None:
+def check_takes_weights(estimator: Any, why: str, name: str = "estimator") -> None:
     if not takes_weights(estimator):
-        raise TypeError(f"estimator must have sample_weight in fit(): {why}; {estimator!r:.60} has not")
+        raise TypeError(f"{name} must have sample_weight in fit(): {why}; {estimator!r:.60} has not")
 
 
 def positive(name: str, value: Any) -> float:
     return number(name, value, 0, np.inf)
 
 
-def kept(model: Any, n_estimators: Any, features: int) -> list[Any]:
-    """The estimators that a warm start goes on from; ValueError if there are to be fewer now, or of other features."""
-    n = count("n_estimators", n_estimators)
+def kept(model: Any, features: int, classes: Array | None = None) -> list[Any]:
+    """The estimators that a warm start goes on from; ValueError if there are to be fewer now, or of other features or
+    classes."""
+    n = count("n_estimators", model.n_estimators)
+    one_of("warm_start", model.warm_start, (True, False))
     old = list(getattr(model, "estimators_", [])) if model.warm_start else []
     if n < len(old):
         raise ValueError(f"n_estimators={n} must be at least the {len(old)} that warm_start goes on from")
     if old and features != model.n_features_in_:
         raise ValueError(f"X has {features} features, warm_start goes on from {model.n_features_in_}")
+    if old and classes is not None and not np.array_equal(classes, model.classes_):
+        raise ValueError(f"y has the classes {classes.tolist()}, warm_start goes on from {model.classes_.tolist()}")
     return old
 
 
@@ -65,17 +69,23 @@ class Data:
         """(n,) places among the classes of what a classifier predicts."""
         if isinstance(estimator, DecisionStumpClassifier) and len(estimator.classes_) == len(classes):
             return estimator.codes(self.columns)
-        predicted = np.asarray(estimator.predict(self.X)).reshape(-1)
+        predicted = predictions(estimator, self.X, self.X.shape[0])
         places = np.minimum(np.searchsorted(classes, predicted), len(classes) - 1)
         if (strange := classes[places] != predicted).any():
             raise ValueError(f"estimator predicts {predicted[strange].tolist()[0]!r}, no class of y")
         return places
 
+    def leaves(self, estimator: Any) -> Array:
+        """(n,) the leaf of a tree that each row falls on."""
+        if isinstance(estimator, DecisionStumpRegressor):
+            return np.asarray(~estimator.below(self.columns), np.intp)
+        return np.asarray(estimator.apply(self.X))
+
     def values(self, estimator: Any) -> Array:
         """(n,) numbers that a regressor predicts."""
         if isinstance(estimator, DecisionStumpRegressor):
             return estimator.values(self.columns)
-        return np.asarray(estimator.predict(self.X), float).reshape(-1)
+        return predictions(estimator, self.X, self.X.shape[0], numbers=True)
 
 
 class Learner(Data):
@@ -102,9 +112,7 @@ class Learner(Data):
         return self._fit(take(self.X, use), y[use], rng, fit_params)
 
     def _fit(self, X: Any, y: Array, rng: np.random.Generator, fit_params: dict[str, Array]) -> Any:
-        made = fresh(self.estimator, rng)
-        result = made.fit(X, y, **fit_params)
-        return made if result is None or not hasattr(result, "predict") else result
+        return fit(fresh(self.estimator, rng), X, y, fit_params)
 
 
 def importances(estimators: list[Any], weight: Array) -> Array:

@@ -5,20 +5,43 @@ What scikit-learn must recognize as its own (its tags, its NotFittedError) is lo
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import sys
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
-from fastopt.validation.checks import Array, Rng, rng_like
+from fastopt.validation.checks import Array, Rng, column, rng_like
 from fastopt.validation.ensembles import inputs
+from fastopt.validation.estimators import example, is_factory
 from fastopt.validation.parallel import seed_sequence
 from fastopt.validation.scoring import r2
 
 
 class NotFitted(ValueError, AttributeError):
     """Asked before fit(). Where scikit-learn is loaded, its NotFittedError is raised instead."""
+
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def whole(fit: Fit) -> Fit:
+    """fit() that learns in a copy and puts all of it down at once: a failure or Ctrl-C leaves the model as it was, and
+    other threads see one fit or the other. What only some settings give, and a former fit gave, is gone."""
+
+    @functools.wraps(fit)
+    def fit_whole(self: Estimator, X: Any, y: Any, sample_weight: Any = None) -> Estimator:
+        made = copy.copy(self)
+        for name in type(self)._at_times:
+            vars(made).pop(name, None)
+        fit(made, X, y, sample_weight)
+        self.__dict__ = made.__dict__
+        return self
+
+    return cast(Fit, fit_whole)
 
 
 def _defaults(cls: Any) -> dict[str, Any]:
@@ -32,6 +55,7 @@ class Estimator:
     """Parameters as attributes of the same names; what fit() learns ends with an underscore."""
 
     _estimator_type: str
+    _at_times: tuple[str, ...] = ()  # what fit() learns only with some settings
     _weak = False  # so weak by itself that scikit-learn's checks may not ask for a good score
     n_features_in_: int
     feature_names_in_: Array
@@ -46,7 +70,8 @@ class Estimator:
         return found
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; ValueError for one that there is not."""
+        """Set parameters by name; ValueError, and nothing is set, for one that there is not."""
+        own: dict[str, Any] = {}
         inner: dict[str, dict[str, Any]] = {}
         for key, value in params.items():
             name, nested, rest = key.partition("__")
@@ -57,9 +82,15 @@ class Estimator:
             if nested:
                 inner.setdefault(name, {})[rest] = value
             else:
-                setattr(self, name, value)
-        for name, values in inner.items():
-            getattr(self, name).set_params(**values)
+                own[name] = value
+        parts = {name: own.get(name, getattr(self, name)) for name in inner}
+        for name, part in parts.items():
+            if not hasattr(part, "set_params"):
+                raise ValueError(f"{name}={part!r:.60} has no parameters of its own to set")
+        for name, part in parts.items():
+            part.set_params(**inner[name])
+        for name, value in own.items():
+            setattr(self, name, value)
         return self
 
     def __repr__(self) -> str:
@@ -81,6 +112,7 @@ class Estimator:
     def _passes(self, tag: str) -> bool:
         """Whether the estimator inside takes such input: what it is handed is not looked into."""
         inner: Any = getattr(self, "estimator", None)
+        inner = example(inner) if is_factory(inner) else inner
         if isinstance(inner, Estimator):  # as its tags would say, which cannot be made without scikit-learn
             return inner._passes(tag)
         return hasattr(inner, "__sklearn_tags__") and bool(getattr(inner.__sklearn_tags__().input_tags, tag))
@@ -129,6 +161,12 @@ class Classifier(Estimator):
     _estimator_type = "classifier"
     classes_: Array
 
+    @property
+    def n_classes_(self) -> int:
+        """How many classes there are."""
+        self._fitted()
+        return len(self.classes_)
+
     def predict_proba(self, X: Any) -> Array:
         raise NotImplementedError
 
@@ -144,7 +182,7 @@ class Classifier(Estimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share, by weight, that predict() has right."""
-        return accuracy(np.asarray(y), self.predict(X), sample_weight)
+        return accuracy(y, self.predict(X), sample_weight)
 
 
 class Regressor(Estimator):
@@ -157,18 +195,19 @@ class Regressor(Estimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² = 1 − Σw(y − ŷ)² / Σw(y − ȳ)²"""
-        return coefficient(np.asarray(y, float), self.predict(X), sample_weight)
+        return coefficient(y, self.predict(X), sample_weight)
 
 
-def accuracy(y: Array, predicted: Array, weight: Any = None) -> float:
-    return float(np.average(y.reshape(-1) == predicted, weights=weight))
+def accuracy(y: Any, predicted: Array, sample_weight: Any = None) -> float:
+    right = column("y", y, len(predicted)) == predicted
+    return float(np.average(right, weights=inputs.weights(sample_weight, len(predicted))))
 
 
-def coefficient(y: Array, predicted: Array, weight: Any = None) -> float:
-    if weight is None:
-        return r2(y.reshape(-1), predicted)
-    root = np.sqrt(np.asarray(weight, float))
-    y = y.reshape(-1)
+def coefficient(y: Any, predicted: Array, sample_weight: Any = None) -> float:
+    y = inputs.numbers(column("y", y, len(predicted)), len(predicted))
+    if sample_weight is None:
+        return r2(y, predicted)
+    root = np.sqrt(inputs.weights(sample_weight, len(predicted)))
     mean = np.average(y, weights=root**2)
     return r2_of(root * (y - predicted), root * (y - mean))
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastopt import _core
 from fastopt.validation.checks import Array
 from fastopt.validation.ensembles import inputs
-from fastopt.validation.ensembles.protocol import Classifier, Estimator, Regressor
+from fastopt.validation.ensembles.protocol import Classifier, Estimator, Regressor, whole
 
 
 class Sorted:
@@ -93,6 +93,7 @@ class DecisionStumpClassifier(Stump, Classifier):
     3.0
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features) finite numbers; y: (n,) labels; sample_weight: (n,) >= 0, not all 0."""
         x = self._first_rows(X)
@@ -140,6 +141,7 @@ class DecisionStumpRegressor(Stump, Regressor):
     (3.0, [0.5, 5.0])
     """
 
+    @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """X: (n, features) finite numbers; y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0."""
         x = self._first_rows(X)
@@ -151,7 +153,7 @@ class DecisionStumpRegressor(Stump, Regressor):
     def _learn(self, ordered: Sorted, y: Array, weight: Array) -> Self:
         self.n_features_in_ = len(ordered.columns)
         split = ordered.search.squares(weight, y)
-        if split is None or split[-1] == 0:
+        if split is None or split[4] == split[6]:  # not by the error, which underflows where y is small
             mean = float(np.average(y, weights=weight)) if split is None else split[4]
             return self._set(-1, np.inf, np.array([mean, mean]), 0.0)
         feature, below, above, left, low, right, high, gain = split
