@@ -56,11 +56,16 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             mean weight.
         X_val, y_val : samples to look at after each epoch: history_["val_loss"], early stopping.
         checkpoint : a file that the state is written to after each epoch, and that an interrupted fit goes on from, to
-            the bits it would have reached without interruption. A ValueError if it is of another fit: other data or
-            other parameters.
+            the bits it would have reached without interruption; also one that a callback ended, or with more epochs
+            than before. A finished one is only read. Needs an int as random_state. A ValueError that names what differs
+            if the file is of a fit to other samples or with other parameters than epochs, verbose and callbacks.
+            Functions (lr, augment) are compared by their bytecode, which another version of Python cannot: there a
+            UserWarning says so.
 
         Ctrl-C ends the training with a ConvergenceWarning: the estimator is fitted with the best weights so far, by
-        validation where there is one. After any other error it is as it was before.
+        validation where there is one. Before the first step (the search for lr included) it is a KeyboardInterrupt.
+        After any error the estimator is as it was before: ValueError or TypeError for bad samples and parameters,
+        ValueError where weights or losses become NaN or infinite, OSError where the checkpoint cannot be written.
         """
         with self._whole():
             job = self._job(X, y, sample_weight, (X_val, y_val), checkpoint=checkpoint)
@@ -362,27 +367,31 @@ def _streams(random_state: Any) -> list[np.random.Generator]:
 PARAMETERS = """
     Parameters
     ----------
-    hidden_layer_sizes : units of the hidden layers; () for {without}.
+    hidden_layer_sizes : a sequence of ints >= 1, the units of the hidden layers; () for {without}.
     activation : "relu", "tanh", "gelu" (the form with tanh) or "identity".
     optimizer : "sgd", "momentum", "nag", "adagrad", "adadelta", "rmsprop", "adam" or "adamw"; or an optimizer whose
-        class, convention and settings are taken over; or a class; or a functools.partial of one.
-    lr : a number; a schedule (steps done -> number); "search": by a learning-rate range test (Smith 2017) before the
-        training, see lr_ and lr_search_; None: the optimizer's own.
-    batch_size : 1 (stochastic), n (mini-batches) or None (the full batch).
-    epochs : passes over the samples, if early stopping does not end them.
-    l1, l2 : penalties l1·|W| + l2/2·W² of the weights, not of biases; None: the optimizer's own.
+        class, convention and settings are taken over; or a class; or a functools.partial of one. set_params and
+        GridSearchCV take its settings as optimizer__momentum and the like.
+    lr : a number >= 0; a schedule (steps done -> number); "search": by a learning-rate range test (Smith 2017) before
+        the training, see lr_ and lr_search_; None: the optimizer's own.
+    batch_size : 1 (stochastic), n (mini-batches, the last one smaller) or None (the full batch).
+    epochs : >= 1, passes over the samples, if early stopping does not end them.
+    l1, l2 : >= 0, penalties l1·|W| + l2/2·W² of the weights, not of biases; None: the optimizer's own. The losses
+        in history_ are without them.
     decoupled : l2 as decoupled weight decay, W ← (1 − η l2) W.
-    dropout : chance of each hidden unit to be dropped.
-    batch_norm : normalize each hidden layer's products before its activation.
-    input_noise, weight_noise : standard deviations of Gaussian noise on inputs and weights.{smoothing}
-    mixup, cutmix : the α of Beta(α, α), 0 without; with both, one of them for each batch.
-    augment : a transform of fastopt.regularization, or a function (samples, rng=) that returns new ones.
+    dropout : in [0, 1], the chance of each hidden unit to be dropped (Srivastava et al. 2014).
+    batch_norm : normalize each hidden layer's products before its activation (Ioffe and Szegedy 2015). A last batch of
+        one sample, which has no variance, is left out.
+    input_noise, weight_noise : >= 0, standard deviations of Gaussian noise on inputs and weights.{smoothing}
+    mixup, cutmix : the α >= 0 of Beta(α, α), 0 without; with both, one of them for each batch. A mixture has the
+        mixture of its samples' weights.
+    augment : a transform of fastopt.regularization, or a function (samples, rng=) that returns as many new ones.
     sample_shape : what a row of X is for augment and cutmix, such as (channels, height, width).
     early_stopping : True, or an EarlyStopping with its own patience: stop when the validation does not improve, and
         keep the best weights. It watches the loss, or with mode="max" the score. Without X_val a part of X is held out.
-    validation_fraction : that part.
-    max_norm : of the weights into each unit; longer ones are scaled back after each step.{class_weight}
-    warm_start : fit goes on from the weights of the last one.
+    validation_fraction : in (0, 1), that part.
+    max_norm : > 0, of the weights into each unit; longer ones are scaled back after each step.{class_weight}
+    warm_start : fit goes on from the weights of the last one, with a new optimizer; partial_fit keeps the old one's state.
     random_state : None, an int, a RandomState or a numpy.random.Generator.
     verbose : a progress bar on stderr (needs rich).
     callbacks : functions (estimator, epoch, logs), called behind each epoch, when the estimator can already predict;
@@ -391,14 +400,16 @@ PARAMETERS = """
     Attributes
     ----------
     coefs_, intercepts_, batch_norms_ : per layer (float32). history_ : lists by epoch: loss, lr, seconds and, with
-        validation, val_loss and val_score. n_iter_ : epochs. loss_ : of the last one. lr_, lr_search_ : what was found.
+        validation, val_loss and val_score (accuracy or R²). loss_curve_, best_loss_, validation_scores_,
+        best_validation_score_ : scikit-learn's names for its parts. n_iter_ : epochs. t_ : samples seen. loss_ : of the
+        last epoch. lr_, lr_search_ : the rate, and what the search for it tried.
 
     Samples are float32 in training; predictions have the precision of the X they are made for.
 """
 
 
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """A network of dense layers that tells classes apart: cross-entropy, with any optimizer of fastopt.
+    """A network of dense layers that tells classes apart: −Σ_k t_k log softmax(z)_k, with any optimizer of fastopt.
 
     >>> from sklearn.datasets import load_digits
     >>> from fastopt.sklearn import MLPClassifier
@@ -501,7 +512,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """A network of dense layers that predicts numbers: half the squared error, summed over the outputs.
+    """A network of dense layers that predicts numbers: ½ Σ_k (z_k − y_k)² over the outputs, with any optimizer.
 
     >>> import numpy as np
     >>> from fastopt.sklearn import MLPRegressor
@@ -576,8 +587,8 @@ for _class, _words in (
         MLPClassifier,
         {
             "without": "logistic or softmax regression (two classes are a softmax of two logits)",
-            "smoothing": "\n    label_smoothing : ε; targets are (1 − ε) t + ε/K.",
-            "class_weight": '\n    class_weight : None, "balanced" or {label: weight}, times the sample weights.',
+            "smoothing": "\n    label_smoothing : ε in [0, 1]; targets are (1 − ε) t + ε/K.",
+            "class_weight": '\n    class_weight : None, "balanced" or {label: weight >= 0}, else 1; times the sample weights.',
         },
     ),
     (MLPRegressor, {"without": "linear regression", "smoothing": "", "class_weight": ""}),
