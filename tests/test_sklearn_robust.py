@@ -207,6 +207,27 @@ def test_partial_fit_needs_real_classes(classes: Any) -> None:
     assert not hasattr(model, "classes_")
 
 
+STOPPINGS: list[dict[str, Any]] = [
+    {"patience": 2}, {"patience": 3, "min_delta": 0.05}, {"patience": 3, "min_delta": 0.1, "relative": True},
+    {"patience": 4, "mode": "max"}, {"patience": 3, "baseline": 0.2}, {"patience": 2, "start_from": 12},
+    {"patience": 1, "cooldown": 3}, {"patience": 3, "restore_best": False}, {"patience": 2, "reduce": lambda v: -v},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", STOPPINGS, ids=repr)
+def test_early_stopping_stops_where_its_settings_say(settings: dict[str, Any]) -> None:
+    held = {"X_val": X[200:], "y_val": Y[200:]}
+    endless = net(epochs=60, lr=0.1).fit(X[:200], Y[:200], **held)
+    values = endless.history_["val_score" if settings.get("mode") == "max" else "val_loss"]
+    pattern = EarlyStopping(**settings)
+    end = next((i for i, value in enumerate(values, 1) if pattern.update(value)), 60)
+    model = net(epochs=60, lr=0.1, early_stopping=EarlyStopping(**settings)).fit(X[:200], Y[:200], **held)
+    assert model.n_iter_ == end < 60
+    assert pattern.best_step is not None
+    kept = pattern.best_step + 1 if settings.get("restore_best", True) else end
+    assert same(model, net(epochs=kept, lr=0.1).fit(X[:200], Y[:200]))
+
+
 # -- checkpoints ------------------------------------------------------------------------------------------------------
 
 
