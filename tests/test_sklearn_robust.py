@@ -228,6 +228,13 @@ def test_early_stopping_stops_where_its_settings_say(settings: dict[str, Any]) -
     assert same(model, net(epochs=kept, lr=0.1).fit(X[:200], Y[:200]))
 
 
+def test_stopping_by_a_score_needs_one() -> None:
+    model = MLPRegressor(early_stopping=EarlyStopping(3, mode="max"), random_state=0)
+    with pytest.raises(ValueError, match="needs at least two validation samples"):
+        model.fit(XR[:5], YR[:5])
+    assert len(model.fit(XR[:20], YR[:20]).validation_scores_ or []) > 3
+
+
 # -- checkpoints ------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +322,9 @@ def test_descriptions_hold_no_address_and_end() -> None:
     ]
     assert texts[0].stdout == texts[1].stdout
     assert "0x" not in texts[0].stdout
+    numbers = [(np.float64(0.1), 0.1), (np.int64(3), 3), (np.str_("a"), "a"), (np.bool_(1), True)]
+    assert all(described(theirs) == described(ours) for theirs, ours in numbers)
+    assert described(np.float32(0.1)) != described(0.1) != described(0.2)
     a, b = np.random.default_rng(3), np.random.default_rng(4)
     assert described(a) == described(np.random.default_rng(3)) != described(b)
     assert described(lambda t: t + 1) != described(lambda t: t + 2)

@@ -115,6 +115,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         (x, target, weight), held_out = self._split(s, x, target, weight, validation, streams[3], again)
         shape = self._shape(x.shape[1], target)
         self._check_data(s, shape, x)
+        self._check_held_out(s, held_out)
         rows = x.shape[0]
         if not _random(s, shape) and rows <= min(s.batch_size or MERGED, MERGED):
             x, target, weight = samples.merged(x, target, weight)
@@ -216,6 +217,14 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             )
         if shape.batch_norm and x.shape[0] < 2:
             raise ValueError(f"batch_norm needs at least two samples, got n_samples = {x.shape[0]}")
+
+    def _check_held_out(self, s: Any, held_out: Any) -> None:
+        """R² of a single sample is not a number, at which early stopping by it would end the first epoch."""
+        by_score = getattr(s.early_stopping, "mode", "min") == "max"
+        if held_out is not None and by_score and not self._classes and len(held_out[1]) < 2:
+            raise ValueError(
+                "early_stopping with mode='max' is by R², which needs at least two validation samples, got 1"
+            )
 
     def _start(self, shape: Shape, again: bool) -> Weights | None:
         """The weights to go on from, if there are any that fit."""

@@ -31,10 +31,10 @@ class _Text:
         self.around: list[int] = []
 
     def of(self, value: Any) -> str:
+        if isinstance(value, np.generic):
+            value = value.item()  # np.float64(0.1) trains as 0.1 does
         if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
             return repr(value)
-        if isinstance(value, np.generic) and value.dtype != object:
-            return f"{value.dtype}:{value.tobytes().hex()}"
         if id(value) in self.around:
             return f"within itself:{len(self.around) - self.around.index(id(value))}"
         self.around.append(id(value))
