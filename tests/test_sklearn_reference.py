@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,15 @@ OPTIONS: list[dict[str, Any]] = [
 SMOOTHED: list[dict[str, Any]] = [{}, {"mixup": 0.3}, {"batch_norm": True, "dropout": 0.1}]
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Of torch's: on arrays this small its threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Slow:
     """The same training, sample by sample as the docstrings have it."""
 
@@ -54,6 +64,7 @@ class Slow:
         scales = [torch.ones(n, dtype=torch.float64, requires_grad=True) for n in hidden if p["batch_norm"]]
         self.layers, self.params, self.scales = len(hidden) + 1, first + scales, scales
         self.m, self.v = ([torch.zeros_like(w) for w in self.params] for _ in range(2))
+        self.running = [(torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)) for n in hidden]
         self.steps, self.losses = 0, []
 
     def fit(self) -> Slow:
@@ -113,18 +124,24 @@ class Slow:
             return lam * each(y) + (1 - lam) * each(y[mix.partner])
         return each(mix.lam[:, None] * y + (1 - mix.lam[:, None]) * y[mix.partner])
 
-    def outputs(self, z: Any) -> Any:
+    def outputs(self, z: Any, *, predicting: bool = False) -> Any:
         for i in range(self.layers):
             z = z @ self.params[2 * i]
             if i == self.layers - 1:
                 return z + self.params[2 * i + 1]
-            if self.scales:
+            if self.scales and predicting:
+                mean, var = self.running[i]
+                z = (z - mean) / torch.sqrt(var + 1e-5) * self.scales[i]
+            elif self.scales:
+                with torch.no_grad():
+                    for kept, new in zip(self.running[i], (z.mean(0), z.var(0)), strict=True):
+                        kept.mul_(0.9).add_(0.1 * new)
                 z = (z - z.mean(0)) / torch.sqrt(z.var(0, unbiased=False) + 1e-5) * self.scales[i]
             z = z + self.params[2 * i + 1]
             z = {"relu": torch.relu, "tanh": torch.tanh, "identity": lambda z: z, "gelu": _gelu}[self.p["activation"]](
                 z
             )
-            if self.p["dropout"]:
+            if self.p["dropout"] and not predicting:
                 mask = dropout(np.ones(z.shape, np.float32), self.p["dropout"], key=draw_key(self.noise))
                 z = z * torch.tensor(mask.astype(np.float64))
         return z
@@ -166,6 +183,10 @@ def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_wei
     for a, b, name in zip(mine, slow.params, [*"Wb" * layers, *"γ" * len(slow.scales)], strict=True):
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(model.history_["loss"], slow.losses, rtol=1e-5)
+    z = slow.outputs(torch.tensor(X.astype(np.float64)), predicting=True).detach()
+    predicted, exact = (model.predict_proba, torch.softmax(z, 1)) if slow.classes else (model.predict, z)
+    np.testing.assert_allclose(predicted(x), exact, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(predicted(x.astype(np.float64)), exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "identity"])

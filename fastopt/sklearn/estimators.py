@@ -441,7 +441,13 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return float(accuracy_score(y, outputs.argmax(axis=1), sample_weight=weight))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
-        """One more epoch, over these samples. classes : all labels there will be; needed in the first call."""
+        """One more epoch, over these samples, by the parameters of now.
+
+        The optimizer's state and the random streams go on from the last fit or partial_fit. X, y, sample_weight : as in
+        fit. classes : all labels there will be, needed in the first call, where nothing is fitted yet. ValueError for
+        labels not among them, other features or layers, class_weight="balanced", early stopping, lr="search" (unless a
+        fit has searched); the estimator is then as it was before.
+        """
         if not hasattr(self, "coefs_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -454,7 +460,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return self._partial(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> Array:
-        """(n, classes), in the order of classes_."""
+        """softmax(z) : (n, classes), in the order of classes_; float32 for a float32 X, else float64."""
         z = self._outputs(X)
         z -= z.max(axis=1, keepdims=True)
         np.exp(z, out=z)
@@ -469,7 +475,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return z
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each sample."""
+        """(n,), the most probable class of each sample; of equal ones the first."""
         outputs = self._outputs(X)
         labels: Array = self.classes_[outputs.argmax(axis=1)]
         return labels
@@ -532,11 +538,11 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return float(r2_score(y, outputs, sample_weight=weight)) if len(y) > 1 else float("nan")
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One more epoch, over these samples."""
+        """One more epoch, over these samples, by the parameters of now; see MLPClassifier.partial_fit."""
         return self._partial(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> Array:
-        """(n,), or (n, outputs) if y was."""
+        """(n,), or (n, outputs) if y was; float32 for a float32 X, else float64."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self._single else outputs
 
