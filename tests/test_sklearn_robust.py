@@ -191,6 +191,22 @@ def test_a_partial_fit_that_fails_leaves_the_next_one_as_it_would_have_been() ->
     assert same(model.set_params(optimizer="adam", lr=0.01).partial_fit(X, Y), other.partial_fit(X, Y))
 
 
+@pytest.mark.parametrize(
+    "params", [{}, {"dropout": 0.2, "batch_norm": True}, {"weight_noise": 0.1, "optimizer": "nag"}], ids=repr
+)
+@pytest.mark.parametrize("l1", [None, 1e-3])
+def test_partial_fit_goes_on_from_fit_many_as_from_fit(params: dict[str, Any], l1: float | None) -> None:
+    def make() -> list[MLPClassifier]:
+        return [net(random_state=0, **params), net(random_state=1, l1=l1, **params), net(random_state=2, **params)]
+
+    parts = [slice(0, 300), slice(0, 129), slice(10, 300)]
+    many = fit_many(make(), [X[p] for p in parts], [Y[p] for p in parts])
+    for model, other, p in zip(many, make(), parts, strict=True):
+        alone = other.fit(X[p], Y[p]).partial_fit(X, Y)
+        assert same(model.partial_fit(X, Y), alone)
+        assert same(model.partial_fit(X, Y), alone.partial_fit(X, Y))
+
+
 @pytest.mark.parametrize("again", ["fit", "partial_fit"])
 @pytest.mark.parametrize("before", [True, False])
 def test_batch_norm_cannot_come_or_go(again: str, before: bool) -> None:

@@ -330,8 +330,25 @@ class Stack:
         if not interrupted and not all(np.isfinite(a).all() for a in tensors):
             raise ValueError(DIVERGED)
         job.weights = self._weights(k, tensors)
+        job.optimizer_state = self._state_of(k)
+
+    def _state_of(self, k: int) -> dict[str, Any]:
+        """The optimizer's state as that of an optimizer of model k alone."""
         if len(self.jobs) == 1:
-            job.optimizer_state = self.optimizer.state_dict()
+            return self.optimizer.state_dict()  # type: ignore[no-any-return]
+        net, job = self.net, self.jobs[k]
+        own = [[a[k] for a in arrays] for arrays in (net.matrices, [*net.biases, *net.scales])]
+        alone = optimizer_for(self.settings, own[0], own[1], [(job.lr, job.settings.l1, job.settings.l2)])
+        alike, count = len(self.optimizer.param_groups) == 2, len(net.params)
+        theirs = self.optimizer.state if alike else self.optimizer.state[k * count : (k + 1) * count]
+        for mine, former in zip(alone.state, theirs, strict=True):
+            for name in mine.keys() - {"step"}:
+                mine[name][...] = former[name][k] if alike else former[name]
+        for group, former in zip(
+            alone.param_groups, self.optimizer.param_groups[0 if alike else 2 * k :], strict=False
+        ):
+            group.clock.steps = former.clock.steps
+        return alone.state_dict()
 
     def _weights(self, k: int, tensors: list[Array]) -> Weights:
         layers, scales = len(self.net.matrices), len(self.net.scales)
