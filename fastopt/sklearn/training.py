@@ -337,13 +337,13 @@ class Stack:
         if len(self.jobs) == 1:
             return self.optimizer.state_dict()  # type: ignore[no-any-return]
         net, job = self.net, self.jobs[k]
-        own = [[a[k] for a in arrays] for arrays in (net.matrices, [*net.biases, *net.scales])]
+        own = [[a[k : k + 1] for a in arrays] for arrays in (net.matrices, [*net.biases, *net.scales])]
         alone = optimizer_for(self.settings, own[0], own[1], [(job.lr, job.settings.l1, job.settings.l2)])
         alike, count = len(self.optimizer.param_groups) == 2, len(net.params)
         theirs = self.optimizer.state if alike else self.optimizer.state[k * count : (k + 1) * count]
         for mine, former in zip(alone.state, theirs, strict=True):
             for name in mine.keys() - {"step"}:
-                mine[name][...] = former[name][k] if alike else former[name]
+                mine[name][...] = former[name][k : k + 1] if alike else former[name]
         for group, former in zip(
             alone.param_groups, self.optimizer.param_groups[0 if alike else 2 * k :], strict=False
         ):
