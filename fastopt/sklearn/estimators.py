@@ -53,7 +53,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         X : (n, features), an array or sparse; trained on in float32. y : (n,), for a regressor also (n, outputs).
         sample_weight : (n,), >= 0; only their ratios matter. A sample's gradient is multiplied by its weight over the
             mean weight.
-        X_val, y_val : samples to look at after each epoch: history_["val_loss"], early stopping.
+        X_val, y_val : samples to look at after each epoch, all with one weight: history_["val_loss"], early stopping.
         checkpoint : a file that the state is written to after each epoch, and that an interrupted fit goes on from, to
             the bits it would have reached without interruption; also one that a callback ended, or with more epochs
             than before. A finished one is only read. Needs an int as random_state. A ValueError that names what differs
