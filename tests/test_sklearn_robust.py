@@ -167,6 +167,31 @@ def test_scikit_learn_s_attributes_are_there() -> None:
     assert not hasattr(net(), "loss_curve_")
 
 
+def test_log_probabilities_are_logarithms_of_probabilities_also_of_those_that_are_zero() -> None:
+    model, x = net(epochs=30).fit(X, Y), X.astype(np.float64)
+    z = model.predict_log_proba(x)
+    np.testing.assert_allclose(np.exp(z), model.predict_proba(x), rtol=1e-12)
+    np.testing.assert_allclose(np.exp(z).sum(axis=1), 1.0, rtol=1e-12)
+    far = model.predict_log_proba(1e4 * x)
+    assert (model.predict_proba(1e4 * x) == 0.0).any()
+    assert np.isfinite(far).all()
+    assert np.array_equal(model.classes_[far.argmax(axis=1)], model.predict(1e4 * x))
+
+
+def test_the_part_held_out_has_every_class_in_its_share() -> None:
+    held_out: list[Any] = []
+
+    class Watch(MLPClassifier):  # type: ignore[misc]
+        def _score(self, outputs: Any, y: Any, weight: Any) -> float:
+            held_out.append(np.bincount(y, minlength=3).tolist())
+            return float(super()._score(outputs, y, weight))
+
+    y = np.repeat([0, 1, 2], [270, 20, 10])
+    for seed in range(5):
+        Watch((5,), epochs=1, early_stopping=True, random_state=seed).fit(X, y)
+    assert held_out == [[27, 2, 1]] * 5
+
+
 # -- going on ---------------------------------------------------------------------------------------------------------
 
 
