@@ -113,6 +113,9 @@ def test_rubbish_is_named(change: Any, error: type[Exception], words: str) -> No
 
 
 def test_validation_samples_have_as_many_outputs() -> None:
+    for given in ({"X_val": XR}, {"y_val": YR}):
+        with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+            MLPRegressor(epochs=2).fit(XR, YR, **given)
     with pytest.raises(ValueError, match="y_val has 1 outputs, y has 2"):
         MLPRegressor(epochs=2).fit(XR, YR, X_val=XR, y_val=YR[:, 0])
 
@@ -139,6 +142,19 @@ def test_settings_of_the_optimizer_are_parameters() -> None:
     assert grid.best_estimator_.optimizer.keywords == {"momentum": grid.best_params_["optimizer__momentum"]}
     with pytest.raises(TypeError, match="has no hyper-parameter 'momentun'"):
         net(optimizer="nag").set_params(optimizer__momentun=0.5).fit(X, Y)
+
+
+@pytest.mark.parametrize("penalty", [{"weight_decay": 0.1}, {"l1": 0.01}, {"weight_decay": 0.1, "l1": 0.01}])
+def test_penalties_of_a_given_optimizer_spare_the_biases_too(penalty: dict[str, float]) -> None:
+    pattern = fastopt.SGD(np.zeros(1, np.float32), **penalty)
+    plain = {"l1": penalty.get("l1"), "l2": penalty.get("weight_decay")}
+    model, same_one = net(optimizer=pattern, lr=0.1).fit(X, Y), net(optimizer="sgd", lr=0.1, **plain).fit(X, Y)
+    assert same(model, same_one)
+    still = net(optimizer="sgd", lr=0.1).fit(X, Y)
+    still.set_params(optimizer=pattern).partial_fit(np.zeros_like(X[:5]), Y[:5])
+    other = net(optimizer="sgd", lr=0.1).fit(X, Y).partial_fit(np.zeros_like(X[:5]), Y[:5])
+    assert np.array_equal(still.intercepts_[0], other.intercepts_[0])  # at X = 0 they see the biases' gradient alone
+    assert np.abs(still.coefs_[0]).sum() < np.abs(other.coefs_[0]).sum()
 
 
 def test_a_subclass_has_parameters_of_its_own() -> None:
@@ -302,6 +318,16 @@ def test_a_checkpoint_of_another_fit_says_what_differs(tmp_path: Path) -> None:
         net().fit(X, Y, checkpoint=5)
 
 
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])
+def test_a_checkpoint_knows_each_array(tmp_path: Path, name: str) -> None:
+    given = {"X": X[:200], "y": Y[:200], "sample_weight": 1.0 + Y[:200], "X_val": X[200:], "y_val": Y[200:]}
+    net().fit(**given, checkpoint=tmp_path / "run.npz")
+    swapped = given[name].copy()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    with pytest.raises(ValueError, match=f"with other values of: {name}$"):
+        net().fit(**{**given, name: swapped}, checkpoint=tmp_path / "run.npz")
+
+
 def test_a_checkpoint_of_another_python_goes_on_and_says_what_it_cannot_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +394,8 @@ def test_descriptions_hold_no_address_and_end() -> None:
     ]
     assert texts[0].stdout == texts[1].stdout
     assert "0x" not in texts[0].stdout
+    assert described(lambda t, a=1: a) != described(lambda t, a=2: a)
+    assert described(lambda t, *, a=1: a) != described(lambda t, *, a=2: a)
     numbers = [(np.float64(0.1), 0.1), (np.int64(3), 3), (np.str_("a"), "a"), (np.bool_(1), True)]
     assert all(described(theirs) == described(ours) for theirs, ours in numbers)
     assert described(np.float32(0.1)) != described(0.1) != described(0.2)
