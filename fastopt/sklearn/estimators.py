@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastopt.sklearn import progress, saved, settings
+from fastopt.sklearn import progress, samples, saved, settings, words
 from fastopt.sklearn.blas import threads_for
 from fastopt.sklearn.many import fit_many
 from fastopt.sklearn.network import Array, Shape, Weights
-from fastopt.sklearn.search import search
 from fastopt.sklearn.training import Job, Stack
 
 MERGED = 4096  # samples looked through for equal ones
@@ -35,6 +34,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     _classes: bool
     classes_: Array
+    optimizer: Any
 
     def fit(
         self,
@@ -53,22 +53,45 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         X : (n, features), an array or sparse; trained on in float32. y : (n,), for a regressor also (n, outputs).
         sample_weight : (n,), >= 0; only their ratios matter. A sample's gradient is multiplied by its weight over the
             mean weight.
-        X_val, y_val : samples to look at after each epoch: history_["val_loss"], early stopping.
+        X_val, y_val : samples to look at after each epoch, all with one weight: history_["val_loss"], early stopping.
         checkpoint : a file that the state is written to after each epoch, and that an interrupted fit goes on from, to
-            the bits it would have reached without interruption. A ValueError if it is of another fit: other data or
-            other parameters.
+            the bits it would have reached without interruption; also one that a callback ended, or with more epochs
+            than before. A finished one is only read. Needs an int as random_state. A ValueError that names what differs
+            if the file is of a fit to other samples or with other parameters than epochs, verbose and callbacks.
+            Functions (lr, augment) are compared by their bytecode, which another version of Python cannot: there a
+            UserWarning says so.
 
         Ctrl-C ends the training with a ConvergenceWarning: the estimator is fitted with the best weights so far, by
-        validation where there is one. After any other error it is as it was before.
+        validation where there is one. Before the first step (the search for lr included) it is a KeyboardInterrupt.
+        After any error the estimator is as it was before: ValueError or TypeError for bad samples and parameters,
+        ValueError where weights or losses become NaN or infinite, OSError where the checkpoint cannot be written.
         """
-        before = dict(vars(self))
-        try:
+        with self._whole():
             job = self._job(X, y, sample_weight, (X_val, y_val), checkpoint=checkpoint)
             self._train(job, checkpoint)
+        return self
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """All or nothing: after an error the attributes are those of before, put back at one stroke."""
+        before = dict(vars(self))
+        try:
+            yield
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__ = before
             raise
+
+    def _take(self, given: dict[str, Any]) -> None:
+        """The arguments of __init__ as attributes, which is all that scikit-learn wants of it."""
+        self.__dict__.update((name, value) for name, value in given.items() if name != "self")
+
+    def set_params(self, **params: Any) -> Any:
+        """scikit-learn's; optimizer__name=value is a setting of the optimizer, which becomes a functools.partial."""
+        own = {name: params.pop(name) for name in list(params) if name.startswith("optimizer__")}
+        super().set_params(**params)
+        if own:
+            values = {name.removeprefix("optimizer__"): value for name, value in own.items()}
+            self.optimizer = settings.with_values(self.optimizer, values)
         return self
 
     def _job(
@@ -82,29 +105,53 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         checkpoint: Any = None,
     ) -> Job:
         """Everything checked and converted; sets n_features_in_ and classes_. again: for partial_fit."""
-        s = settings.resolve(self.get_params(deep=False))
-        if checkpoint is not None and not isinstance(self.random_state, (int, np.integer)):
-            raise ValueError(f"checkpoint needs an int as random_state to go on from, got {self.random_state!r}")
-        x, target = self._samples(X, y, reset=not again)
-        weight = self._weights(sample_weight, x, y, target)
-        streams = self._streams if again and hasattr(self, "_streams") else _streams(self.random_state)
+        s = settings.resolve(self._parameters(again))
+        saved.check_path(checkpoint, self.random_state)
+        fitted = hasattr(self, "coefs_")
+        x, target = self._samples(X, y, reset=not again or not (fitted or self._classes))
+        classes, class_weight = getattr(self, "classes_", None), getattr(self, "class_weight", None)
+        weight = samples.weights_of(sample_weight, class_weight, classes, x, target)
+        streams = copy.deepcopy(self._streams) if again and fitted else _streams(self.random_state)
         (x, target, weight), held_out = self._split(s, x, target, weight, validation, streams[3], again)
+        shape = self._shape(x.shape[1], target)
+        self._check_data(s, shape, x)
+        self._check_held_out(s, held_out)
+        rows = x.shape[0]
+        if not _random(s, shape) and rows <= min(s.batch_size or MERGED, MERGED):
+            x, target, weight = samples.merged(x, target, weight)
+        start = self._start(shape, again)
+        state = getattr(self, "_optimizer_state", None) if again and start is not None else None
+        job = Job(shape, s, x, target, samples.over_mean(weight), held_out, self._score, streams, start, state)
+        job.samples = rows
+        return job
+
+    def _given(self) -> dict[str, Any]:
+        """The parameters, also those that the __init__ of a subclass does not have."""
+        return {name: value for name, value in vars(self).items() if name[0] != "_" and name[-1] != "_"}
+
+    def _parameters(self, again: bool) -> dict[str, Any]:
+        """The parameters; in partial_fit, where nothing is searched, with the rate that was found."""
+        params = self._given()
+        if again and isinstance(params["lr"], str) and params["lr"] == "search":
+            if not hasattr(self, "coefs_"):
+                raise ValueError("partial_fit does not support lr='search' before a fit that has searched")
+            params["lr"] = self.lr_
+        if again and isinstance(params.get("class_weight"), str):
+            raise ValueError(
+                f"class_weight {params['class_weight']!r} is not supported for partial_fit, "
+                "where it would be another one in each part: pass the weights as a dict"
+            )
+        return params
+
+    def _shape(self, features: int, target: Array) -> Shape:
         outputs = len(self.classes_) if self._classes else target.shape[1]
-        sizes = (x.shape[1], *settings.hidden_sizes(self.hidden_layer_sizes), outputs)
-        shape = Shape(
-            sizes,
+        return Shape(
+            (features, *settings.hidden_sizes(self.hidden_layer_sizes), outputs),
             settings.activation(self.activation),
             self._classes,
             settings.boolean("batch_norm", self.batch_norm),
             settings.real("dropout", self.dropout, 0.0, 1.0),
         )
-        self._check_data(s, shape, x)
-        if not _random(s, shape) and x.shape[0] <= min(s.batch_size or MERGED, MERGED):
-            x, target, weight = merged(x, target, weight)
-        weight = None if weight is None else np.ascontiguousarray(weight / weight.mean(), np.float32)
-        start = self._start(shape, again)
-        state = getattr(self, "_optimizer_state", None) if again and start is not None else None
-        return Job(shape, s, x, target, weight, held_out, self._score, streams, start, state)
 
     def _samples(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Array]:
         if y is None:
@@ -121,7 +168,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             y_numeric=multi,
             reset=reset,
         )
-        return X, self._encode(y, reset)
+        return samples.canonical(X), self._encode(y, reset)
 
     @abstractmethod
     def _encode(self, y: Array, reset: bool) -> Array:
@@ -131,18 +178,6 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _score(self, outputs: Array, y: Array, weight: Array | None) -> float:
         """Accuracy or R² of outputs."""
 
-    def _weights(self, sample_weight: Any, x: Any, y: Any, target: Array) -> Array | None:
-        """Sample weights times class weights, over their mean; None if there are neither."""
-        class_weight = getattr(self, "class_weight", None)
-        if sample_weight is None and class_weight is None:
-            return None
-        w = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-        if class_weight is not None:
-            w = w * compute_class_weight(class_weight, classes=self.classes_, y=self.classes_[target])[target]
-        if not w.sum() > 0:
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        return np.asarray(w, np.float64)
-
     def _split(
         self, s: Any, x: Any, y: Array, w: Array | None, given: tuple[Any, Any], rng: np.random.Generator, again: bool
     ) -> tuple[tuple[Any, Array, Array | None], Any]:
@@ -151,7 +186,10 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together")
         if X_val is not None:
-            return (x, y, w), (*self._samples(X_val, y_val, reset=False), None)
+            x_val, target_val = self._samples(X_val, y_val, reset=False)
+            if target_val.shape[1:] != y.shape[1:]:
+                raise ValueError(f"y_val has {target_val.shape[1]} outputs, y has {y.shape[1]}")
+            return (x, y, w), (x_val, target_val, None)
         if not s.early_stopping:
             return (x, y, w), None
         if again:
@@ -162,10 +200,11 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         stratify = y if self._classes else None
         index = np.arange(x.shape[0])
         part, rest = train_test_split(index, test_size=share, random_state=int(rng.integers(2**31)), stratify=stratify)
-        held_out = (x[rest], y[rest], None if w is None else w[rest])
         if w is None:
-            return (x[part], y[part], None), held_out
-        return (x[part], y[part], w[part]), held_out
+            return (x[part], y[part], None), (x[rest], y[rest], None)
+        if not (w[part].any() and w[rest].any()):
+            raise ValueError("early_stopping holds a part of X out, and all samples with a weight fell on one side")
+        return (x[part], y[part], w[part]), (x[rest], y[rest], w[rest])
 
     def _check_data(self, s: Any, shape: Shape, x: Any) -> None:
         dense = isinstance(x, np.ndarray)
@@ -179,29 +218,37 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         if shape.batch_norm and x.shape[0] < 2:
             raise ValueError(f"batch_norm needs at least two samples, got n_samples = {x.shape[0]}")
 
+    def _check_held_out(self, s: Any, held_out: Any) -> None:
+        """R² of a single sample is not a number, at which early stopping by it would end the first epoch."""
+        by_score = getattr(s.early_stopping, "mode", "min") == "max"
+        if held_out is not None and by_score and not self._classes and len(held_out[1]) < 2:
+            raise ValueError(
+                "early_stopping with mode='max' is by R², which needs at least two validation samples, got 1"
+            )
+
     def _start(self, shape: Shape, again: bool) -> Weights | None:
         """The weights to go on from, if there are any that fit."""
         if not (again or settings.boolean("warm_start", self.warm_start)) or not hasattr(self, "coefs_"):
             return None
         sizes = (self.coefs_[0].shape[0], *(w.shape[1] for w in self.coefs_))
         if sizes != shape.sizes:
-            raise ValueError(f"warm_start: the weights are of layers {sizes}, now they would be {shape.sizes}")
+            raise ValueError(f"the weights to go on from are of layers {sizes}, now they would be {shape.sizes}")
+        if len(sizes) > 2 and (self.batch_norms_[0] is not None) != shape.batch_norm:
+            raise ValueError(
+                f"the weights to go on from are of batch_norm={not shape.batch_norm}, now it is {shape.batch_norm}"
+            )
         return Weights(self.coefs_, self.intercepts_, self.batch_norms_)
 
     # -- training -----------------------------------------------------------------------------------------------------
 
-    def _train(self, job: Job, checkpoint: Any = None) -> None:
-        found: dict[str, list[float]] | None = None
+    def _train(self, job: Job, checkpoint: Any) -> None:
         with threads_for(job):
-            mark = None if checkpoint is None else saved.fingerprint(self, job)
-            if job.lr == "search" and not (checkpoint is not None and Path(checkpoint).exists()):
-                job.lr, found = search(job)
+            mark = None if checkpoint is None else saved.marked(self, job)
             stack = saved.begin(job, checkpoint, mark)
             with progress.bar(self, job) as tick:
                 stack.run(lambda stack: self._after(stack, tick, checkpoint, mark))
         self._publish(job)
-        if found is not None:
-            self.lr_search_ = found
+        self._say(job)
 
     def _after(self, stack: Stack, tick: Any, checkpoint: Any, mark: Any) -> bool:
         """Behind an epoch: the checkpoint, the bar, the callbacks. Whether one of them said to end."""
@@ -210,19 +257,22 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             saved.write(checkpoint, stack, mark)
         logs = {name: values[-1] for name, values in job.history.items() if values}
         tick(job.epochs_done, logs)
-        if not self.callbacks:
+        callbacks = settings.callbacks(self.callbacks)
+        if not callbacks:
             return False
         done = job.finished
-        self._show(job, stack.net.weights(0) if job.weights is None else job.weights)
-        ends = [callback(self, job.epochs_done, dict(logs)) for callback in _callbacks(self.callbacks)]
-        return not done and any(end is True for end in ends)
+        self._show(job, copy.deepcopy(stack.net.weights(0)) if job.weights is None else job.weights)
+        ends = [callback(self, job.epochs_done, dict(logs)) for callback in callbacks]
+        return not done and any(isinstance(end, (bool, np.bool_)) and bool(end) for end in ends)
 
     def _show(self, job: Job, weights: Weights) -> None:
         """The attributes of a fitted estimator."""
         self.coefs_, self.intercepts_, self.batch_norms_ = weights.matrices, weights.biases, weights.norms
-        self.history_ = {name: list(values) for name, values in job.history.items() if values}
-        self.n_iter_ = job.epochs_done
-        self.loss_ = job.history["loss"][-1] if job.history["loss"] else float("nan")
+        names = [name for name in job.history if job.validation is not None or not name.startswith("val_")]
+        done = min(len(job.history[name]) for name in names)  # Ctrl-C may come between two of them
+        self.history_ = {name: job.history[name][:done] for name in names}
+        self.n_iter_, self.t_ = done, done * job.samples
+        self.loss_ = self.history_["loss"][-1] if done else float("nan")
         self.n_layers_, self.n_outputs_ = len(job.shape.sizes), job.shape.sizes[-1]
         self.out_activation_ = "softmax" if self._classes else "identity"
         self.lr_ = job.lr if not callable(job.lr) else None
@@ -231,27 +281,55 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         assert job.weights is not None
         self._show(job, job.weights)
         self._optimizer_state, self._streams = job.optimizer_state, job.streams
+        self.__dict__.pop("lr_search_", None)
+        if job.found is not None:
+            self.lr_search_ = job.found
+
+    def _say(self, job: Job, stacklevel: int = 4) -> None:
+        """That it was interrupted; once all is as it will be."""
         if job.interrupted:
-            kind = "best" if job.validation is not None and job.history["val_loss"] else "last"
-            warnings.warn(INTERRUPTED.format(job.epochs_done, kind), ConvergenceWarning, stacklevel=4)
+            kind = "best" if self.history_.get("val_loss") else "last"
+            warnings.warn(
+                INTERRUPTED.format(len(self.history_["loss"]), kind), ConvergenceWarning, stacklevel=stacklevel
+            )
 
     def _partial(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        before = dict(vars(self))
-        try:
-            job = self._job(X, y, sample_weight, again=hasattr(self, "coefs_") or self._classes)
-            history = getattr(self, "history_", {})
-            done = getattr(self, "n_iter_", 0)
+        with self._whole():
+            job = self._job(X, y, sample_weight, again=True)
+            former = {name: getattr(self, name, 0) for name in ("n_iter_", "t_")}
+            history, found = getattr(self, "history_", {}), getattr(self, "lr_search_", None)
             with threads_for(job):
-                stack = Stack([job])
-                stack.run(lambda stack: True)
+                Stack([job]).run(lambda stack: True)
+            job.found = found
             self._publish(job)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        self.n_iter_ = done + job.epochs_done
-        self.history_ = {name: history.get(name, []) + values for name, values in self.history_.items()}
+            for name, value in former.items():
+                setattr(self, name, getattr(self, name) + value)
+            self.history_ = {name: history.get(name, []) + values for name, values in self.history_.items()}
+            self._say(job)
         return self
+
+    # -- scikit-learn's names for what history_ holds -----------------------------------------------------------------
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The training loss of each epoch."""
+        return list(self.history_.get("loss", []))
+
+    @property
+    def best_loss_(self) -> float | None:
+        """The least of loss_curve_."""
+        return min(self.loss_curve_, default=None)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """Accuracy or R² of the validation samples after each epoch; None without them."""
+        scores = self.history_.get("val_score")
+        return None if scores is None else list(scores)
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The greatest of validation_scores_."""
+        return max(self.validation_scores_ or [], default=None)
 
     def _outputs(self, X: Any) -> Array:
         """Outputs in the precision of X."""
@@ -273,33 +351,13 @@ def _random(s: Any, shape: Shape) -> bool:
     return bool(noise or shape.dropout or shape.batch_norm)
 
 
-def merged(x: Any, y: Array, w: Array | None) -> tuple[Any, Array, Array | None]:
-    """Samples that are trained on as one batch, in an order of their own: equal ones are one with their weights' sum.
-
-    The gradient is the same, and weights have to the last bit the effect of samples repeated or left out.
-    """
-    if not isinstance(x, np.ndarray):
-        x.sum_duplicates()
-    index: dict[bytes, int] = {}
-    total: dict[bytes, float] = {}
-    for i, b in enumerate(y):
-        weight = 1.0 if w is None else float(w[i])
-        if weight > 0.0:
-            row = x[i] if isinstance(x, np.ndarray) else x[[i]]
-            key = b.tobytes() + (
-                row.tobytes() if isinstance(x, np.ndarray) else row.indices.tobytes() + row.data.tobytes()
-            )
-            index.setdefault(key, i)
-            total[key] = total.get(key, 0.0) + weight
-    keys = sorted(index)
-    chosen = [index[key] for key in keys]
-    sums = np.array([total[key] for key in keys])
-    equal = bool((sums == sums[0]).all())
-    return x[chosen], y[chosen], None if equal else sums
-
-
-def _callbacks(callbacks: Any) -> Sequence[Any]:
-    return [callbacks] if callable(callbacks) else list(callbacks)
+def _several(classes: Array) -> Array:
+    if len(classes) < 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but the data contains "
+            f"{'only one class: ' + repr(classes[0]) if len(classes) else 'none'}"
+        )
+    return classes
 
 
 def _streams(random_state: Any) -> list[np.random.Generator]:
@@ -314,46 +372,8 @@ def _streams(random_state: Any) -> list[np.random.Generator]:
     return [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
 
 
-PARAMETERS = """
-    Parameters
-    ----------
-    hidden_layer_sizes : units of the hidden layers; () for {without}.
-    activation : "relu", "tanh", "gelu" (the form with tanh) or "identity".
-    optimizer : "sgd", "momentum", "nag", "adagrad", "adadelta", "rmsprop", "adam" or "adamw"; or an optimizer whose
-        class, convention and settings are taken over; or a class; or a functools.partial of one.
-    lr : a number; a schedule (steps done -> number); "search": by a learning-rate range test (Smith 2017) before the
-        training, see lr_ and lr_search_; None: the optimizer's own.
-    batch_size : 1 (stochastic), n (mini-batches) or None (the full batch).
-    epochs : passes over the samples, if early stopping does not end them.
-    l1, l2 : penalties l1·|W| + l2/2·W² of the weights, not of biases; None: the optimizer's own.
-    decoupled : l2 as decoupled weight decay, W ← (1 − η l2) W.
-    dropout : chance of each hidden unit to be dropped.
-    batch_norm : normalize each hidden layer's products before its activation.
-    input_noise, weight_noise : standard deviations of Gaussian noise on inputs and weights.{smoothing}
-    mixup, cutmix : the α of Beta(α, α), 0 without; with both, one of them for each batch.
-    augment : a transform of fastopt.regularization, or a function (samples, rng=) that returns new ones.
-    sample_shape : what a row of X is for augment and cutmix, such as (channels, height, width).
-    early_stopping : True, or an EarlyStopping with its own patience: stop when the validation does not improve, and
-        keep the best weights. It watches the loss, or with mode="max" the score. Without X_val a part of X is held out.
-    validation_fraction : that part.
-    max_norm : of the weights into each unit; longer ones are scaled back after each step.{class_weight}
-    warm_start : fit goes on from the weights of the last one.
-    random_state : None, an int, a RandomState or a numpy.random.Generator.
-    verbose : a progress bar on stderr (needs rich).
-    callbacks : functions (estimator, epoch, logs), called behind each epoch, when the estimator can already predict;
-        one that returns True ends the training.
-
-    Attributes
-    ----------
-    coefs_, intercepts_, batch_norms_ : per layer (float32). history_ : lists by epoch: loss, lr, seconds and, with
-        validation, val_loss and val_score. n_iter_ : epochs. loss_ : of the last one. lr_, lr_search_ : what was found.
-
-    Samples are float32 in training; predictions have the precision of the X they are made for.
-"""
-
-
 class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
-    """A network of dense layers that tells classes apart: cross-entropy, with any optimizer of fastopt.
+    """A network of dense layers that tells classes apart: −Σ_k t_k log softmax(z)_k, with any optimizer of fastopt.
 
     >>> from sklearn.datasets import load_digits
     >>> from fastopt.sklearn import MLPClassifier
@@ -396,32 +416,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         verbose: bool = False,
         callbacks: Any = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.optimizer = optimizer
-        self.lr = lr
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.l1 = l1
-        self.l2 = l2
-        self.decoupled = decoupled
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.input_noise = input_noise
-        self.weight_noise = weight_noise
-        self.label_smoothing = label_smoothing
-        self.mixup = mixup
-        self.cutmix = cutmix
-        self.augment = augment
-        self.sample_shape = sample_shape
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.max_norm = max_norm
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
+        self._take(locals())
 
     def _encode(self, y: Array, reset: bool) -> Array:
         check_classification_targets(y)
@@ -430,12 +425,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         if y.ndim != 1:
             raise ValueError(f"y should be a 1d array, got an array of shape {y.shape} instead.")
         if reset:
-            classes = np.unique(y)
-            if len(classes) < 2:
-                raise ValueError(
-                    f"This solver needs samples of at least 2 classes in the data, but the data contains "
-                    f"only one class: {classes[0]!r}"
-                )
+            classes = _several(np.unique(y))
             if hasattr(self, "coefs_") and self.warm_start and not np.array_equal(self.classes_, classes):
                 raise ValueError(
                     f"warm_start can only be used where `y` has the same classes as in the previous call "
@@ -451,25 +441,26 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return float(accuracy_score(y, outputs.argmax(axis=1), sample_weight=weight))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
-        """One more epoch, over these samples. classes : all labels there will be; needed in the first call."""
+        """One more epoch, over these samples, by the parameters of now.
+
+        The optimizer's state and the random streams go on from the last fit or partial_fit. X, y, sample_weight : as in
+        fit. classes : all labels there will be, needed in the first call, where nothing is fitted yet. ValueError for
+        labels not among them, other features or layers, class_weight="balanced", early stopping, lr="search" (unless a
+        fit has searched); the estimator is then as it was before.
+        """
         if not hasattr(self, "coefs_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            before = dict(vars(self))
-            try:
-                self.classes_ = np.unique(np.asarray(classes))
+            with self._whole():
+                self.classes_ = _several(unique_labels(np.asarray(classes)))
                 validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=True)
                 return self._partial(X, y, sample_weight)  # type: ignore[no-any-return]
-            except BaseException:
-                self.__dict__.clear()
-                self.__dict__.update(before)
-                raise
-        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+        if classes is not None and not np.array_equal(unique_labels(np.asarray(classes)), self.classes_):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit: {self.classes_!r}")
         return self._partial(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def predict_proba(self, X: Any) -> Array:
-        """(n, classes), in the order of classes_."""
+        """softmax(z) : (n, classes), in the order of classes_; float32 for a float32 X, else float64."""
         z = self._outputs(X)
         z -= z.max(axis=1, keepdims=True)
         np.exp(z, out=z)
@@ -484,14 +475,14 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
         return z
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each sample."""
+        """(n,), the most probable class of each sample; of equal ones the first."""
         outputs = self._outputs(X)
         labels: Array = self.classes_[outputs.argmax(axis=1)]
         return labels
 
 
 class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
-    """A network of dense layers that predicts numbers: half the squared error, summed over the outputs.
+    """A network of dense layers that predicts numbers: ½ Σ_k (z_k − y_k)² over the outputs, with any optimizer.
 
     >>> import numpy as np
     >>> from fastopt.sklearn import MLPRegressor
@@ -533,30 +524,7 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         verbose: bool = False,
         callbacks: Any = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.optimizer = optimizer
-        self.lr = lr
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.l1 = l1
-        self.l2 = l2
-        self.decoupled = decoupled
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.input_noise = input_noise
-        self.weight_noise = weight_noise
-        self.mixup = mixup
-        self.cutmix = cutmix
-        self.augment = augment
-        self.sample_shape = sample_shape
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.max_norm = max_norm
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.callbacks = callbacks
+        self._take(locals())
 
     def _encode(self, y: Array, reset: bool) -> Array:
         if reset:
@@ -570,11 +538,11 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return float(r2_score(y, outputs, sample_weight=weight)) if len(y) > 1 else float("nan")
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One more epoch, over these samples."""
+        """One more epoch, over these samples, by the parameters of now; see MLPClassifier.partial_fit."""
         return self._partial(X, y, sample_weight)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> Array:
-        """(n,), or (n, outputs) if y was."""
+        """(n,), or (n, outputs) if y was; float32 for a float32 X, else float64."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self._single else outputs
 
@@ -584,16 +552,5 @@ class MLPRegressor(RegressorMixin, _MLP):  # type: ignore[misc]
         return tags
 
 
-for _class, _words in (
-    (
-        MLPClassifier,
-        {
-            "without": "logistic or softmax regression (two classes are a softmax of two logits)",
-            "smoothing": "\n    label_smoothing : ε; targets are (1 − ε) t + ε/K.",
-            "class_weight": '\n    class_weight : None, "balanced" or {label: weight}, times the sample weights.',
-        },
-    ),
-    (MLPRegressor, {"without": "linear regression", "smoothing": "", "class_weight": ""}),
-):
-    _head, _, _example = inspect.cleandoc(_class.__doc__ or "").partition("\n\n")
-    _class.__doc__ = _head + "\n" + inspect.cleandoc("x" + PARAMETERS.format(**_words))[1:] + "\n\n" + _example
+for _class in (MLPClassifier, MLPRegressor):
+    words.complete(_class, classes=_class._classes)

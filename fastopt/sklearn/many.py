@@ -27,6 +27,7 @@ def fit_many(
     where something else does; or a callback, a progress bar, a warm start or a sparse X is asked for; or where a fit
     would fail. Small networks are shared out over fastopt's threads.
     """
+    _check_apart(estimators)
     weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
     if not len(Xs) == len(ys) == len(weights) == len(estimators):
         raise ValueError(f"{len(estimators)} estimators, {len(Xs)} Xs, {len(ys)} ys, {len(weights)} sample_weights")
@@ -37,16 +38,26 @@ def fit_many(
     workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
     with threads_for(jobs[0]):
         for job in jobs:
-            job.found = None  # type: ignore[attr-defined]
             if isinstance(job.lr, str):
-                job.lr, job.found = search(job)  # type: ignore[attr-defined]
+                job.lr, job.found = search(job)
         _run(jobs, workers)
-    for estimator, fitted, job in zip(estimators, scratch, jobs, strict=True):
-        vars(estimator).update(vars(fitted))
-        estimator._publish(job)
-        if job.found is not None:  # type: ignore[attr-defined]
-            estimator.lr_search_ = job.found  # type: ignore[attr-defined]
+    for fitted, job in zip(scratch, jobs, strict=True):
+        fitted._publish(job)
+    for estimator, fitted in zip(estimators, scratch, strict=True):
+        estimator.__dict__ = vars(fitted)  # at one stroke, which Ctrl-C cannot halve
+    for estimator, job in zip(estimators, jobs, strict=True):
+        estimator._say(job, stacklevel=3)
     return list(estimators)
+
+
+def _check_apart(estimators: Sequence[Any]) -> None:
+    for k, estimator in enumerate(estimators):
+        if not hasattr(estimator, "_job"):
+            raise TypeError(
+                f"estimators[{k}] must be an MLPClassifier or MLPRegressor of fastopt, got {estimator!r:.60}"
+            )
+    if len({id(estimator) for estimator in estimators}) < len(estimators):
+        raise ValueError("an estimator is among the estimators twice: each can hold one fit; clone it")
 
 
 def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Sequence[Any]) -> list[Job]:

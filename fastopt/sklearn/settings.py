@@ -71,15 +71,24 @@ def boolean(name: str, value: Any) -> bool:
 def hidden_sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, Integral) and not isinstance(value, bool):
         value = (value,)
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    if isinstance(value, (str, bytes)) or not (isinstance(value, Sequence) or hasattr(value, "__array__")):
         raise TypeError(f"hidden_layer_sizes must be a tuple of ints, got {value!r}")
     return tuple(integer(f"hidden_layer_sizes[{i}]", n, 1) for i, n in enumerate(value))
 
 
 def activation(value: Any) -> str:
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise ValueError(f"activation must be {', '.join(map(repr, ACTIVATIONS))}, got {value!r}")
     return str(value)
+
+
+def callbacks(value: Any) -> tuple[Callable[..., Any], ...]:
+    """A function, or a sequence of them, or None."""
+    if value is None or callable(value):
+        return () if value is None else (value,)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(map(callable, value)):
+        raise TypeError(f"callbacks must be a function or a sequence of functions, got {value!r}")
+    return tuple(value)
 
 
 def resolve(params: dict[str, Any]) -> Settings:
@@ -115,6 +124,7 @@ def _check_combinations(s: Settings, p: dict[str, Any]) -> None:
         raise TypeError(f"augment must be a transform of fastopt.regularization, got {s.augment!r}")
     if s.cutmix and (s.sample_shape is None or len(s.sample_shape) != 3):
         raise ValueError(f"cutmix needs sample_shape=(channels, height, width), got {s.sample_shape!r}")
+    callbacks(p["callbacks"])
     if s.batch_size == 1 and p["batch_norm"]:
         raise ValueError("batch_norm needs batches of at least two samples, got batch_size=1")
     rate = None if isinstance(s.lr, str) else s.lr
@@ -165,6 +175,11 @@ def _maker(spec: Any) -> Callable[..., fastopt.Optimizer]:
         maker: Callable[..., fastopt.Optimizer] = spec
         return maker
     raise TypeError(f"optimizer must be a name, an optimizer or its class, got {spec!r}")
+
+
+def with_values(spec: Any, values: dict[str, Any]) -> Any:
+    """The optimizer of a specification with some settings in place of its own."""
+    return partial(_maker(spec), **values)
 
 
 def optimizer_for(

@@ -54,6 +54,8 @@ class Job:
     finished: bool = False
     interrupted: bool = False
     lr: Any = None  # found by search
+    found: dict[str, list[float]] | None = None  # what the search tried
+    samples: int = 0  # those of an epoch, before equal ones were merged
 
     def __post_init__(self) -> None:
         self.lr = self.settings.lr if self.lr is None else self.lr
@@ -104,7 +106,7 @@ class Stack:
             self._begin(k, job)
         self.optimizer = self._make_optimizer()
         if jobs[0].optimizer_state is not None:
-            self.optimizer.load_state_dict(jobs[0].optimizer_state)
+            self._go_on(jobs[0].optimizer_state)
         looks_ahead = self.optimizer.param_groups[0].get("lookahead", False)
         self.lookahead: Any = self.optimizer.lookahead if looks_ahead else contextlib.nullcontext
         self.plan = self._make_plan()
@@ -153,6 +155,12 @@ class Stack:
         order = [slopes[id(p)] for p in (*self.net.matrices, *others)]
         self.gradients = order if same else [g[k] for k in range(len(self.jobs)) for g in order]
         return optimizer
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        """With the states and steps of a former optimizer; rates and penalties are those that are asked for now."""
+        pairs = zip(self.optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
+        groups = [{**mine, "steps": theirs["steps"]} for mine, theirs in pairs]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
 
     def _make_plan(self) -> list[list[tuple[Pass, list[int], int, Array]]]:
         """Per step the passes of it, one for each size of batch: the pass, its models, its start, its targets."""
@@ -242,7 +250,7 @@ class Stack:
             rng = self.jobs[k].streams[2]
             samples = x if s.sample_shape is None else x.reshape(-1, *s.sample_shape)
             if s.augment is not None:
-                samples[...] = s.augment(samples, rng=rng)
+                samples[...] = _augmented(s.augment, samples, rng)
             if s.input_noise:
                 add_noise(x, s.input_noise, rng=rng, out=x)
             if self.mixing:
@@ -322,8 +330,25 @@ class Stack:
         if not interrupted and not all(np.isfinite(a).all() for a in tensors):
             raise ValueError(DIVERGED)
         job.weights = self._weights(k, tensors)
+        job.optimizer_state = self._state_of(k)
+
+    def _state_of(self, k: int) -> dict[str, Any]:
+        """The optimizer's state as that of an optimizer of model k alone."""
         if len(self.jobs) == 1:
-            job.optimizer_state = self.optimizer.state_dict()
+            return self.optimizer.state_dict()  # type: ignore[no-any-return]
+        net, job = self.net, self.jobs[k]
+        own = [[a[k : k + 1] for a in arrays] for arrays in (net.matrices, [*net.biases, *net.scales])]
+        alone = optimizer_for(self.settings, own[0], own[1], [(job.lr, job.settings.l1, job.settings.l2)])
+        alike, count = len(self.optimizer.param_groups) == 2, len(net.params)
+        theirs = self.optimizer.state if alike else self.optimizer.state[k * count : (k + 1) * count]
+        for mine, former in zip(alone.state, theirs, strict=True):
+            for name in mine.keys() - {"step"}:
+                mine[name][...] = former[name][k : k + 1] if alike else former[name]
+        for group, former in zip(
+            alone.param_groups, self.optimizer.param_groups[0 if alike else 2 * k :], strict=False
+        ):
+            group.clock.steps = former.clock.steps
+        return alone.state_dict()
 
     def _weights(self, k: int, tensors: list[Array]) -> Weights:
         layers, scales = len(self.net.matrices), len(self.net.scales)
@@ -359,6 +384,16 @@ class Stack:
         for k, job in enumerate(self.jobs):
             if not job.finished or job.weights is None:
                 self.finish(k, interrupted=interrupted)
+
+
+def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:
+    """What a transform makes of the samples; none of it is broadcast over them."""
+    made = augment(samples, rng=rng)
+    if np.shape(made) != samples.shape:
+        raise ValueError(
+            f"augment returned {type(made).__name__} of shape {np.shape(made)} for samples {samples.shape}"
+        )
+    return np.asarray(made)
 
 
 def loss_of(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:
