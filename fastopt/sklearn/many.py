@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from fastopt import _core
 from fastopt.sklearn.blas import is_small, one_thread, threads_for
 from fastopt.sklearn.search import search
-from fastopt.sklearn.training import Job, Stack
+from fastopt.sklearn.training import Job, Stack, take_turns, train
 from fastopt.validation.estimators import CannotFitTogether
 
 
@@ -73,33 +75,47 @@ def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Seq
 
 
 def _run(jobs: list[Job], workers: int) -> None:
-    """One stack per thread and count of batches: a model that has no batch must not take a step."""
+    """Plain networks one by one, others in stacks, shared out over threads."""
+    stacks = [Stack([job]) for job in jobs] if jobs[0].plain else _stacks(jobs, workers)
+    if workers == 1 or len(stacks) == 1:
+        train(stacks)
+    else:
+        _run_threads(stacks, workers)
+
+
+def _stacks(jobs: list[Job], workers: int) -> list[Stack]:
+    """One per thread and count of batches: a model that has no batch must not take a step."""
     cohorts: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         cohorts.setdefault((len(job.batches), job.weight is not None), []).append(job)
-    stacks = []
-    for cohort in cohorts.values():
-        parts = min(workers, len(cohort))
-        stacks += [Stack(cohort[i::parts]) for i in range(parts)]
-    if workers == 1 or len(stacks) == 1:
-        for stack in stacks:
-            stack.run()
-        return
-    _run_threads(stacks, workers)
+    parts = [cohort[i::workers] for cohort in cohorts.values() for i in range(workers)]
+    return [Stack(part) for part in parts if part]
 
 
 def _run_threads(stacks: list[Stack], workers: int) -> None:
     """Ctrl-C comes to the main thread: it tells the workers, which keep what they have. Before all of them have begun
     it is an error like others: no estimator is changed."""
-    stop = threading.Event()
+    stop, waiting = threading.Event(), deque(stacks)
     with one_thread(), ThreadPoolExecutor(workers, "fastopt-fit") as pool:
         try:
-            runs = [pool.submit(stack.run, stop=stop.is_set) for stack in stacks]
+            runs = [pool.submit(_work, waiting, stop) for _ in range(workers)]
             _wait(runs, stop)
         finally:
             stop.set()  # whatever happened here, no worker trains on
     for run in runs:
         run.result()
+    for stack in stacks:
+        stack.finish_all(interrupted=True)
+
+
+def _work(waiting: deque[Stack], stop: threading.Event) -> None:
+    """What goes wrong in one of them ends the others."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            take_turns(waiting, stop=stop.is_set)
+    except BaseException:
+        stop.set()
+        raise
 
 
 def _wait(runs: list[Future[None]], stop: threading.Event) -> None:
