@@ -24,7 +24,7 @@ from fastopt.sklearn.blas import threads_for
 from fastopt.sklearn.many import fit_many
 from fastopt.sklearn.network import Array, Shape, Weights
 from fastopt.sklearn.search import search
-from fastopt.sklearn.training import Job, Stack, train
+from fastopt.sklearn.training import Job, Stack
 
 MERGED = 4096  # samples looked through for equal ones
 INTERRUPTED = "Training interrupted by user after {} epochs: the estimator is fitted, with the {} weights so far."
@@ -198,7 +198,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
                 job.lr, found = search(job)
             stack = saved.begin(job, checkpoint, mark)
             with progress.bar(self, job) as tick:
-                train([stack], lambda stack: self._after(stack, tick, checkpoint, mark))
+                stack.run(lambda stack: self._after(stack, tick, checkpoint, mark))
         self._publish(job)
         if found is not None:
             self.lr_search_ = found
@@ -242,7 +242,8 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
             history = getattr(self, "history_", {})
             done = getattr(self, "n_iter_", 0)
             with threads_for(job):
-                train([Stack([job])], lambda stack: True)
+                stack = Stack([job])
+                stack.run(lambda stack: True)
             self._publish(job)
         except BaseException:
             self.__dict__.clear()

@@ -379,6 +379,10 @@ class Stack:
         ]
         return Weights(tensors[0 : 2 * layers : 2], tensors[1 : 2 * layers : 2], norms + [None] * (layers - scales))
 
+    def run(self, after: Callable[[Stack], bool] = lambda stack: False) -> None:
+        """`train` this one."""
+        train([self], after)
+
     @property
     def finished(self) -> bool:
         return all(job.finished for job in self.jobs)
