@@ -36,7 +36,7 @@ def fit_many(
     jobs = _jobs(scratch, Xs, ys, weights)
     if not jobs:
         return []
-    workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
+    workers = _core.get_num_threads() if is_small(jobs[0].shape.sizes, jobs[0].batch_size) else 1
     with threads_for(jobs[0]):
         for job in jobs:
             job.found = None  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Seq
         first = jobs[0]
         if job.shape != first.shape or job.settings.together() != first.settings.together():
             raise CannotFitTogether(f"{job.shape} and {job.settings} differ from {first.shape} and {first.settings}")
-        if is_small(job.shape, job.batch_size) != is_small(first.shape, first.batch_size):
+        if is_small(job.shape.sizes, job.batch_size) != is_small(first.shape.sizes, first.batch_size):
             raise CannotFitTogether("some of the batches are small and some are large")
     return jobs
 
