@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
 
 import fastopt
 from fastopt import _core
@@ -282,6 +283,20 @@ def test_an_epoch_is_one_model_s_and_not_at_the_lookahead_point() -> None:
     s = stack(net(optimizer="nag"))
     with s.optimizer.lookahead(), pytest.raises(RuntimeError, match="lookahead point already"):
         s.epoch()
+
+
+# -- the score --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [Y, Y.astype(np.int8), Y > 0, Y.astype(str), Y.astype(float)], ids=lambda y: y.dtype)
+def test_the_score_is_scikit_learn_s_accuracy(labels: Any) -> None:
+    model = net(epochs=3).fit(X, labels)
+    for y in (labels, list(labels), labels[::-1]):
+        assert model.score(X, y) == accuracy_score(y, model.predict(X))
+        weighted = accuracy_score(y, model.predict(X), sample_weight=WEIGHTS)
+        assert model.score(X, y, WEIGHTS) == weighted != model.score(X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(X, labels[1:])
 
 
 # -- the loss of few classes, rows side by side -----------------------------------------------------------------------
