@@ -93,6 +93,6 @@ def threads_for(job: Any) -> Iterator[None]:
 
 
 def threads_of(sizes: Sequence[int], rows: int) -> AbstractContextManager[None]:
-    """The same for products alone. A thread that BLAS wakes for one of them looks for more work for 26 ms, in the way of
-    whatever else wants its core."""
+    """The same for products alone. A thread that BLAS wakes for one of them looks for more work for 26 ms, in the way
+    of whatever else wants its core."""
     return one_thread() if is_small(sizes, rows) else nullcontext()

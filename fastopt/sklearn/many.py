@@ -25,10 +25,10 @@ def fit_many(
 ) -> list[Any]:
     """Fit estimators[k] on (Xs[k], ys[k]) with sample_weights[k], all together; returns them.
 
-    The same bits as one after the other, in any number of threads. Samples, weights, seeds, lr, l1 and l2 may differ, and
-    so may the numbers of samples. Raises CannotFitTogether, before anything is touched, where something else does; or a
-    callback, a progress bar, a warm start or a sparse X is asked for; or where a fit would fail. Small networks are shared
-    out over fastopt's threads.
+    The same bits as one after the other, in any number of threads. Samples, weights, seeds, lr, l1 and l2 may differ,
+    and so may the numbers of samples. Raises CannotFitTogether, before anything is touched, where something else does;
+    or a callback, a progress bar, a warm start or a sparse X is asked for; or where a fit would fail. Small networks
+    are shared out over fastopt's threads.
     """
     weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
     if not len(Xs) == len(ys) == len(weights) == len(estimators):
