@@ -432,11 +432,12 @@ cdef class NetworkEpoch:
         """Train on the samples at order[start:stop], int64 positions, in batches; totals, float64 (1), to which the
         losses are added."""
         cdef cnp.ndarray total = _vector(totals, "totals", 1, cnp.NPY_FLOAT64)
+        cdef cnp.ndarray chosen = _vector(order, "order", len(order), cnp.NPY_INT64)
         _check_out(total, "totals")
-        self._choose(_vector(order, "order", len(order), cnp.NPY_INT64), start, stop)
-        self.job.pass_.total = <double *> cnp.PyArray_DATA(total)
-        self.plan._enter()
+        self.plan._enter()              # from here on no other thread is at this object
         try:
+            self._choose(chosen, start, stop)
+            self.job.pass_.total = <double *> cnp.PyArray_DATA(total)
             self._steps((stop - start + self.one.job.rows - 1) // self.one.job.rows)
         finally:
             self.plan.busy = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -171,6 +172,19 @@ def test_an_error_of_a_schedule_leaves_steps_and_parameters_as_they_were() -> No
             s.epoch()
         assert s.optimizer.param_groups[0].clock.steps == 5
         assert all(np.array_equal(p, q) for p, q in zip(before, s.net.params, strict=True))
+
+
+def test_two_threads_are_not_in_one_epoch_at_once() -> None:
+    s = stack(net(batch_size=1, hidden_layer_sizes=(500,)))
+    assert s.whole is not None
+    refused = 0
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(s.whole.run, ORDER, 0, 83, np.zeros(1)) for _ in range(60)]
+    for run in runs:
+        error = run.exception()
+        refused += error is not None
+        assert error is None or (isinstance(error, RuntimeError) and "in the middle of a step" in str(error))
+    assert s.optimizer.param_groups[0].clock.steps == 83 * (60 - refused)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -138,7 +138,7 @@ class Stack:
             if self.settings.weight_noise
             else []
         )
-        self.plain = not (self.settings.weight_noise or looks_ahead)
+        self.here = not (self.settings.weight_noise or looks_ahead)  # gradients are taken at the weights as they stand
         self.changes = bool(self.mixing or self.settings.input_noise or self.settings.augment is not None)
 
     # -- construction -------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Stack:
         for passes in self.plan:
             if stop():
                 raise KeyboardInterrupt
-            if self.plain:
+            if self.here:
                 self._gradients(passes, orders)
             else:
                 self._gradients_elsewhere(passes, orders)
@@ -413,14 +413,20 @@ def take_turns(
     Several threads may take from the same ones. stop: True ends it by a KeyboardInterrupt."""
     started = time.perf_counter()
     with np.errstate(all="ignore"):
-        while waiting:
-            stack = waiting.popleft()
+        while (stack := _next(waiting)) is not None:
             if not stack.finished:
                 stack.epoch(stop)
                 stack.record(time.perf_counter() - started)
                 if after(stack):
                     stack.finish_all(interrupted=False)
                 waiting.append(stack)
+
+
+def _next(waiting: deque[Stack]) -> Stack | None:
+    try:
+        return waiting.popleft()
+    except IndexError:  # another thread may have taken the last one
+        return None
 
 
 def loss_of(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:
