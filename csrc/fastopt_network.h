@@ -1,10 +1,12 @@
-/* The C interface of a dense network: what it does beside its products, and a whole batch with a caller's sgemm for
- * them. Knows no Python, allocates nothing.
+/* The C interface of a dense network: what it does beside its products, and whole batches and epochs with a caller's
+ * sgemm for them. Knows no Python, allocates nothing.
  * Networks of one shape lie side by side: `models` of them, each with `rows` samples. */
 #ifndef FASTOPT_NETWORK_H
 #define FASTOPT_NETWORK_H
 
 #include <stdint.h>
+
+#include "fastopt.h"
 
 /* One layer's units. Forward: x is the product of inputs and weights; back: the gradient at the activations. */
 struct fo_dense {
@@ -62,6 +64,28 @@ struct fo_pass {
 
 /* Model by model, so that those beside a model change none of its bits. */
 void fo_run_pass(const struct fo_pass *pass);
+
+/* Where a batch's rows come from, and where the pass looks for them: `size` bytes each. */
+struct fo_source {
+    const void *all;
+    void *batch;
+    int64_t size;
+};
+enum { FO_SOURCES = 3 }; /* samples, targets, weights */
+
+/* An epoch of one model, or a part of it: of batch after batch the rows, the gradients and the optimizer's step. */
+struct fo_epoch {
+    struct fo_pass pass; /* `rows` of a full batch; the last one may have fewer */
+    struct fo_step step;
+    int64_t cost;                 /* of the step, from fo_lay_out */
+    const struct fo_group *group; /* (steps, n_groups): what each step is given */
+    const float *shift;           /* (steps, n_groups) of fo_run_lookahead, or NULL: gradients are taken at w */
+    int64_t n_groups;
+    struct fo_source source[FO_SOURCES]; /* all NULL: not there */
+    const int64_t *order;                /* positions of the samples, `samples` of them */
+    int64_t samples;
+};
+void fo_run_epoch(const struct fo_epoch *epoch);
 
 void fo_run_forward(int activation, const struct fo_dense *layer);
 void fo_run_back(int activation, const struct fo_dense *layer);

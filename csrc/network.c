@@ -3,7 +3,8 @@
  * machine waits for a time slice. Many models are shared out over threads of the caller, for all of their training. */
 #include "fastopt_network.h"
 
-#include "fastopt.h"
+#include <string.h>
+
 #include "fastopt_layers.h"
 
 void fo_run_forward(int activation, const struct fo_dense *layer) { fo_kernels()->network->forward[activation](layer); }
@@ -103,5 +104,35 @@ void fo_run_pass(const struct fo_pass *pass)
         slopes(pass, k);
         weigh(pass, k);
         back(pass, k);
+    }
+}
+
+/* -- an epoch of one model ----------------------------------------------------------------------------------------- */
+
+static void gather(const struct fo_epoch *e, const int64_t *order, int64_t rows)
+{
+    for (int i = 0; i < FO_SOURCES; i++) {
+        const struct fo_source s = e->source[i];
+        for (int64_t r = 0; s.all && r < rows; r++)
+            memcpy((char *)s.batch + r * s.size, (const char *)s.all + order[r] * s.size, (size_t)s.size);
+    }
+}
+
+void fo_run_epoch(const struct fo_epoch *e)
+{
+    struct fo_pass pass = e->pass;
+    struct fo_step step = e->step;
+    int64_t g = 0;
+    for (int64_t at = 0; at < e->samples; at += pass.rows, g += e->n_groups) {
+        if (e->samples - at < pass.rows)
+            pass.rows = (int)(e->samples - at);
+        gather(e, e->order + at, pass.rows);
+        if (e->shift)
+            fo_run_lookahead(&step, e->cost, e->shift + g);
+        fo_run_pass(&pass);
+        if (e->shift)
+            fo_run_lookahead(&step, e->cost, NULL);
+        step.group = e->group + g;
+        fo_run_step(&step, e->cost);
     }
 }

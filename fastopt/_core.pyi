@@ -257,4 +257,17 @@ class NetworkPass:
         self, targets: AnyArray, totals: AnyArray, weights: AnyArray | None = None, smoothing: float = 0.0
     ) -> None: ...
 
+class NetworkEpoch:
+    def __init__(
+        self,
+        one: NetworkPass,
+        plan: Plan,
+        gradients: list[Any],
+        x: AnyArray,
+        y: AnyArray,
+        weights: AnyArray | None = None,
+        smoothing: float = 0.0,
+    ) -> None: ...
+    def run(self, order: AnyArray, start: int, stop: int, totals: AnyArray) -> None: ...
+
 def add_losses(losses: AnyArray, totals: AnyArray) -> None: ...

@@ -7,6 +7,7 @@ Nothing is written before everything is checked and allocated: a step happens wh
 from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy
 
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -862,6 +863,25 @@ cdef class Plan:
             clock.steps += 1
         return 0
 
+    cdef fo_group *_form_ahead(self, int64_t steps) except NULL:
+        """The groups of as many steps, each formed as step() would; the clocks stand behind the last one then. An error
+        leaves them where they were."""
+        cdef int64_t i
+        cdef Clock clock
+        cdef list before = [clock.steps for clock in self.clocks]
+        cdef fo_group *ahead = <fo_group *> _allocate(steps * self.n_groups, sizeof(fo_group))
+        try:
+            for i in range(steps):
+                self._form_scalars()
+                memcpy(ahead + i * self.n_groups, self.group, self.n_groups * sizeof(fo_group))
+                self._advance_clocks()
+        except BaseException:
+            PyMem_Free(ahead)
+            for i, clock in enumerate(self.clocks):
+                clock.steps, clock.stale = before[i], True
+            raise
+        return ahead
+
     cdef object _step(self, object grads, double grad_scale, double max_norm, bint want_norm, bint skip_nonfinite,
                       bint zero_gradients):
         cdef fo_step step
@@ -897,6 +917,8 @@ cdef class Plan:
         step.n_spans = self.n_spans
         step.group = self.group
         step.partial = self.partial
+        step.grad_scale, step.max_norm = 1.0, INFINITY
+        step.want_norm = step.skip_nonfinite = step.zero_gradients = False
         step.noise = 0
         step.threads = 1
         if self.elements >= parallel_from:      # each thread gets half a threshold's work at least

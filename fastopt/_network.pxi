@@ -2,7 +2,7 @@
 
 from cpython.pycapsule cimport PyCapsule_GetName
 from libc.limits cimport INT_MAX
-from libc.string cimport memcpy, strncmp, strstr
+from libc.string cimport strncmp, strstr
 
 cdef extern from "fastopt_network.h" nogil:
     struct fo_dense:
@@ -45,12 +45,29 @@ cdef extern from "fastopt_network.h" nogil:
         int64_t models
         int layers, rows, activation, classes
 
+    struct fo_source:
+        const void *all
+        void *batch
+        int64_t size
+
+    struct fo_epoch:
+        fo_pass pass_ "pass"
+        fo_step step
+        int64_t cost
+        const fo_group *group
+        const float *shift
+        int64_t n_groups
+        fo_source source[3]
+        const int64_t *order
+        int64_t samples
+
     int FO_ACTIVATION_identity, FO_ACTIVATION_relu, FO_ACTIVATION_tanh, FO_ACTIVATION_gelu
 
     void fo_run_forward(int activation, const fo_dense *layer)
     void fo_run_back(int activation, const fo_dense *layer)
     void fo_run_squares(const fo_squares *job)
     void fo_run_pass(const fo_pass *job)
+    void fo_run_epoch(const fo_epoch *epoch)
 
 cdef dict ACTIVATIONS = {
     "identity": FO_ACTIVATION_identity, "relu": FO_ACTIVATION_relu, "tanh": FO_ACTIVATION_tanh,
@@ -357,6 +374,125 @@ cdef class NetworkPass:
         job.total = <double *> cnp.PyArray_DATA(total)
         with nogil:
             fo_run_pass(&job)
+
+
+# -- a whole epoch ----------------------------------------------------------------------------------------------------
+
+cdef class NetworkEpoch:
+    """Epochs of one model, or parts of them, in one call without the GIL: of batch after batch the rows, the gradients
+    and the optimizer's step, with the bits of gather, NetworkPass.run and Plan.step.
+
+    one: the pass of a full batch. plan, gradients: an optimizer's, of the pass's arrays; an optimizer that looks ahead
+    gets its gradients there. x, y: all samples and their targets, as NetworkPass takes a batch of them; weights: float32
+    (n) or None. All are held: they must not be resized.
+    """
+
+    cdef fo_epoch job
+    cdef NetworkPass one
+    cdef Plan plan
+    cdef tuple gradients
+    cdef list origins, held
+    cdef cnp.ndarray y
+    cdef int64_t n
+
+    def __cinit__(self, NetworkPass one not None, Plan plan not None, list gradients not None, x, cnp.ndarray y not None,
+                  weights=None, double smoothing=0.0):
+        if one.job.models != 1:
+            raise ValueError(f"an epoch is that of one model, the pass has {one.job.models}")
+        self.one, self.plan, self.gradients, self.y = one, plan, plan._list_gradients(gradients), y
+        self.job.pass_, self.job.pass_.smoothing = one.job, smoothing
+        self.n, self.held = len(x), []
+        outputs, rows = one.last.shape[2], one.job.rows
+        named = one.job.classes and cnp.PyArray_TYPE(y) == cnp.NPY_INT64
+        batch = np.empty(rows, np.int64) if named else np.empty((rows, outputs), np.float32)
+        self._take(0, "x", x, one.held[0][0])
+        self._take(1, "y", y, batch)
+        if named:
+            self.job.pass_.target = <const int64_t *> self.job.source[1].batch
+        else:
+            self.job.pass_.soft = <const float *> self.job.source[1].batch
+        if weights is not None:
+            self._take(2, "weights", weights, np.empty(rows, np.float32))
+            self.job.pass_.weight = <const float *> self.job.source[2].batch
+        looks_ahead = any(["shift" in slots for slots in plan.slots])
+        self.origins = [np.empty_like(p) for p in plan.parameters] if looks_ahead else None
+
+    cdef int _take(self, int i, str label, cnp.ndarray rows, cnp.ndarray batch) except -1:
+        """Rows of this array go to batch."""
+        expected = (self.n, *_shape(batch)[1:])
+        if cnp.PyArray_TYPE(rows) != cnp.PyArray_TYPE(batch) or _shape(rows) != expected or not self.n:
+            raise ValueError(f"{label} must be {batch.dtype} of shape {expected}, got {rows.dtype} of {_shape(rows)}")
+        _vector(rows, label, cnp.PyArray_SIZE(rows), cnp.PyArray_TYPE(batch))
+        self.job.source[i] = fo_source(all=cnp.PyArray_DATA(rows), batch=cnp.PyArray_DATA(batch),
+                                       size=cnp.PyArray_NBYTES(rows) // self.n)
+        self.held += [rows, batch]
+        return 0
+
+    def run(self, order, int64_t start, int64_t stop, totals):
+        """Train on the samples at order[start:stop], int64 positions, in batches; totals, float64 (1), to which the
+        losses are added."""
+        cdef cnp.ndarray total = _vector(totals, "totals", 1, cnp.NPY_FLOAT64)
+        cdef cnp.ndarray chosen = _vector(order, "order", len(order), cnp.NPY_INT64)
+        _check_out(total, "totals")
+        self.plan._enter()              # from here on no other thread is at this object
+        try:
+            self._choose(chosen, start, stop)
+            self.job.pass_.total = <double *> cnp.PyArray_DATA(total)
+            self._steps((stop - start + self.one.job.rows - 1) // self.one.job.rows)
+        finally:
+            self.plan.busy = False
+
+    cdef int _choose(self, cnp.ndarray order, int64_t start, int64_t stop) except -1:
+        cdef const int64_t *position = <const int64_t *> cnp.PyArray_DATA(order)
+        cdef const int64_t *target = self.job.pass_.target
+        cdef int64_t i, outputs = self.one.last.shape[2], *classes = <int64_t *> cnp.PyArray_DATA(self.y)
+        if not 0 <= start <= stop <= cnp.PyArray_SIZE(order):
+            raise ValueError(f"samples {start} to {stop} are not within an order of {cnp.PyArray_SIZE(order)}")
+        for i in range(start, stop):
+            if not 0 <= position[i] < self.n:
+                raise IndexError(f"position {position[i]} is not within the {self.n} samples")
+            if target != NULL and not 0 <= classes[position[i]] < outputs:
+                raise ValueError(f"target {position[i]} is {classes[position[i]]}, expected 0 to {outputs - 1}")
+        self.job.order, self.job.samples = position + start, stop - start
+        return 0
+
+    cdef int _steps(self, int64_t steps) except -1:
+        cdef fo_group *group = NULL
+        cdef float *shift = NULL
+        self._take_arrays()
+        self.plan._describe(&self.job.step)
+        self.job.cost, self.job.n_groups = self.plan.cost, self.plan.n_groups
+        try:
+            self.job.group = group = self.plan._form_ahead(steps)
+            self.job.shift = shift = NULL if self.origins is None else self._shifts(group, steps)
+            with nogil:
+                fo_run_epoch(&self.job)
+        finally:
+            PyMem_Free(group)
+            PyMem_Free(shift)
+        return 0
+
+    cdef int _take_arrays(self) except -1:
+        """The table of the plan holds parameters, gradients and origins."""
+        copies = self.plan._take_gradients(self.gradients, False)
+        if copies is not None:
+            self.plan._finish_copies(self.gradients, copies, False)
+            raise ValueError("gradients must be in the memory order of their parameters: a step would read copies")
+        if self.plan.ahead:
+            raise RuntimeError("the parameters hold the lookahead point already")
+        if self.origins is not None and self.origins is not self.plan.origins:
+            self.plan._take_origins(self.origins)
+        return 0
+
+    cdef float *_shifts(self, const fo_group *group, int64_t steps) except NULL:
+        """How far each step of each group looks ahead: a scalar of its rule."""
+        cdef int64_t i, g
+        cdef float *shift = <float *> _allocate(steps * self.plan.n_groups, sizeof(float))
+        for g in range(self.plan.n_groups):
+            slot = <int> self.plan.slots[g]["shift"] - len(PRELUDE)
+            for i in range(steps):
+                shift[i * self.plan.n_groups + g] = group[i * self.plan.n_groups + g].scalars[slot]
+        return shift
 
 
 cdef float *_floats(object array) noexcept:

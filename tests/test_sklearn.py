@@ -499,7 +499,7 @@ CTRL_C = """
     def press(stack, seconds):
         record(stack, seconds)
         done[id(stack)] = stack.jobs[0].epochs_done
-        if waiting and len(done) == 3 and min(done.values()) >= 20:
+        if waiting and len(done) == 5 and min(done.values()) >= 20:
             waiting.clear()
             _thread.interrupt_main()
     def wait_and_say_so(runs, timeout):

@@ -4,8 +4,8 @@ than they do."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -19,16 +19,16 @@ SGEMM = cython_blas.__pyx_capi__.get("sgemm")  # scikit-learn brings SciPy, and 
 SMALL = 2**23  # multiplications of a product below which BLAS runs on one thread: 0.15 ms; waking another takes as long
 
 
-def is_small(shape: Any, rows: int) -> bool:
-    """Whether every product of a batch is small. A matter of shapes alone, so that a network gets the same bits
-    wherever it is trained."""
-    return all(rows * a * b <= SMALL for a, b in pairwise(shape.sizes))
+def is_small(sizes: Sequence[int], rows: int) -> bool:
+    """Whether every product of a batch is small, sizes being features, units of layers, outputs. A matter of shapes
+    alone, so that a network gets the same bits wherever it is trained."""
+    return all(rows * a * b <= SMALL for a, b in pairwise(sizes))
 
 
 def sgemm_for(shape: Any, rows: int) -> Any:
     """SciPy's sgemm, for networks whose batches are one call into C: products small, nothing random inside. Or None:
     NumPy's matmul."""
-    plain = is_small(shape, rows) and not (shape.dropout or shape.batch_norm)
+    plain = is_small(shape.sizes, rows) and not (shape.dropout or shape.batch_norm)
     return SGEMM if plain and _core.is_sgemm(SGEMM) else None
 
 
@@ -88,5 +88,11 @@ def own_thread() -> Iterator[None]:
 def threads_for(job: Any) -> Iterator[None]:
     """What suits this job: at most BLAS's threads. With fastopt's beside them, which spin while the others want the
     cores, or on a machine that is busy with something else, a batch took ten times as long."""
-    with own_thread(), one_thread() if is_small(job.shape, job.batch_size) else nullcontext():
+    with own_thread(), threads_of(job.shape.sizes, job.batch_size):
         yield
+
+
+def threads_of(sizes: Sequence[int], rows: int) -> AbstractContextManager[None]:
+    """The same for products alone. A thread that BLAS wakes for one of them looks for more work for 26 ms, in the way
+    of whatever else wants its core."""
+    return one_thread() if is_small(sizes, rows) else nullcontext()

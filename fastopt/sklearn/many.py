@@ -1,9 +1,12 @@
-"""Many networks of one shape together: stacked weights, batched products, one optimizer step for all."""
+"""Many networks of one shape together, on threads: plain ones an epoch of each in turns, others with stacked weights,
+batched products and one optimizer step for all."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -13,7 +16,7 @@ import numpy as np
 from fastopt import _core
 from fastopt.sklearn.blas import is_small, one_thread, threads_for
 from fastopt.sklearn.search import search
-from fastopt.sklearn.training import Job, Stack
+from fastopt.sklearn.training import Job, Stack, take_turns, train
 from fastopt.validation.estimators import CannotFitTogether
 
 
@@ -22,10 +25,10 @@ def fit_many(
 ) -> list[Any]:
     """Fit estimators[k] on (Xs[k], ys[k]) with sample_weights[k], all together; returns them.
 
-    The same bits as one after the other: weights are stacked, products run matrix by matrix. Samples, weights, seeds,
-    lr, l1 and l2 may differ, and so may the numbers of samples. Raises CannotFitTogether, before anything is touched,
-    where something else does; or a callback, a progress bar, a warm start or a sparse X is asked for; or where a fit
-    would fail. Small networks are shared out over fastopt's threads.
+    The same bits as one after the other, in any number of threads. Samples, weights, seeds, lr, l1 and l2 may differ,
+    and so may the numbers of samples. Raises CannotFitTogether, before anything is touched, where something else does;
+    or a callback, a progress bar, a warm start or a sparse X is asked for; or where a fit would fail. Small networks
+    are shared out over fastopt's threads.
     """
     _check_apart(estimators)
     weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
@@ -35,7 +38,7 @@ def fit_many(
     jobs = _jobs(scratch, Xs, ys, weights)
     if not jobs:
         return []
-    workers = _core.get_num_threads() if is_small(jobs[0].shape, jobs[0].batch_size) else 1
+    workers = _core.get_num_threads() if is_small(jobs[0].shape.sizes, jobs[0].batch_size) else 1
     with threads_for(jobs[0]):
         for job in jobs:
             if isinstance(job.lr, str):
@@ -78,39 +81,53 @@ def _jobs(scratch: list[Any], Xs: Sequence[Any], ys: Sequence[Any], weights: Seq
         first = jobs[0]
         if job.shape != first.shape or job.settings.together() != first.settings.together():
             raise CannotFitTogether(f"{job.shape} and {job.settings} differ from {first.shape} and {first.settings}")
-        if is_small(job.shape, job.batch_size) != is_small(first.shape, first.batch_size):
+        if is_small(job.shape.sizes, job.batch_size) != is_small(first.shape.sizes, first.batch_size):
             raise CannotFitTogether("some of the batches are small and some are large")
     return jobs
 
 
 def _run(jobs: list[Job], workers: int) -> None:
-    """One stack per thread and count of batches: a model that has no batch must not take a step."""
+    """Plain networks one by one, others in stacks, shared out over threads."""
+    stacks = [Stack([job]) for job in jobs] if jobs[0].plain else _stacks(jobs, workers)
+    if workers == 1 or len(stacks) == 1:
+        train(stacks)
+    else:
+        _run_threads(stacks, workers)
+
+
+def _stacks(jobs: list[Job], workers: int) -> list[Stack]:
+    """One per thread and count of batches: a model that has no batch must not take a step."""
     cohorts: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         cohorts.setdefault((len(job.batches), job.weight is not None), []).append(job)
-    stacks = []
-    for cohort in cohorts.values():
-        parts = min(workers, len(cohort))
-        stacks += [Stack(cohort[i::parts]) for i in range(parts)]
-    if workers == 1 or len(stacks) == 1:
-        for stack in stacks:
-            stack.run()
-        return
-    _run_threads(stacks, workers)
+    parts = [cohort[i::workers] for cohort in cohorts.values() for i in range(workers)]
+    return [Stack(part) for part in parts if part]
 
 
 def _run_threads(stacks: list[Stack], workers: int) -> None:
     """Ctrl-C comes to the main thread: it tells the workers, which keep what they have. Before all of them have begun
     it is an error like others: no estimator is changed."""
-    stop = threading.Event()
+    stop, waiting = threading.Event(), deque(stacks)
     with one_thread(), ThreadPoolExecutor(workers, "fastopt-fit") as pool:
         try:
-            runs = [pool.submit(stack.run, stop=stop.is_set) for stack in stacks]
+            runs = [pool.submit(_work, waiting, stop) for _ in range(workers)]
             _wait(runs, stop)
         finally:
             stop.set()  # whatever happened here, no worker trains on
     for run in runs:
         run.result()
+    for stack in stacks:
+        stack.finish_all(interrupted=True)
+
+
+def _work(waiting: deque[Stack], stop: threading.Event) -> None:
+    """What goes wrong in one of them ends the others."""
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            take_turns(waiting, stop=stop.is_set)
+    except BaseException:
+        stop.set()
+        raise
 
 
 def _wait(runs: list[Future[None]], stop: threading.Event) -> None:

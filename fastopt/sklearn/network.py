@@ -15,6 +15,7 @@ import numpy as np
 
 from fastopt import _core
 from fastopt.regularization import BatchNorm, draw_key, dropout
+from fastopt.sklearn.blas import threads_of
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +49,9 @@ class Weights:
     def infer(self, x: Any, activation: str) -> Array:
         """Outputs for (n, features), dense or sparse, in the precision of x."""
         starts = range(0, x.shape[0], INFERENCE_ROWS)
-        return np.concatenate([self._infer(x[i : i + INFERENCE_ROWS], activation) for i in starts])
+        sizes = (x.shape[1], *(w.shape[1] for w in self.matrices))
+        with threads_of(sizes, min(x.shape[0], INFERENCE_ROWS)):
+            return np.concatenate([self._infer(x[i : i + INFERENCE_ROWS], activation) for i in starts])
 
     def _infer(self, x: Any, activation: str) -> Array:
         last = len(self.matrices) - 1

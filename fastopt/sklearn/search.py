@@ -28,7 +28,7 @@ def search(job: Job) -> tuple[float, dict[str, list[float]]]:
     def rate(step: int) -> float:
         return float(LOW * (HIGH / LOW) ** (min(step, STEPS - 1) / (STEPS - 1)))
 
-    trial = Stack([replace(job, lr=rate, streams=streams, validation=None, stopper=None, history={})])
+    trial = Stack([replace(job, lr=rate, streams=streams, validation=None, stopper=None, history={})], by_step=True)
     tried: dict[str, list[float]] = {"lr": [], "loss": []}
     with np.errstate(all="ignore"):
         while len(tried["lr"]) < STEPS and not _over(tried["loss"]):

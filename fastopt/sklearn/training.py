@@ -1,7 +1,8 @@
 """The training loop: networks of one shape, each on its own samples, in one stack of arrays. Knows no estimator.
 
 A `Job` is one network to train; a `Stack` trains some together, with the bits that each would have alone: products run
-matrix by matrix, every other kernel row by row, and whatever is random comes from the job's own streams.
+matrix by matrix, every other kernel row by row, and whatever is random comes from the job's own streams. A stack of one
+plain network is trained an epoch at a time in C (`NetworkEpoch`); whatever else there is, step by step from here.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,8 @@ from fastopt.sklearn.settings import Settings, optimizer_for
 DIVERGED = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
+CALL = 2**30  # multiplications of one call into C, 20 ms: Ctrl-C is answered behind it
+STEP = 2**16  # what a step costs beside its products, in multiplications
 FIELDS = ("loss", "val_loss", "val_score", "lr", "seconds")
 
 
@@ -77,6 +82,13 @@ class Job:
         return sgemm_for(self.shape, self.batch_size) if isinstance(self.x, np.ndarray) else None
 
     @property
+    def plain(self) -> bool:
+        """Whether nothing is done to samples and weights but training on them."""
+        s = self.settings
+        changed = s.input_noise or s.weight_noise or s.mixup or s.cutmix or s.augment is not None or s.max_norm
+        return self.sgemm is not None and not changed
+
+    @property
     def batches(self) -> list[tuple[int, int]]:
         """(start, rows) of the batches of an epoch; with batch norm no rest of one sample, which has no variance."""
         size = self.batch_size
@@ -94,11 +106,12 @@ def _stopper(wanted: Any) -> EarlyStopping:
 
 
 class Stack:
-    """Jobs of one shape and one count of batches, in training."""
+    """Jobs of one shape and one count of batches, in training. by_step: `plan` is there, whatever the jobs are."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], *, by_step: bool = False) -> None:
         self.jobs = sorted(jobs, key=lambda job: job.n)  # batches of one size side by side
         self.settings, self.shape = jobs[0].settings, jobs[0].shape
+        self.mixing = bool(self.settings.mixup or self.settings.cutmix)
         rows = max(job.batch_size for job in jobs)
         sgemm = jobs[0].sgemm
         self.net = Network(self.shape, len(jobs), rows, [job.streams[2] for job in self.jobs], sgemm)
@@ -109,8 +122,11 @@ class Stack:
             self._go_on(jobs[0].optimizer_state)
         looks_ahead = self.optimizer.param_groups[0].get("lookahead", False)
         self.lookahead: Any = self.optimizer.lookahead if looks_ahead else contextlib.nullcontext
-        self.plan = self._make_plan()
         self.totals = np.zeros(len(jobs))
+        self.trained = [sum(rows for _, rows in job.batches) for job in self.jobs]
+        whole = len(jobs) == 1 and jobs[0].plain and not (by_step or self.optimizer.skip_nonfinite)
+        self.whole = self._make_whole() if whole else None
+        self.plan = [] if whole else self._make_plan()
         self.xs = [job.x for job in self.jobs]
         self.ys = [job.y for job in self.jobs]
         self.ws = [job.weight if job.weight is not None else np.ones(job.n, np.float32) for job in self.jobs]
@@ -124,8 +140,7 @@ class Stack:
             if self.settings.weight_noise
             else []
         )
-        self.plain = not (self.settings.weight_noise or looks_ahead)
-        self.mixing = bool(self.settings.mixup or self.settings.cutmix)
+        self.here = not (self.settings.weight_noise or looks_ahead)  # gradients are taken at the weights as they stand
         self.changes = bool(self.mixing or self.settings.input_noise or self.settings.augment is not None)
 
     # -- construction -------------------------------------------------------------------------------------------------
@@ -162,6 +177,17 @@ class Stack:
         groups = [{**mine, "steps": theirs["steps"]} for mine, theirs in pairs]
         self.optimizer.load_state_dict({**state, "param_groups": groups})
 
+    def _make_whole(self) -> _core.NetworkEpoch:
+        """Its epochs as calls into C."""
+        job, plan = self.jobs[0], self.optimizer._plan
+        one = self.net.batch(0, 1, job.batch_size)
+        assert one.fused is not None
+        return _core.NetworkEpoch(one.fused, plan, self.gradients, job.x, job.y, job.weight, self._smoothing)
+
+    @property
+    def _smoothing(self) -> float:
+        return self.settings.label_smoothing if self.shape.classes and not self.mixing else 0.0
+
     def _make_plan(self) -> list[list[tuple[Pass, list[int], int, Array]]]:
         """Per step the passes of it, one for each size of batch: the pass, its models, its start, its targets."""
         steps = []
@@ -187,15 +213,30 @@ class Stack:
 
     # -- an epoch -----------------------------------------------------------------------------------------------------
 
-    def epoch(self, stop: Callable[[], bool] | None = None) -> None:
-        """One pass over all samples. stop: asked before each step; True ends the epoch by a KeyboardInterrupt."""
-        whole = self.settings.batch_size is None
-        orders = [np.arange(job.n) if whole else job.streams[1].permutation(job.n) for job in self.jobs]
+    def epoch(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """One pass over all samples. stop: asked before each call; True ends the epoch by a KeyboardInterrupt."""
+        full = self.settings.batch_size is None
+        orders = [np.arange(job.n) if full else job.streams[1].permutation(job.n) for job in self.jobs]
         self.totals[:] = 0.0
-        for passes in self.plan:
-            if stop is not None and stop():
+        if self.whole is None:
+            self._by_step(orders, stop)
+        else:
+            self._by_call(self.whole, orders[0], stop)
+
+    def _by_call(self, whole: _core.NetworkEpoch, order: Array, stop: Callable[[], bool]) -> None:
+        rows = self.jobs[0].batch_size
+        products = 3 * rows * sum(a * b for a, b in pairwise(self.shape.sizes))
+        samples = rows * max(1, CALL // (products + STEP))
+        for start in range(0, len(order), samples):
+            if stop():
                 raise KeyboardInterrupt
-            if self.plain:
+            whole.run(order, start, min(start + samples, len(order)), self.totals)
+
+    def _by_step(self, orders: list[Array], stop: Callable[[], bool]) -> None:
+        for passes in self.plan:
+            if stop():
+                raise KeyboardInterrupt
+            if self.here:
                 self._gradients(passes, orders)
             else:
                 self._gradients_elsewhere(passes, orders)
@@ -230,13 +271,12 @@ class Stack:
     def _slopes(self, one: Pass, models: list[int], targets: Array) -> None:
         if self.changes:
             targets = self._change(one, models, targets)
-        smoothing = self.settings.label_smoothing if self.shape.classes and not self.mixing else 0.0
         if one.fused is not None:
             weights = one.weights if self.weighted else None  # type: ignore[attr-defined]
-            one.fused.run(targets, self.totals[one.first : one.last], weights, smoothing)
+            one.fused.run(targets, self.totals[one.first : one.last], weights, self._smoothing)
             return
         one.forward()
-        one.loss(targets, smoothing)
+        one.loss(targets, self._smoothing)
         if self.weighted:
             _core.weigh_rows(one.flat_slopes, one.flat_losses, one.weights.reshape(-1))  # type: ignore[attr-defined]
         _core.add_losses(one.losses, self.totals[one.first : one.last])
@@ -290,7 +330,7 @@ class Stack:
         for k, job in enumerate(self.jobs):
             if job.finished:
                 continue
-            loss = float(self.totals[k]) / sum(rows for _, rows in job.batches)
+            loss = float(self.totals[k]) / self.trained[k]
             if not math.isfinite(loss):
                 raise ValueError(DIVERGED)
             job.epochs_done += 1
@@ -364,23 +404,15 @@ class Stack:
         ]
         return Weights(tensors[0 : 2 * layers : 2], tensors[1 : 2 * layers : 2], norms + [None] * (layers - scales))
 
-    def run(self, after: Callable[[Stack], bool] | None = None, stop: Callable[[], bool] | None = None) -> None:
-        """Train until every job is finished. after: called behind every epoch; True ends the training.
+    def run(self, after: Callable[[Stack], bool] = lambda stack: False) -> None:
+        """`train` this one."""
+        train([self], after)
 
-        Ctrl-C (or stop) ends it too: each job that ran keeps its best weights so far and is marked `interrupted`.
-        """
-        started = time.perf_counter()
-        try:
-            with np.errstate(all="ignore"):
-                while not all(job.finished for job in self.jobs):
-                    self.epoch(stop)
-                    self.record(time.perf_counter() - started)
-                    if after is not None and after(self):
-                        self._finish_all(interrupted=False)
-        except KeyboardInterrupt:
-            self._finish_all(interrupted=True)
+    @property
+    def finished(self) -> bool:
+        return all(job.finished for job in self.jobs)
 
-    def _finish_all(self, *, interrupted: bool) -> None:
+    def finish_all(self, *, interrupted: bool) -> None:
         for k, job in enumerate(self.jobs):
             if not job.finished or job.weights is None:
                 self.finish(k, interrupted=interrupted)
@@ -394,6 +426,42 @@ def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:
             f"augment returned {type(made).__name__} of shape {np.shape(made)} for samples {samples.shape}"
         )
     return np.asarray(made)
+
+
+def train(stacks: Sequence[Stack], after: Callable[[Stack], bool] = lambda stack: False) -> None:
+    """Until every job is finished. after: called behind every epoch of a stack; True ends its training.
+
+    Ctrl-C ends it too: each job keeps its best weights so far and is marked `interrupted`.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        take_turns(deque(stacks), after)
+    for stack in stacks:
+        stack.finish_all(interrupted=True)
+
+
+def take_turns(
+    waiting: deque[Stack],
+    after: Callable[[Stack], bool] = lambda stack: False,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train an epoch of the first stack, put it behind the others, and so on until none is left that is not finished.
+    Several threads may take from the same ones. stop: True ends it by a KeyboardInterrupt."""
+    started = time.perf_counter()
+    with np.errstate(all="ignore"):
+        while (stack := _next(waiting)) is not None:
+            if not stack.finished:
+                stack.epoch(stop)
+                stack.record(time.perf_counter() - started)
+                if after(stack):
+                    stack.finish_all(interrupted=False)
+                waiting.append(stack)
+
+
+def _next(waiting: deque[Stack]) -> Stack | None:
+    try:
+        return waiting.popleft()
+    except IndexError:  # another thread may have taken the last one
+        return None
 
 
 def loss_of(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:
