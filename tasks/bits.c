@@ -504,6 +504,55 @@ static void networks(int activation, const char *name)
     end("network", name);
 }
 
+/* An epoch of softmax regression: two batches and a rest, each with a step of NAG, which looks ahead. */
+enum { EPOCH = 13, ROWS = 5, BATCHES = 3, FEATURES = 7, LABELS = 3, ENTRIES = FEATURES * LABELS };
+static float regression[2][4][ENTRIES]; /* weights and biases: parameter, momentum, gradient, origin */
+static struct fo_span regression_span[2] = {{.size = ENTRIES}, {.size = LABELS}};
+static struct fo_group nag[BATCHES];
+static float shift[BATCHES];
+
+static void lay_steps(void)
+{
+    int rule = 0;
+    while (strcmp(fo_rules[rule].name, "nag") != 0)
+        rule++;
+    for (int i = 0; i < 2; i++) {
+        float (*const a)[ENTRIES] = regression[i];
+        struct fo_span *const s = &regression_span[i];
+        s->buffer[0] = a[0], s->buffer[1] = a[1], s->gradient = a[2], s->origin = a[3];
+        fill(a[0], ENTRIES, -1, 1), fill(a[1], ENTRIES, -1, 1);
+    }
+    for (int i = 0; i < BATCHES; i++) {
+        shift[i] = 0.09f / (float)(i + 1);
+        const float scalars[] = {shift[i] / 0.9f, 0.9f, 1, shift[i]}; /* lr, beta, gain, shift */
+        nag[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 1}};
+        memcpy(nag[i].scalars, scalars, sizeof scalars);
+    }
+}
+
+static void epoch(void)
+{
+    float x[EPOCH * FEATURES], w[EPOCH], rows[ROWS * FEATURES], chosen[ROWS], loss[ROWS], units[2][ROWS * LABELS];
+    int64_t y[EPOCH], target[ROWS], order[EPOCH], tiles;
+    double total = 0;
+    fill(x, EPOCH * FEATURES, -2, 2), fill(w, EPOCH, 0, 3), lay_steps();
+    for (int i = 0; i < EPOCH; i++)
+        y[i] = i % LABELS, order[i] = i * 5 % EPOCH;
+    float (*const a)[ENTRIES] = regression[0], (*const b)[ENTRIES] = regression[1];
+    const struct fo_layer layer = {a[0], b[0], a[2], b[2], units[0], units[0], units[1], FEATURES, LABELS};
+    struct fo_epoch e = {.group = nag, .shift = shift, .n_groups = 1, .order = order, .samples = EPOCH};
+    e.pass = (struct fo_pass){.sgemm = plain_sgemm, .layer = &layer, .x = rows, .target = target, .weight = chosen};
+    e.pass.loss = loss, e.pass.total = &total, e.pass.models = e.pass.layers = e.pass.classes = 1, e.pass.rows = ROWS;
+    e.step = (struct fo_step){.span = regression_span, .n_spans = 2, .grad_scale = 1, .max_norm = INFINITY};
+    e.step.threads = threads, e.cost = fo_lay_out(regression_span, 2, &tiles);
+    e.source[0] = (struct fo_source){x, rows, FEATURES * sizeof *x};
+    e.source[1] = (struct fo_source){y, target, sizeof *y}, e.source[2] = (struct fo_source){w, chosen, sizeof *w};
+    begin();
+    fo_run_epoch(&e);
+    add_floats(a[0], 2 * ENTRIES), add_floats(b[0], LABELS), add_floats(b[1], LABELS), add_doubles(&total, 1);
+    end("network", "epoch");
+}
+
 int main(int argc, char **argv)
 {
     if (fo_init() != 0 || argc != 3 || !fo_select(argv[1])) {
@@ -527,5 +576,6 @@ int main(int argc, char **argv)
         stumps(kind);
 #define NETWORK(name) networks(FO_ACTIVATION_##name, #name);
     FO_ACTIVATIONS(NETWORK)
+    epoch();
     return 0;
 }
