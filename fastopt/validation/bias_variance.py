@@ -391,7 +391,7 @@ def bias_variance_curve(
     >>> import numpy as np
     >>> from fastopt.validation import DecisionStumpRegressor, GradientBoostingRegressor, bias_variance_curve
     >>> x = np.linspace(0, 1, 40)[:, None]
-    >>> y = np.sin(6 * x[:, 0]) + 0.1 * np.random.default_rng(0).normal(size=40)
+    >>> y = np.sin(6 * x[:, 0]) + 0.3 * np.random.default_rng(0).normal(size=40)
     >>> model = GradientBoostingRegressor(learning_rate=0.5)
     >>> rounds = {"param_name": "n_estimators", "param_range": [1, 8]}
     >>> curve = bias_variance_curve(model, x, y, **rounds, X_test=x, y_test=np.sin(6 * x[:, 0]), n_resamples=40, rng=0)
