@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -83,9 +84,9 @@ class AdaBoost(Estimator):
         self.estimators_ = estimators
         self.estimator_weights_, self.estimator_errors_ = np.array(found).T
 
+    @abstractmethod
     def _boost(self, learner: Learner, i: int, y: Array, weight: Array, old: Any) -> tuple[Any, float, float, Array]:
         """The learner of this round (None: the boosting ends without it), its weight and error, the next weights."""
-        raise NotImplementedError
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(child(self._root, *key))
@@ -96,9 +97,9 @@ class AdaBoost(Estimator):
         self._fitted()
         return importances(self.estimators_, self.estimator_weights_)
 
+    @abstractmethod
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """The predictions after each round."""
-        raise NotImplementedError
 
 
 class AdaBoostClassifier(AdaBoost, Classifier):

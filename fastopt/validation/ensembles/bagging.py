@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -206,9 +207,9 @@ class Bagging(Estimator):
             total = total + self._output(made, _part(x, None, columns))
         return np.asarray(total / len(self.estimators_))
 
+    @abstractmethod
     def _output(self, made: Any, X: Any) -> Array:
         """What is averaged."""
-        raise NotImplementedError
 
 
 class BaggingClassifier(Bagging, Classifier):

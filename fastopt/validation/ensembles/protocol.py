@@ -9,6 +9,7 @@ import copy
 import functools
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, TypeVar, cast
 
@@ -51,7 +52,7 @@ def _defaults(cls: Any) -> dict[str, Any]:
     return {p.name: p.default for p in list(inspect.signature(cls).parameters.values())}
 
 
-class Estimator:
+class Estimator(ABC):
     """Parameters as attributes of the same names; what fit() learns ends with an underscore."""
 
     _estimator_type: str
@@ -167,8 +168,8 @@ class Classifier(Estimator):
         self._fitted()
         return len(self.classes_)
 
-    def predict_proba(self, X: Any) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def predict_proba(self, X: Any) -> Array: ...
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each row, the first of equals."""
@@ -190,8 +191,8 @@ class Regressor(Estimator):
 
     _estimator_type = "regressor"
 
-    def predict(self, X: Any) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def predict(self, X: Any) -> Array: ...
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R² = 1 − Σw(y − ŷ)² / Σw(y − ȳ)²"""
