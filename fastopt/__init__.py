@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fastopt import _core
+try:
+    from fastopt import _core
+except ImportError as error:
+    if "cannot import name '_core'" not in str(error):
+        raise
+    raise ImportError(
+        f"fastopt's extension is not in {__path__[0]}: in a clone that was not installed with 'pip install -e .', "
+        "start Python from another folder"
+    ) from error
 from fastopt._core import available_isas, build_info, get_num_threads, isa
 from fastopt.base import Optimizer
 from fastopt.batches import Batches, batches

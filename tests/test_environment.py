@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -351,3 +352,14 @@ def test_memory_stays_flat_over_many_steps() -> None:
     result = fresh(code)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 1 << 20
+
+
+def test_a_clone_without_the_extension_says_so(tmp_path: Path) -> None:
+    here = Path(fastopt.__file__).parent
+    shutil.copytree(here, tmp_path / "fastopt", ignore=shutil.ignore_patterns("_core*.so", "_core*.pyd", "__pycache__"))
+    found = subprocess.run(
+        [sys.executable, "-c", "import fastopt"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert f"extension is not in {tmp_path / 'fastopt'}" in found.stderr.splitlines()[-1]
+    assert "another folder" in found.stderr
