@@ -372,6 +372,8 @@ def test_standard_errors_of_zero_are_left_out_with_a_warning() -> None:
 def test_what_is_not_a_number_and_why() -> None:
     with pytest.warns(DegenerateDataWarning, match="less one of them"):
         assert bootstrap([1.0, 4.0], "variance", n_resamples=50, rng=0).method == "percentile"
+    with pytest.warns(DegenerateDataWarning, match="does not vary over the data"):  # no sample alone moves the median
+        assert bootstrap([1.0] * 5 + [9.0] * 3, "quantile", n_resamples=200, rng=0).method == "percentile"
     with pytest.warns(DegenerateDataWarning, match="ratio to 0"):
         assert np.isnan(bootstrap(([1.0, 2.0], [1.0, -1.0]), "ratio", n_resamples=20, rng=0).confidence_interval).all()
 

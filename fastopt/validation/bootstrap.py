@@ -424,15 +424,17 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
 
 
 def _acceleration(job: Job) -> float:
-    """Σ U³/n³ / 6 (Σ U²/n²)^1.5 over the strata, U the jackknife's influences of one unit left out."""
-    top = bottom = 0.0
+    """Σ U³/n³ / 6 (Σ U²/n²)^1.5 over the strata, U the jackknife's influences of one unit left out; infinite where they
+    are all 0, NaN where one is no number."""
     with np.errstate(all="ignore"):
         influences = [(len(left) - 1) * (np.mean(left) - left) for left in _jackknife(job)]
-        largest = max(float(np.abs(u).max()) for u in influences)
-        for u in influences:  # of which only ratios count: third powers overflow
-            top += float(np.sum((u / largest) ** 3)) / len(u) ** 3
-            bottom += float(np.sum((u / largest) ** 2)) / len(u) ** 2
-    return top / (6 * bottom**1.5) if bottom > 0 else bottom or math.inf
+    largest = float(np.abs(np.concatenate(influences)).max())
+    if not 0 < largest < math.inf:
+        return math.inf if largest == 0 else math.nan
+    shares = [u / largest for u in influences]  # only ratios count, and third powers would overflow
+    top = sum(float(np.sum(u**3)) / len(u) ** 3 for u in shares)
+    bottom = sum(float(np.sum(u**2)) / len(u) ** 2 for u in shares)
+    return float(top / (6 * bottom**1.5))
 
 
 def _jackknife(job: Job) -> list[Array]:
