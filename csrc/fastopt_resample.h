@@ -20,6 +20,15 @@ struct fo_poisson {
     uint64_t rest[FO_RESTS], hits[FO_HITS];
 };
 
+/* What is summed. Where `digits` are given, row i is Σ 2¹⁵ᵏ digit k · 2^exponent; the digits of FO_DIGIT_ROWS rows
+ * stand together, number k of all of them behind number k − 1. Sums of whole numbers are exact in any order. */
+enum { FO_DIGITS = 4, FO_DIGIT_BITS = 15, FO_DIGIT_ROWS = 2048, FO_TOGETHER = 8 };
+struct fo_column {
+    const double *x;
+    const int16_t *digits; /* (FO_DIGITS rows), or NULL */
+    int exponent;
+};
+
 /* Resamples number first … first + resamples − 1; what stratum s has in resample b is a function of (key, s, b). */
 struct fo_resample {
     uint32_t key[2];
@@ -30,10 +39,12 @@ struct fo_resample {
     int64_t draws; /* of all strata: the size of a resample */
 
     int64_t rows;
-    uint8_t *counts; /* (threads, rows): how often each is drawn */
+    uint8_t *counts; /* (threads, apart): how often each row is drawn, in FO_TOGETHER resamples */
+    int64_t apart;   /* >= FO_TOGETHER rows, and such that no two threads write to one cache line */
 
-    const double *x; /* sums: (columns, rows); order statistics: (rows) in ascending order */
+    const struct fo_column *column; /* sums: (columns) */
     int64_t columns;
+    const double *x;       /* order statistics: (rows) in ascending order */
     const uint32_t *order; /* order statistics: the row that stands at a place of x */
     const int64_t *places; /* order statistics: (columns) places in the sorted resample, ascending */
 
@@ -48,6 +59,11 @@ void fo_run_resample(int kernel, const struct fo_resample *job, int threads);
  * one resample of 44, exceed its draws. */
 bool fo_is_counted(const struct fo_stratum *stratum);
 struct fo_poisson fo_poisson_for(const struct fo_stratum *stratum);
+
+/* Writes the digits of a column's rows and its exponent. False where doubles may sum a resample better: where some row
+ * is no whole multiple of 2^exponent and a resample may do without every row near the largest; where values are not
+ * finite or too small to be scaled; and where more is drawn than there are rows, as the digits' sums have 32 bits. */
+bool fo_digits_of(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent);
 
 /* Rows that one 64-bit word draws from n: as many as leave every tuple's chance within a share of 2⁻²⁴ of its due. */
 int fo_draws_per_word(int64_t n);

@@ -497,4 +497,5 @@ static const struct fo_layers layers = {{FO_EACH(FO_EACH_ENTRY)},
                                         entropy,
                                         {FO_IMAGES(FO_IMAGES_ENTRY)},
                                         philox_rows,
+                                        digits_of,
                                         {resample_sums, resample_places, resample_rows}};

@@ -86,6 +86,8 @@ struct fo_poisson fo_poisson_for(const struct fo_stratum *stratum)
     return p;
 }
 
+/* -- shares ------------------------------------------------------------------------------------------------------- */
+
 #ifdef _OPENMP
 enum { SHARES = 16 }; /* per thread: one that the machine held up leaves the rest to the others */
 
@@ -94,6 +96,11 @@ static int64_t first_of_share(const struct fo_resample *job, int64_t share, int6
     return job->resamples / of * share + job->resamples % of * share / of;
 }
 #endif
+
+bool fo_digits_of(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
+{
+    return fo_kernels()->layers->digits_of(x, strata, n_strata, digits, exponent);
+}
 
 void fo_run_resample(int kernel, const struct fo_resample *job, int threads)
 {

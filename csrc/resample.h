@@ -1,16 +1,17 @@
 /* Drawing with replacement, compiled once per instruction set (kernels.h includes this file through layers.h). A
  * resample is how often it draws each row. Every number drawn and the order of every sum are part of its definition.
  *
- * n draws of n rows make multinomial counts. They are drawn as independent Poisson counts, of a byte of Philox each,
+ * n draws of n rows make multinomial counts. They are drawn as independent Poisson counts, of a random byte each,
  * with a mean a little below 1, and single draws for what is missing to n: given their sum, independent Poisson counts
  * of one mean are the multinomial counts of so many draws. That holds for every sum, so that counts whose sum is beyond
  * n can be thrown away, and drawn again. */
 #include "fastopt_resample.h"
+#include "xoshiro.h"
 
 enum { PURPOSE_RESAMPLE = 0x40000000 }; /* or'ed with the stratum, the fourth word of a counter */
 
-/* What words of Philox are for: the upper half of their counter. An attempt at counts has two. */
-enum { FOR_DRAWS, FOR_SHUFFLE, FOR_COUNTS, FOR_HITS, FOR_NEXT_ATTEMPT = 2 };
+/* What a stream is for: the second word of its counters. */
+enum { FOR_DRAWS, FOR_SHUFFLE };
 
 struct urn {
     const struct fo_stratum *stratum;
@@ -28,32 +29,29 @@ static struct urn urn_of(const struct fo_resample *job, int64_t resample, int64_
     return u;
 }
 
-/* A block of words of 64 bits: sixteen counters make two each. */
-enum { WORDS = 2 * PHILOX_LANES };
-
-FO_INLINE void words_for(uint64_t *word, const struct urn *u, uint32_t what, int64_t block)
-{
-    const uint32_t key[2] = {u->key[0], u->key[1]}, resample = u->resample, purpose = u->purpose;
-    for (int l = 0; l < PHILOX_LANES; l++) {
-        const struct philox x = {(uint32_t)block * PHILOX_LANES + (uint32_t)l, what, resample, purpose};
-        const struct philox y = philox(x, key);
-        word[l] = (uint64_t)y.b << 32 | (uint32_t)y.a;
-        word[PHILOX_LANES + l] = (uint64_t)y.d << 32 | (uint32_t)y.c;
-    }
-}
-
-/* Word after word. */
-struct words {
-    uint64_t word[WORDS];
-    int64_t used;
-    uint32_t what;
+/* Random words of 64 bits: whole blocks of them, or word after word of blocks kept for it. */
+enum { WORDS = XOSHIRO_BLOCK };
+struct stream {
+    struct xoshiro generators;
+    uint64_t kept[WORDS];
+    int left; /* of those kept, the last ones */
 };
 
-static uint64_t next_word(struct words *w, const struct urn *u)
+static void begin(struct stream *s, const struct urn *u, uint32_t what)
 {
-    if (w->used % WORDS == 0)
-        words_for(w->word, u, w->what, w->used / WORDS);
-    return w->word[w->used++ % WORDS];
+    s->generators = xoshiro_seeded(what, u->resample, u->purpose, u->key);
+    s->left = 0;
+}
+
+static void next_block(uint64_t *word, struct stream *s) { xoshiro_block(word, &s->generators); }
+
+static uint64_t next_word(struct stream *s)
+{
+    if (s->left == 0) {
+        next_block(s->kept, s);
+        s->left = WORDS;
+    }
+    return s->kept[WORDS - s->left--];
 }
 
 /* n · word = index · 2⁶⁴ + rest; the rest is what is left of the word. Lemire (2019), "Fast random integer generation
@@ -65,13 +63,12 @@ FO_INLINE uint32_t index_below(uint64_t n, uint64_t *word)
     return (uint32_t)(q >> 32);
 }
 
-static void draw_singly(uint8_t *count, int64_t draws, const struct urn *u)
+static void draw_singly(uint8_t *count, int64_t draws, uint64_t n, struct stream *s)
 {
-    const uint64_t n = (uint64_t)u->stratum->rows;
     const int per_word = fo_draws_per_word((int64_t)n);
-    for (int64_t block = 0; draws > 0; block++) {
+    while (draws > 0) {
         uint64_t word[WORDS];
-        words_for(word, u, FOR_DRAWS, block);
+        next_block(word, s);
         for (int step = 0; step < per_word && draws > 0; step++, draws -= WORDS) {
             uint32_t row[WORDS];
             for (int i = 0; i < WORDS; i++)
@@ -101,12 +98,11 @@ static void counts_of(uint8_t *count, const uint64_t *word, const struct fo_pois
 }
 
 /* The rows of a block that are hit: the first eight bits of a word say which, the others how often it is drawn. */
-static void hit(uint8_t *count, struct words *words, const struct urn *u)
+static void hit(uint8_t *count, const struct fo_poisson *p, struct stream *s)
 {
-    const struct fo_poisson *const p = u->poisson;
-    const uint64_t many = next_word(words, u);
+    const uint64_t many = next_word(s);
     for (int h = 0; h < FO_HITS && many >= p->hits[h]; h++) {
-        const uint64_t word = next_word(words, u), choice = word << 8;
+        const uint64_t word = next_word(s), choice = word << 8;
         uint64_t k = 0;
         for (int i = 0; i < FO_RESTS; i++)
             k += choice >= p->rest[i];
@@ -114,61 +110,139 @@ static void hit(uint8_t *count, struct words *words, const struct urn *u)
     }
 }
 
-static void count_rows(uint8_t *count, const struct urn *u, uint32_t attempt)
+/* Up to 256 · 255: in 16 bits. */
+static int64_t sum_of_block(const uint8_t *count)
 {
-    struct words hits;
-    hits.used = 0, hits.what = FOR_HITS + FOR_NEXT_ATTEMPT * attempt;
-    for (int64_t row = 0, block = 0; row < u->stratum->rows; row += COUNTED, block++) {
-        const int64_t rows = u->stratum->rows - row < COUNTED ? u->stratum->rows - row : COUNTED;
-        uint64_t word[WORDS];
-        uint8_t last[COUNTED], *const mine = rows == COUNTED ? count + row : last;
-        words_for(word, u, FOR_COUNTS + FOR_NEXT_ATTEMPT * attempt, block);
-        counts_of(mine, word, u->poisson);
-        hit(mine, &hits, u);
-        if (rows < COUNTED)
-            memcpy(count + row, last, (size_t)rows);
-    }
+    uint16_t sum = 0;
+    for (int i = 0; i < COUNTED; i++)
+        sum = (uint16_t)(sum + count[i]);
+    return sum;
 }
 
-/* Sums of 256 bytes each, side by side in 16 bits. */
-static int64_t sum_of_counts(const uint8_t *count, int64_t rows)
+/* How many are drawn. */
+static int64_t count_rows(uint8_t *count, int64_t rows, const struct fo_poisson *p, struct stream *s)
 {
-    enum { SUMS = 64, PER_SUM = 256 };
-    int64_t total = 0, i = 0;
-    while (i + SUMS <= rows) {
-        uint16_t sum[SUMS] = {0};
-        for (int k = 0; k < PER_SUM && i + SUMS <= rows; k++, i += SUMS)
-            for (int s = 0; s < SUMS; s++)
-                sum[s] = (uint16_t)(sum[s] + count[i + s]);
-        for (int s = 0; s < SUMS; s++)
-            total += sum[s];
+    int64_t drawn = 0;
+    for (; rows > 0; rows -= COUNTED, count += COUNTED) {
+        uint64_t word[WORDS];
+        uint8_t last[COUNTED], *const mine = rows < COUNTED ? last : count;
+        next_block(word, s);
+        counts_of(mine, word, p);
+        hit(mine, p, s);
+        if (rows < COUNTED) {
+            memset(last + rows, 0, (size_t)(COUNTED - rows));
+            memcpy(count, last, (size_t)rows);
+        }
+        drawn += sum_of_block(mine);
     }
-    for (; i < rows; i++)
-        total += count[i];
-    return total;
+    return drawn;
 }
 
 static void draw_stratum(uint8_t *count, const struct urn *u)
 {
     const int64_t rows = u->stratum->rows, draws = u->stratum->draws;
     int64_t drawn = 0;
-    if (!u->poisson)
+    struct stream s;
+    begin(&s, u, FOR_DRAWS);
+    if (u->poisson)
+        while ((drawn = count_rows(count, rows, u->poisson, &s)) > draws)
+            ;
+    else
         memset(count, 0, (size_t)rows);
-    for (uint32_t attempt = 0; u->poisson && (attempt == 0 || drawn > draws); attempt++) {
-        count_rows(count, u, attempt);
-        drawn = sum_of_counts(count, rows);
-    }
-    draw_singly(count, draws - drawn, u);
+    draw_singly(count, draws - drawn, (uint64_t)rows, &s);
 }
 
-static uint8_t *draw_resample(const struct fo_resample *job, int64_t resample, int thread)
+static void draw_resample(uint8_t *counts, const struct fo_resample *job, int64_t resample)
 {
-    uint8_t *const counts = job->counts + thread * job->rows;
     for (int64_t s = 0; s < job->n_strata; s++) {
         const struct urn u = urn_of(job, resample, s);
         draw_stratum(counts + u.stratum->first, &u);
     }
-    return counts;
+}
+
+static uint8_t *counts_for(const struct fo_resample *job, int thread) { return job->counts + thread * job->apart; }
+
+/* -- digits ------------------------------------------------------------------------------------------------------- */
+
+/* A row not below 2⁻⁶ of the largest is a whole multiple of 2^exponent, 2⁻⁵⁹ of the power of two above the largest, as
+ * its last bit of 53 is no finer. In a resample with such a row doubles would round by as much as the digits of others
+ * are off, half of that; without one, they would not. There is none, of 64 expected, in one resample of 10²⁷. */
+static const double NEAR = 0x1p-6;
+enum { EXPECTED = 64, DIGITS_ABOVE = FO_DIGITS * FO_DIGIT_BITS - 1, LEAST_EXPONENT = -900 };
+
+/* The bits of |x| ascend with it; infinities and NaN are beyond. */
+static double largest_of(const double *x, int64_t rows)
+{
+    int64_t largest = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= INT64_MAX;
+        largest = bits > largest ? bits : largest;
+    }
+    double found;
+    memcpy(&found, &largest, sizeof found);
+    return found;
+}
+
+/* x / unit as the nearest whole number, −2¹⁴ to 2¹⁴, which the sum with so large a number has for its last bits; x
+ * keeps the rest. */
+FO_INLINE int16_t cut_digit(double *x, double unit)
+{
+    const double large = 0x1.8p52, sum = *x / unit + large;
+    int64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    *x -= (sum - large) * unit;
+    return (int16_t)bits;
+}
+
+/* Whether the digits leave nothing of any row. */
+static bool write_digits(int16_t *digits, const double *x, int64_t rows, double scale)
+{
+    int64_t left = 0;
+    FO_INDEPENDENT
+    for (int64_t i = 0; i < rows; i++) {
+        double rest = x[i] * scale;
+        digits[3 * rows + i] = cut_digit(&rest, 0x1p45);
+        digits[2 * rows + i] = cut_digit(&rest, 0x1p30);
+        digits[rows + i] = cut_digit(&rest, 0x1p15);
+        digits[i] = cut_digit(&rest, 1);
+        left |= rest != 0;
+    }
+    return left == 0;
+}
+
+/* How many draws of a resample are of a row that large. */
+static double expected_above(const double *x, double least, const struct fo_stratum *strata, int64_t n_strata)
+{
+    double expected = 0;
+    for (int64_t s = 0; s < n_strata; s++) {
+        int64_t rows = 0;
+        for (int64_t i = strata[s].first; i < strata[s].first + strata[s].rows; i++)
+            rows += fabs(x[i]) >= least;
+        expected += (double)rows * (double)strata[s].draws / (double)strata[s].rows;
+    }
+    return expected;
+}
+
+static bool digits_of(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits,
+                      int *exponent)
+{
+    int64_t rows = 0;
+    for (int64_t s = 0; s < n_strata; rows += strata[s].rows, s++)
+        if (strata[s].draws > strata[s].rows)
+            return false;
+    const double largest = largest_of(x, rows);
+    int above;
+    frexp(largest, &above);
+    if (!isfinite(largest) || above < LEAST_EXPONENT)
+        return false;
+    bool exact = true;
+    for (int64_t i = 0; i < rows; i += FO_DIGIT_ROWS)
+        exact &= write_digits(digits + FO_DIGITS * i, x + i, rows - i < FO_DIGIT_ROWS ? rows - i : FO_DIGIT_ROWS,
+                              ldexp(1, DIGITS_ABOVE - above));
+    *exponent = above - DIGITS_ABOVE;
+    return exact || expected_above(x, NEAR * largest, strata, n_strata) >= EXPECTED;
 }
 
 /* -- what is made of them ----------------------------------------------------------------------------------------- */
@@ -191,19 +265,58 @@ static double sum_counted(const double *x, const uint8_t *count, int64_t rows)
     return fold(lane);
 }
 
+/* Adds a block's. No sum is near 2³¹: rows are drawn about as often as there are, or less. */
+static void add_digits(int64_t sum[FO_DIGITS], const int16_t *digits, const uint8_t *times, int rows)
+{
+    const int16_t *const d0 = digits, *const d1 = d0 + rows, *const d2 = d1 + rows, *const d3 = d2 + rows;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (int i = 0; i < rows; i++) {
+        const int16_t k = times[i]; /* of 16 bits, as the digits: two products and their sum are one instruction */
+        s0 += k * d0[i];
+        s1 += k * d1[i];
+        s2 += k * d2[i];
+        s3 += k * d3[i];
+    }
+    sum[0] += s0, sum[1] += s1, sum[2] += s2, sum[3] += s3;
+}
+
+static double joined(const int64_t sum[FO_DIGITS], int exponent)
+{
+    const int64_t digit = 1 << FO_DIGIT_BITS, low = sum[1] * digit + sum[0], high = sum[3] * digit + sum[2];
+    return ldexp((double)high * (double)(digit * digit) + (double)low, exponent);
+}
+
+/* Of some resamples at once, so that digits come from the first cache for all but one of them. */
+static void sum_column(double *out, const struct fo_resample *job, const struct fo_column *column,
+                       const uint8_t *counts, int resamples)
+{
+    int64_t sum[FO_TOGETHER][FO_DIGITS] = {{0}};
+    for (int64_t from = 0; column->digits && from < job->rows; from += FO_DIGIT_ROWS)
+        for (int r = 0; r < resamples; r++)
+            add_digits(sum[r], column->digits + FO_DIGITS * from, counts + r * job->rows + from,
+                       job->rows - from < FO_DIGIT_ROWS ? (int)(job->rows - from) : FO_DIGIT_ROWS);
+    for (int r = 0; r < resamples; r++)
+        out[r * job->columns] = column->digits ? joined(sum[r], column->exponent)
+                                               : sum_counted(column->x, counts + r * job->rows, job->rows);
+}
+
 static void resample_sums(const struct fo_resample *job, int64_t from, int64_t to, int thread)
 {
-    for (int64_t b = from; b < to; b++) {
-        const uint8_t *const counts = draw_resample(job, b, thread);
+    uint8_t *const counts = counts_for(job, thread);
+    for (int64_t b = from; b < to; b += FO_TOGETHER) {
+        const int resamples = to - b < FO_TOGETHER ? (int)(to - b) : FO_TOGETHER;
+        for (int r = 0; r < resamples; r++)
+            draw_resample(counts + r * job->rows, job, b + r);
         for (int64_t c = 0; c < job->columns; c++)
-            job->out[b * job->columns + c] = sum_counted(job->x + c * job->rows, counts, job->rows);
+            sum_column(job->out + b * job->columns + c, job, job->column + c, counts, resamples);
     }
 }
 
 static void resample_places(const struct fo_resample *job, int64_t from, int64_t to, int thread)
 {
+    uint8_t *const counts = counts_for(job, thread);
     for (int64_t b = from; b < to; b++) {
-        const uint8_t *const counts = draw_resample(job, b, thread);
+        draw_resample(counts, job, b);
         int64_t place = 0, below = counts[job->order[0]]; /* below: how many were drawn up to this place */
         for (int64_t p = 0; p < job->columns; p++) {
             while (below <= job->places[p])
@@ -216,10 +329,12 @@ static void resample_places(const struct fo_resample *job, int64_t from, int64_t
 /* Fisher and Yates: a statistic may look at the order of the rows, as that of a series does. */
 static void shuffle(int64_t *row, int64_t n, const struct urn *u)
 {
-    for (int64_t last = n - 1, block = 0; last > 0; last -= WORDS, block++) {
+    struct stream s;
+    begin(&s, u, FOR_SHUFFLE);
+    for (int64_t last = n - 1; last > 0; last -= WORDS) {
         uint64_t word[WORDS];
         uint32_t other[WORDS];
-        words_for(word, u, FOR_SHUFFLE, block);
+        next_block(word, &s);
         for (int i = 0; i < WORDS; i++)
             other[i] =
                 index_below((uint64_t)(last + 1 - i), &word[i]); /* beyond the end, where it is below 1: unused */
@@ -251,8 +366,9 @@ static int64_t list_rows(int64_t *row, const uint8_t *counts, const struct fo_st
 
 static void resample_rows(const struct fo_resample *job, int64_t from, int64_t to, int thread)
 {
+    uint8_t *const counts = counts_for(job, thread);
     for (int64_t b = from; b < to; b++) {
-        const uint8_t *const counts = draw_resample(job, b, thread);
+        draw_resample(counts, job, b);
         int64_t *row = job->index + b * job->draws;
         for (int64_t s = 0; s < job->n_strata; s++) {
             const struct urn u = urn_of(job, b, s);

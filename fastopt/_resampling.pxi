@@ -8,14 +8,23 @@ cdef extern from "fastopt_resample.h" nogil:
     struct fo_poisson:
         pass
 
+    struct fo_column:
+        const double *x
+        const int16_t *digits
+        int exponent
+
+    int FO_DIGITS, FO_TOGETHER
+
     struct fo_resample:
         uint32_t key[2]
         const fo_stratum *strata
         const fo_poisson *const *poisson
         int64_t n_strata, first, resamples, draws, rows
         uint8_t *counts
-        const double *x
+        int64_t apart
+        const fo_column *column
         int64_t columns
+        const double *x
         const uint32_t *order
         const int64_t *places
         double *out
@@ -24,8 +33,13 @@ cdef extern from "fastopt_resample.h" nogil:
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
     void fo_run_resample(int kernel, const fo_resample *job, int threads)
     int fo_draws_per_word(int64_t n)
+    bint fo_digits_of(const double *x, const fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
     bint fo_is_counted(const fo_stratum *stratum)
     fo_poisson fo_poisson_for(const fo_stratum *stratum)
+
+
+cdef enum:
+    LINE_BYTES = 64  # of the cache
 
 
 def draws_per_word(int64_t n):
@@ -39,6 +53,7 @@ cdef class _Resampling:
     cdef fo_resample job
     cdef fo_poisson *tables
     cdef const fo_poisson **poisson
+    cdef fo_column *column
     cdef object held
 
     def __cinit__(self, strata, key, int64_t first, int64_t resamples):
@@ -83,6 +98,23 @@ cdef class _Resampling:
     def __dealloc__(self):
         PyMem_Free(self.tables)
         PyMem_Free(self.poisson)
+        PyMem_Free(self.column)
+
+    cdef int sum_up(self, cnp.ndarray columns) except -1:
+        """What is summed, with its digits where they serve."""
+        cdef int64_t c, n = columns.shape[0], rows = columns.shape[1]
+        cdef cnp.ndarray digits = np.empty((n, FO_DIGITS * rows), np.int16)
+        cdef const double *x = <const double *> cnp.PyArray_DATA(columns)
+        cdef int16_t *d = <int16_t *> cnp.PyArray_DATA(digits)
+        self.column = <fo_column *> _allocate(max(1, n), sizeof(fo_column))
+        self.held = self.held, columns, digits
+        self.job.column, self.job.columns = self.column, n
+        for c in range(n):
+            self.column[c].x, self.column[c].digits = x + c * rows, d + c * FO_DIGITS * rows
+            if not fo_digits_of(self.column[c].x, self.job.strata, self.job.n_strata,
+                                <int16_t *> self.column[c].digits, &self.column[c].exponent):
+                self.column[c].digits = NULL
+        return 0
 
     cdef int expect(self, int64_t rows, str name) except -1:
         if self.job.rows != rows:
@@ -92,8 +124,9 @@ cdef class _Resampling:
     cdef cnp.ndarray run(self, int kernel, cnp.ndarray out):
         """out, filled."""
         cdef int threads = _threads_of(self.job.resamples * (self.job.rows + self.job.draws + 64))
-        cdef cnp.ndarray counts = np.empty((threads, self.job.rows), np.uint8)
-        self.job.counts = <uint8_t *> cnp.PyArray_DATA(counts)
+        self.job.apart = (FO_TOGETHER * self.job.rows + 2 * LINE_BYTES) // LINE_BYTES * LINE_BYTES
+        cdef cnp.ndarray counts = np.empty(threads * self.job.apart + LINE_BYTES, np.uint8)
+        self.job.counts = <uint8_t *> (<uintptr_t> cnp.PyArray_DATA(counts) + LINE_BYTES - 1 & -LINE_BYTES)
         if cnp.PyArray_TYPE(out) == cnp.NPY_INT64:
             self.job.index = <int64_t *> cnp.PyArray_DATA(out)
         else:
@@ -110,7 +143,7 @@ def resample_sums(x, strata, key, int64_t first, int64_t resamples):
         raise ValueError(f"x must have shape (columns, rows), got {_shape(columns)}")
     cdef _Resampling r = _Resampling(strata, key, first, resamples)
     r.expect(columns.shape[1], "x")
-    r.job.x, r.job.columns = <const double *> cnp.PyArray_DATA(columns), columns.shape[0]
+    r.sum_up(columns)
     return r.run(FO_RESAMPLE_sums, np.empty((resamples, columns.shape[0])))
 
 

@@ -335,18 +335,22 @@ static void fill_doubles(double *values, int64_t n, double low, double high)
         values[i] = low + (high - low) * ((double)random_float() * 0.5 + 0.5);
 }
 
-/* Strata that are counted, around a block, and strata drawn one by one, of each number of draws per word. */
+/* Strata that are counted, around a block, and strata drawn one by one, of each number of draws per word. Of the
+ * columns summed, every third in doubles. */
 static void resamples(int kernel)
 {
-    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 4, DRAWS = 6369, PLACES = 3, STRATA = 7, MOST_THREADS = 8 };
+    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 11, DRAWS = 6367, PLACES = 3, STRATA = 7, MOST_THREADS = 8 };
     static const char *const names[] = {"sums", "places", "rows"};
-    static const struct fo_stratum strata[STRATA] = {{0, 7, 9},         {7, 900, 101},    {907, 1, 1},
+    static const struct fo_stratum strata[STRATA] = {{0, 7, 7},         {7, 900, 101},    {907, 1, 1},
                                                      {908, 2000, 2000}, {2908, 256, 256}, {3164, 3900, 3900},
                                                      {7064, 8936, 102}};
     static const int64_t place[PLACES] = {0, 1000, DRAWS - 1}, columns[] = {1, 2, COLUMNS};
     static double values[ROWS * COLUMNS], found[RESAMPLES * COLUMNS];
     static uint32_t order[ROWS];
-    static uint8_t counts[MOST_THREADS * ROWS];
+    enum { APART = FO_TOGETHER * ROWS + 64 };
+    static uint8_t counts[MOST_THREADS * APART];
+    static int16_t digits[COLUMNS][FO_DIGITS * ROWS];
+    static struct fo_column column[COLUMNS];
     static int64_t index[RESAMPLES * DRAWS];
     static struct fo_poisson tables[STRATA];
     const struct fo_poisson *poisson[STRATA];
@@ -359,8 +363,16 @@ static void resamples(int kernel)
         if (poisson[s])
             tables[s] = fo_poisson_for(&strata[s]);
     }
-    struct fo_resample job = {{11, 13}, strata, poisson, STRATA, 3,     RESAMPLES, DRAWS, ROWS,
-                              counts,   values, 1,       order,  place, found,     index};
+    for (int c = 0; c < COLUMNS; c++) {
+        column[c].x = values + c * ROWS, column[c].digits = digits[c];
+        if (!fo_digits_of(column[c].x, strata, STRATA, digits[c], &column[c].exponent))
+            add_number((uint64_t)c, 8); /* none is refused */
+        if (c % 3 == 2)
+            column[c].digits = NULL;
+        add_number((uint64_t)(int64_t)column[c].exponent, 8);
+    }
+    struct fo_resample job = {{11, 13}, strata, poisson, STRATA, 3,     RESAMPLES, DRAWS, ROWS, counts,
+                              APART,    column, 1,       values, order, place,     found, index};
     for (int k = 0; k < 3; k++) {
         job.columns = kernel == FO_RESAMPLE_places ? PLACES : columns[k];
         fo_run_resample(kernel, &job, threads);

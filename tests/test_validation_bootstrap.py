@@ -6,7 +6,6 @@ import functools
 import itertools
 import math
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,51 @@ Y = 2 * X + np.random.default_rng(2).normal(size=300) + 3
 WAYS: list[dict[str, Any]] = [{}, {"strata": X > 1.5}, {"groups": np.arange(300) // 7 % 40}, {"block_length": 11}]
 
 
-DRAWS, SHUFFLE, COUNTS, HITS = range(4)
+DRAWS, SHUFFLE = range(2)
+MASK = 2**64 - 1
 
 
-def words(key: int, resample: int, stratum: int, what: int) -> Iterator[int]:
-    """64 bits each: of sixteen counters the first two words, then the others."""
-    for block in itertools.count():
-        counter = np.array([[16 * block + lane, what, resample, 0x40000000 | stratum] for lane in range(16)], np.uint32)
+def rotated(x: int, left: int) -> int:
+    return (x << left | x >> (64 - left)) & MASK
+
+
+def xoshiro(state: list[int]) -> int:
+    """The next number of xoshiro256++, as its authors write it."""
+    result = (rotated((state[0] + state[3]) & MASK, 23) + state[0]) & MASK
+    shifted = state[1] << 17 & MASK
+    state[2] ^= state[0]
+    state[3] ^= state[1]
+    state[1] ^= state[2]
+    state[0] ^= state[3]
+    state[2] ^= shifted
+    state[3] = rotated(state[3], 45)
+    return result
+
+
+def test_xoshiro_known_answers() -> None:
+    """Of the authors' program, seeded with 1, 2, 3, 4."""
+    state = [1, 2, 3, 4]
+    known = [41943041, 58720359, 3588806011781223, 3591011842654386, 9228616714210784205, 9973669472204895162]
+    assert [xoshiro(state) for _ in known] == known
+
+
+class Stream:
+    """Words of 64 bits, of eight generators in turn, that sixteen counters of Philox seed: blocks of 32, or one by one
+    of blocks kept for it."""
+
+    def __init__(self, key: int, resample: int, stratum: int, what: int) -> None:
+        counter = np.array([[lane, what, resample, 0x40000000 | stratum] for lane in range(16)], np.uint32)
         four = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32)).astype(object)
-        yield from (int(four[i, 2 * h + 1]) << 32 | int(four[i, 2 * h]) for h in (0, 1) for i in range(16))
+        seeds = [int(four[i, 2 * h + 1]) << 32 | int(four[i, 2 * h]) for h in (0, 1) for i in range(16)]
+        self.generators = [seeds[g::8] for g in range(8)]
+        self.kept: list[int] = []
+
+    def block(self) -> list[int]:
+        return [xoshiro(g) for _ in range(4) for g in self.generators]
+
+    def word(self) -> int:
+        self.kept = self.kept or self.block()
+        return self.kept.pop(0)
 
 
 def chances(mean: float) -> list[float]:
@@ -59,20 +94,19 @@ def thresholds(parts: Any) -> list[int]:
     return [int(s * 2.0**64) if s < 1 else 2**64 - 1 for s in sums]
 
 
-def reference_counts(rows: int, draws: int, key: int, resample: int, stratum: int, attempt: int) -> Array:
+def reference_counts(rows: int, draws: int, stream: Stream) -> Array:
     cells, told, left, mean = poisson_tables(rows, draws)
     lasts = list(itertools.accumulate(cells))
     sums = list(itertools.accumulate(left[:24]))
     rest = [int(s / (1 - told) * 2.0**64) if s / (1 - told) < 1 else 2**64 - 1 for s in sums]
     many = itertools.accumulate(range(1, 64), lambda term, h: term * (256 * mean / h), initial=math.exp(-256 * mean))
     hits = thresholds(many)
-    bytes_of, hit_by = (words(key, resample, stratum, what + 2 * attempt) for what in (COUNTS, HITS))
     counts = []
     for _ in range(-(-rows // 256)):
-        block = [sum(b >= last for last in lasts) for _ in range(32) for b in next(bytes_of).to_bytes(8, "little")]
-        number = next(hit_by)
+        block = [sum(b >= last for last in lasts) for word in stream.block() for b in word.to_bytes(8, "little")]
+        number = stream.word()
         for _ in range(sum(number >= h for h in hits)):
-            word = next(hit_by)
+            word = stream.word()
             block[word >> 56] = sum((word << 8) % 2**64 >= r for r in rest)
         counts += block
     return np.array(counts[:rows])
@@ -82,25 +116,24 @@ def reference_rows(strata: Array, key: int, resample: int) -> Array:
     """Word by word, in Python's integers."""
     found: list[int] = []
     for s, (first, rows, draws) in enumerate(strata.tolist()):
-        counts, drawn = np.zeros(rows, int), 0
+        stream, counts, drawn = Stream(key, resample, s, DRAWS), np.zeros(rows, int), 0
         if draws >= 256 and rows // 4 <= draws:
-            for attempt in itertools.count():
-                counts = reference_counts(rows, draws, key, resample, s, attempt)
+            drawn = draws + 1
+            while drawn > draws:
+                counts = reference_counts(rows, draws, stream)
                 drawn = int(counts.sum())
-                if drawn <= draws:
-                    break
         per_word = next((k for k, most in ((5, 256), (4, 1024), (3, 10321), (2, 2**20)) if rows <= most), 1)
         singles: list[int] = []
-        source = words(key, resample, s, DRAWS)
         while len(singles) < draws - drawn:
-            wide = [next(source) for _ in range(32)]
+            wide = stream.block()
             for _ in range(per_word):
                 singles += [w * rows >> 64 for w in wide]
                 wide = [w * rows % 2**64 for w in wide]
         np.add.at(counts, singles[: draws - drawn], 1)
         mine = np.repeat(np.arange(rows), counts).tolist()
-        for i, word in zip(range(draws - 1, 0, -1), words(key, resample, s, SHUFFLE), strict=False):
-            j = word * (i + 1) >> 64
+        stream = Stream(key, resample, s, SHUFFLE)
+        for i in range(draws - 1, 0, -1):
+            j = stream.word() * (i + 1) >> 64
             mine[i], mine[j] = mine[j], mine[i]
         found += [first + row for row in mine]
     return np.array(found)
@@ -133,6 +166,56 @@ def reference_resamples(n: int) -> Array:
     return np.array([reference_rows(np.array([[0, n, n]]), KEY, b) for b in (5, 6, 7)])
 
 
+def heavy_tailed(n: int) -> Array:
+    x = np.random.default_rng(n).normal(size=n)
+    x[n // 2] = 1e19
+    return x
+
+
+#: Sums by digits, but for the last three: a row that hides the others, one that is no number,
+#: too small to be scaled.
+COLUMNS: dict[str, Any] = {
+    "normal": lambda n: np.random.default_rng(n).normal(size=n),
+    "whole": lambda n: np.random.default_rng(n).integers(-(2**52), 2**52, n).astype(float),
+    "with zeros": lambda n: np.arange(n) % 7 * 0.1 * (np.arange(n) % 100 == 0),
+    "constant": lambda n: np.full(n, -1 / 3),
+    "zero": np.zeros,
+    "ends of digits": lambda n: np.resize([1.0, -1.0, 0.5 + 2**-15, 0.5 - 2**-30, -0.5 - 2**-16, 2**-45 - 1], n),
+    "huge": lambda n: np.random.default_rng(n).uniform(-1, 1, n) * (1.7e308 / n),
+    "heavy tails": heavy_tailed,
+    "infinite": lambda n: np.r_[np.inf, np.ones(n - 1)],
+    "tiny": lambda n: np.random.default_rng(n).normal(size=n) * 1e-310,
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("n", [256, 2047, 2049, 6200])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_sums_are_as_exact_as_those_of_doubles(name: str, n: int, isa: str) -> None:
+    """Of each resample, also of those that have none of the largest rows: within n roundings of its own terms; and to
+    the last bits by digits, but for what they leave of each row, 2⁻⁶⁰ of the power of two above the largest."""
+    x = COLUMNS[name](n)
+    strata = np.array([[0, n, n]])
+    with core(isa, threads=2, threshold=0):
+        got = _core.resample_sums(x[None], strata, KEY, 3, 19)[:, 0]
+        rows = _core.resample_rows(strata, KEY, 3, 19)
+    if name == "infinite":
+        assert not np.isfinite(got).any()
+        return
+    for value, drawn in zip(got, x[rows], strict=True):
+        exact, least = math.fsum(drawn), max(5e-324, float(np.abs(drawn).max()) * 2.0**-53)
+        assert value == exact or abs(value - exact) <= n * least
+        if name not in ("heavy tails", "tiny"):
+            left = 0.0 if name in ("whole", "ends of digits") else float(np.abs(x).max()) * 2.0**-59
+            assert value == exact or abs(value - exact) <= 2 * np.spacing(abs(exact)) + n * left
+
+
+def test_sums_of_strata_that_are_drawn_more_often_than_they_have_rows() -> None:
+    """255 draws of each row: beyond what digits can be summed up to."""
+    strata = np.stack([np.arange(5000), np.ones(5000, int), np.full(5000, 255)], axis=1)
+    assert _core.resample_sums(np.full((1, 5000), 0.75), strata, KEY, 0, 2).tolist() == [[5000 * 255 * 0.75]] * 2
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_strata_have_rows_of_their_own(isa: str) -> None:
     """Counted ones and others, few draws of many rows, none at all, more draws than rows."""
@@ -146,7 +229,7 @@ def test_strata_have_rows_of_their_own(isa: str) -> None:
 def test_counts_beyond_the_draws_are_drawn_again() -> None:
     """One resample of 44: the first that is, word by word."""
     strata = np.array([[0, 256, 256]])
-    again = next(b for b in range(1000) if reference_counts(256, 256, KEY, b, 0, 0).sum() > 256)
+    again = next(b for b in range(1000) if reference_counts(256, 256, Stream(KEY, b, 0, DRAWS)).sum() > 256)
     assert np.array_equal(_core.resample_rows(strata, KEY, again, 1)[0], reference_rows(strata, KEY, again))
 
 
