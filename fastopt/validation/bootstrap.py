@@ -432,8 +432,8 @@ def _acceleration(job: Job) -> float:
     if not 0 < largest < math.inf:
         return math.inf if largest == 0 else math.nan
     shares = [u / largest for u in influences]  # only ratios count, and third powers would overflow
-    top = sum(float(np.sum(u**3)) / len(u) ** 3 for u in shares)
-    bottom = sum(float(np.sum(u**2)) / len(u) ** 2 for u in shares)
+    top = sum(float(np.sum(u * u * u)) / len(u) ** 3 for u in shares)
+    bottom = sum(float(np.sum(u * u)) / len(u) ** 2 for u in shares)
     return float(top / (6 * bottom**1.5))
 
 
