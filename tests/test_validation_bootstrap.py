@@ -172,7 +172,7 @@ def heavy_tailed(n: int) -> Array:
     return x
 
 
-#: Sums by digits, but for the last three: a row that hides the others, one that is no number,
+#: Sums by digits, but for the last three: a row that hides the others, rows that are no numbers,
 #: too small to be scaled.
 COLUMNS: dict[str, Any] = {
     "normal": lambda n: np.random.default_rng(n).normal(size=n),
@@ -183,7 +183,7 @@ COLUMNS: dict[str, Any] = {
     "ends of digits": lambda n: np.resize([1.0, -1.0, 0.5 + 2**-15, 0.5 - 2**-30, -0.5 - 2**-16, 2**-45 - 1], n),
     "huge": lambda n: np.random.default_rng(n).uniform(-1, 1, n) * (1.7e308 / n),
     "heavy tails": heavy_tailed,
-    "infinite": lambda n: np.r_[np.inf, np.ones(n - 1)],
+    "infinite": lambda n: np.where(np.arange(n) % 3 == 0, np.inf, 1.0),
     "tiny": lambda n: np.random.default_rng(n).normal(size=n) * 1e-310,
 }
 
