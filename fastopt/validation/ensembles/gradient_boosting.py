@@ -344,7 +344,8 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0."""
+        """X: (n, features), of what the estimator takes; y: (n,) finite numbers; sample_weight: (n,) >= 0, not
+        all 0."""
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         target = inputs.numbers(y, x.shape[0])
@@ -398,7 +399,8 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0, not all 0."""
+        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
+        >= 0, not all 0."""
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
