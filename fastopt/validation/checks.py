@@ -45,10 +45,12 @@ def one_of(name: str, value: Any, known: Any) -> Any:
     return value
 
 
-def rng_like(name: str, value: Any) -> Any:
+def rng_like(name: str, value: Any, kinds: str = "a Generator or a SeedSequence of numpy.random") -> Any:
     """None, a seed >= 0, a numpy.random.Generator or a SeedSequence, unchanged."""
     if value is None or isinstance(value, (np.random.Generator, np.random.SeedSequence)):
         return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be None, an int >= 0, {kinds}, got {value!r:.60}")
     return count(name, value, low=0)
 
 
@@ -84,19 +86,30 @@ def take(X: Any, index: Array) -> Any:
     return X[index]
 
 
-def column(name: str, values: Any, n: int) -> Array:
-    """One value per sample, as a 1-d array without NaN."""
+def column(name: str, values: Any, n: int, of: str = "X") -> Array:
+    """One value per sample of X (or what it is called), as a 1-d array without NaN, None or pandas' NA."""
     a = np.asarray(values)
     if a.ndim == 2 and a.shape[1] == 1:
         a = a[:, 0]
     if a.ndim != 1:
         raise ValueError(f"{name} must have one value per sample, got shape {a.shape}")
     if len(a) != n:
-        raise ValueError(f"{name} has {len(a)} samples, X has {n}")
-    missing = np.isnan(a) if a.dtype.kind in "fc" else np.isnat(a) if a.dtype.kind in "mM" else np.zeros(0, bool)
+        raise ValueError(f"{name} has {len(a)} samples, {of} has {n}")
+    missing = _missing(a)
     if missing.any():
         raise ValueError(f"{name}[{int(missing.argmax())}] is {a[missing.argmax()]}")
     return a
+
+
+def _missing(a: Array) -> Array:
+    """Where a has no value. Among objects NaN must be found, too: sorting does not, and equal ones end up apart."""
+    if a.dtype.kind in "fc":
+        return np.isnan(a)
+    if a.dtype.kind in "mM":
+        return np.isnat(a)
+    if a.dtype.kind != "O":
+        return np.zeros(0, bool)
+    return np.array([v is None or type(v).__name__ == "NAType" or bool(v != v) for v in a], bool)
 
 
 def encode(name: str, values: Array) -> tuple[Array, Array]:
@@ -115,7 +128,9 @@ def encode(name: str, values: Array) -> tuple[Array, Array]:
     try:
         _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     except TypeError:
-        raise TypeError(f"{name} holds values that cannot be sorted: {values[:3].tolist()!r} …") from None
+        one_of_each = {type(v).__name__: v for v in values.tolist()}
+        shown = ", ".join(f"{v!r:.40} ({kind})" for kind, v in list(one_of_each.items())[:3])
+        raise TypeError(f"{name} holds values that cannot be sorted: {shown}") from None
     return codes.reshape(-1), counts
 
 

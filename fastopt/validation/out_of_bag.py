@@ -42,7 +42,7 @@ class Bootstrap(Splitter):
     stratified : as many draws within each class of y as it has samples.
     grouped : whole groups are drawn.
     block_length : runs of so many neighbours are drawn.
-    rng : None, a seed or a Generator.
+    rng : None, a seed, a Generator or a SeedSequence.
 
     A resample that leaves nothing out is drawn again. Raises ValueError for a single sample, group or block.
 
@@ -73,7 +73,7 @@ class Bootstrap(Splitter):
                 raise ValueError(f"{name} is None: the resamples are to be drawn by it")
         strata, groups = y if self.stratified else None, groups if self.grouped else None
         plan = plan_of(n, strata=strata, groups=groups, block_length=self.block_length)
-        if (plan.strata[:, 1] < 2).all():
+        if plan.fixed:
             raise ValueError(f"X has {n} samples in units that leave none out: there is nothing to test on")
         return self._draw(plan)
 

@@ -234,7 +234,8 @@ def root_of(random_state: Any) -> np.random.SeedSequence:
     """Where every random number of a fit comes from: None, a seed, a Generator, a SeedSequence or a RandomState."""
     if isinstance(random_state, np.random.RandomState):
         random_state = np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
-    rng: Rng = rng_like("random_state", random_state)
+    kinds = "a Generator, a SeedSequence or a RandomState of numpy.random"
+    rng: Rng = rng_like("random_state", random_state, kinds)
     return seed_sequence(rng)
 
 
