@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -19,7 +18,7 @@ import numpy as np
 
 from fastopt.conventions import flag
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, Rng, count, number, one_of, take
+from fastopt.validation.checks import Array, Rng, count, number, one_of, take, warn
 from fastopt.validation.resampling import MOST_RESAMPLES, Plan, apart, key_from, plan_of
 from fastopt.validation.statistics import NAMES, Named, named, standard_deviation
 
@@ -384,7 +383,7 @@ def _interval(
         where = f"in {undefined} of {len(values)} resamples" if undefined else "of the data"
         examples = "the correlation of a constant or a ratio to 0"
         message = f"the statistic is not a finite number {where}, as {examples}: the interval is NaN"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=4)
+        warn(message, DegenerateDataWarning)
         return math.nan, math.nan, method
     if method == "BCa":
         return _bca(job, observed, values, options)
@@ -421,7 +420,7 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
         if np.ptp(values) > 0 and math.isnan(acceleration):
             what = "statistic of the data less one of them is not a number"
         message = f"BCa is not defined: the {what}. The interval is the percentile one"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
+        warn(message, DegenerateDataWarning)
         return *_quantiles(values, low, high), "percentile"
     normal, shift = NormalDist(), NormalDist().inv_cdf(share)
     levels = []
@@ -479,6 +478,6 @@ def _student(job: Job, observed: float, values: Array, errors: Any, low: float, 
         message = (
             f"{len(values) - len(t)} of {len(values)} resamples have a standard error of 0 or none and are left out"
         )
-        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
+        warn(message, DegenerateDataWarning)
     first, last = _quantiles(t, low, high)
     return observed - last * error, observed - first * error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,14 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Rng = int | np.random.Generator | np.random.SeedSequence | None
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the line outside of this package that led to it, and is told from those of others."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastopt":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def count(name: str, value: Any, low: int = 1) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastopt.conventions import flag
-from fastopt.validation.checks import Array, Rng, column, count, encode, optional, rng_like, same_length, samples
+from fastopt.validation.checks import Array, Rng, column, count, encode, optional, rng_like, same_length, samples, warn
 
 Split = tuple[Array, Array]
 
@@ -197,9 +196,7 @@ def classes(y: Any, n: int, n_splits: int) -> tuple[Array, Array]:
     if n_splits > counts.max():
         raise ValueError(f"n_splits={n_splits} is more than any class in y has samples: at most {counts.max()}")
     if n_splits > counts.min():
-        warnings.warn(
-            f"the smallest class in y has {counts.min()} samples, fewer than n_splits={n_splits}", stacklevel=4
-        )
+        warn(f"the smallest class in y has {counts.min()} samples, fewer than n_splits={n_splits}")
     return codes, counts
 
 

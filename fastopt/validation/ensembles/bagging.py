@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, count, one_of, share, take
+from fastopt.validation.checks import Array, count, one_of, share, take, warn
 from fastopt.validation.ensembles import inputs
 from fastopt.validation.ensembles.learners import importances, kept, weak_learner
 from fastopt.validation.ensembles.protocol import (
@@ -202,7 +201,7 @@ class Bagging(Estimator):
                 often[out] += 1
         if not often.all():
             message = f"{int((often == 0).sum())} samples were in every bag: too few estimators for out-of-bag values"
-            warnings.warn(message, UserWarning, stacklevel=4)
+            warn(message)
         often = np.where(often > 0, often, np.nan).reshape(-1, *[1] * len(outputs))
         return np.asarray(total / often)
 

@@ -4,12 +4,11 @@ checks look for them."""
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, encode
+from fastopt.validation.checks import Array, encode, warn
 
 LARGEST = float(np.finfo(float).max)
 MODERATE = 400  # weights up to two to this many are left as they are
@@ -114,7 +113,7 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
     """
     a = _column(y, n)
     if a.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in a):
-        a = a.astype(np.float64)
+        a = np.asarray(a.tolist())  # whole numbers stay whole: as floats large ones would become equal
     if a.dtype.kind == "f":
         _finite("y", a)
         if (a != np.floor(a)).any():
@@ -141,9 +140,7 @@ def _column(y: Any, n: int, several: bool = False) -> Array:
     if a.ndim == 2 and a.shape[1] == 1:
         loaded = sys.modules.get("sklearn.exceptions")
         kind = UserWarning if loaded is None else loaded.DataConversionWarning
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected: y.ravel() is used", kind, stacklevel=4
-        )
+        warn("A column-vector y was passed when a 1d array was expected: y.ravel() is used", kind)
         a = a[:, 0]
     if a.ndim != 1 and not (several and a.ndim == 2 and a.shape[1]):
         hint = ": fit one model to each of its columns" if a.ndim == 2 and a.shape[1] else ""
@@ -165,12 +162,9 @@ def names_of(X: Any) -> Array | None:
 def check_names(fitted: Array | None, names: Array | None, estimator: str) -> None:
     """Features are called as they were in fit, and stand in the same order."""
     if fitted is None and names is not None:
-        warnings.warn(
-            f"X has feature names, but {estimator} was fitted without feature names", UserWarning, stacklevel=4
-        )
+        warn(f"X has feature names, but {estimator} was fitted without feature names")
     elif fitted is not None and names is None:
-        message = f"X does not have valid feature names, but {estimator} was fitted with feature names"
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn(f"X does not have valid feature names, but {estimator} was fitted with feature names")
     elif fitted is not None and names is not None and fitted.tolist() != names.tolist():
         message = "The feature names should match those that were passed during fit.\n"
         message += _listed("Feature names unseen at fit time:\n", sorted(set(names) - set(fitted)))
