@@ -138,3 +138,10 @@ def test_totals_of_blocks_and_groups(n: int) -> None:
         labels = np.random.default_rng(n).integers(0, length, n)
         totals = plan_of(n, groups=labels).totals(rows)
         assert np.array_equal(totals, [rows[labels == g].sum(axis=0) for g in np.unique(labels)])
+
+
+def test_results_are_told_apart_as_objects_are() -> None:
+    """Their arrays have no single truth: a comparison would raise."""
+    one, two = (bootstrap(X, n_resamples=9, rng=0) for _ in range(2))
+    assert one in [two, one]
+    assert one != two

@@ -26,7 +26,7 @@ from fastopt.validation.resampling import Plan, key_from, plan_of
 BATCHES = 10  # of training sets, from whose spread the intervals come
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BiasVariance:
     """What `bias_variance` returns: means over the test samples. `bias` is bias² for the squared loss.
 
@@ -319,7 +319,7 @@ class _ZeroOne:
 # -- over complexity --------------------------------------------------------------------------------------------------
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BiasVarianceCurve:
     """The parts of the error along a parameter: one BiasVariance for each of its values."""
 

@@ -37,7 +37,7 @@ class ConfidenceInterval(NamedTuple):
     high: float
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BootstrapResult:
     """What `bootstrap` returns.
 

@@ -104,7 +104,7 @@ class Bootstrap(Splitter):
             yield train, np.flatnonzero(left_out)
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BootstrapScore:
     """What `bootstrap_score` returns: errors, so that less is better.
 

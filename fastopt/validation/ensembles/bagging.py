@@ -101,6 +101,8 @@ def _share(name: str, value: Any, whole: int) -> int:
     """An int, at least 1, or a share of the whole in (0, 1]."""
     if isinstance(value, (float, np.floating)):
         return max(1, int(share(name, value) * whole))
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int (how many) or a float in (0, 1] (a share), got {value!r}")
     return count(name, value)
 
 
