@@ -145,3 +145,16 @@ def test_results_are_told_apart_as_objects_are() -> None:
     one, two = (bootstrap(X, n_resamples=9, rng=0) for _ in range(2))
     assert one in [two, one]
     assert one != two
+
+
+def test_going_on_with_other_standard_errors() -> None:
+    options: dict[str, Any] = {"statistic": "variance", "method": "studentized", "n_resamples": 9}
+    former = bootstrap(X, rng=0, inner_resamples=20, **options)
+    fragments = ["bootstrap_result is of variance", "by 20 inner resamples", "by 5 inner resamples"]
+    assert_refused(lambda: bootstrap(X, bootstrap_result=former, inner_resamples=5, **options), ValueError, fragments)
+    fragments[2] = "by spread"
+    call = {"bootstrap_result": former, "standard_error": spread, **options}
+    assert_refused(lambda: bootstrap(X, **call), ValueError, fragments)
+    whole = bootstrap(X, rng=0, inner_resamples=20, **{**options, "n_resamples": 18})
+    again = bootstrap(X, bootstrap_result=former, inner_resamples=20, **options)
+    assert again.confidence_interval == whole.confidence_interval

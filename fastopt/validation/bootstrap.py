@@ -91,8 +91,11 @@ class Job:
         digest = hashlib.sha256()
         for array in (plan.strata, plan.order, plan.starts, plan.lengths):
             digest.update(b"-" if array is None else np.asarray(array, np.int64).tobytes())
-        what = self.statistic.label if named else getattr(self.statistic, "__qualname__", "a function")
+        what = self.statistic.label if named else _name(self.statistic)
         errors = ", studentized" if self.error else ""
+        if self.error and self.error is not True:
+            how = _name(self.error) if callable(self.error) else f"{self.error} inner resamples"
+            errors += f" by {how}"
         sizes = " and ".join(str(len(x)) for x in self.samples)
         return f"{what} of {sizes} samples{errors}, drawn by plan {digest.hexdigest()[:8]}"
 
@@ -152,6 +155,10 @@ class Job:
         plan = plan_of(len(samples[0])) if self.paired else apart([len(s) for s in samples])
         statistic = self.statistic.on(samples, plan) if isinstance(self.statistic, Named) else self.statistic
         return Job(samples, self.paired, plan, key, statistic, self.vectorized)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", "a function"))
 
 
 def scalar(value: Any, name: str = "statistic") -> float:
