@@ -457,6 +457,33 @@ def test_the_same_numbers_on_a_dask_cluster(tmp_path: Path) -> None:
 X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
 
 
+class Choosy(Nearest):
+    """Learns nothing from a single class."""
+
+    def fit(self, X: Any, y: Any) -> None:
+        if len(np.unique(y)) < 2:
+            raise RuntimeError("one class")
+        super().fit(X, y)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_an_error_over_a_single_class_says_how_to_have_both(n_jobs: Any) -> None:
+    rare = np.arange(30) == 4
+    with pytest.raises(RuntimeError, match="one class") as caught:
+        bootstrap_score(Choosy(), X, rare, n_resamples=20, n_jobs=n_jobs, rng=0)
+    assert "stratified=True" in caught.value.__notes__[0]
+    assert bootstrap_score(Choosy(), X, rare, n_resamples=20, stratified=True, rng=0).out_of_bag < 0.2
+
+
+def test_full_overfitting_is_the_out_of_bag_error_or_what_no_information_gives() -> None:
+    """Labels of pure chance, learnt by heart: R = 1 and .368 min(Err, γ) + .632 Err."""
+    score = bootstrap_score(Nearest(), X, np.random.default_rng(2).permutation(Y), n_resamples=50, rng=0)
+    assert score.apparent == 0
+    assert score.overfitting == 1
+    bounded = min(score.out_of_bag, score.no_information)
+    assert score.estimate == pytest.approx(0.368 * bounded + 0.632 * score.out_of_bag)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "fragments"),
     [

@@ -170,7 +170,8 @@ def bootstrap_score(
 ) -> BootstrapScore:
     """How wrong will it be on new samples? The bootstrap's estimates of the prediction error.
 
-    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves towards Err⁽¹⁾ as the model overfits: where R = 1 it is Err⁽¹⁾.
+    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves from there to .368 min(Err⁽¹⁾, γ) + .632 Err⁽¹⁾ as the overfitting R goes
+    from 0 to 1.
 
     Parameters
     ----------
@@ -246,7 +247,13 @@ def _out_of_bag(
 
 
 def _fit(estimator: Any, X: Any, y: Array, train: Array, test: Array, loss: str, rng: np.random.Generator) -> Array:
-    return _losses(fit(fresh(estimator, rng), take(X, train), y[train], {}), X, y, test, loss)
+    try:
+        made = fit(fresh(estimator, rng), take(X, train), y[train], {})
+    except Exception as error:
+        if loss == "zero_one" and (y[train] == y[train[0]]).all():
+            error.add_note("This resample of y has a single class: stratified=True draws as many of each as there are.")
+        raise
+    return _losses(made, X, y, test, loss)
 
 
 def _fit_together(items: list[Any], stream: np.random.SeedSequence) -> list[Array]:
