@@ -432,9 +432,7 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
     normal, shift = NormalDist(), NormalDist().inv_cdf(share)
     levels = []
     for z in (shift + normal.inv_cdf(low), shift - normal.inv_cdf(low)):
-        room = (
-            1 - acceleration * z
-        )  # where it ends the level has reached 0 or 1, and would come back from the other side
+        room = 1 - acceleration * z  # at 0 the level has reached its end, and beyond it comes back from the other one
         levels.append(normal.cdf(shift + z / room) if room > 0 else float(z > 0))
     return *_quantiles(values, *levels), "BCa"
 
@@ -482,9 +480,7 @@ def _student(job: Job, observed: float, values: Array, errors: Any, low: float, 
         which = f"{len(t)} of {len(values)} resamples have a standard error"
         raise ValueError(f"method='studentized' is not defined: {which}, all with the same t, {t[0]}")
     if len(t) < len(values):
-        message = (
-            f"{len(values) - len(t)} of {len(values)} resamples have a standard error of 0 or none and are left out"
-        )
-        warn(message, DegenerateDataWarning)
+        lost = f"{len(values) - len(t)} of {len(values)} resamples"
+        warn(f"{lost} have a standard error of 0 or none and are left out", DegenerateDataWarning)
     first, last = _quantiles(t, low, high)
     return observed - last * error, observed - first * error

@@ -99,7 +99,7 @@ def numbers(y: Any, n: int, several: bool = False) -> Array:
     """(n,) float64, finite, and so are their sums and differences; or (n, targets) where there may be several."""
     a = np.array(_numbers("y", _column(y, n, several), np.float64))
     _finite("y", a)
-    if np.abs(a).max(initial=0) > LARGEST / (4 * n):
+    if np.abs(a).max() > LARGEST / (4 * n):
         at = np.unravel_index(np.abs(a).argmax(), a.shape)
         where = ", ".join(map(str, at))
         raise ValueError(f"y[{where}] = {a[at]} is too large: sums over {n} samples overflow")
