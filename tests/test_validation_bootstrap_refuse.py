@@ -16,6 +16,7 @@ from fastopt.validation import (
     bootstrap,
     bootstrap_score,
 )
+from fastopt.validation.checks import encode
 from fastopt.validation.resampling import plan_of
 
 X = np.random.default_rng(3).lognormal(size=12)
@@ -40,6 +41,16 @@ def test_missing_labels_of_pandas() -> None:
     for dtype in ("object", "Int64", "string", "category"):
         labels = pandas.Series(["1", "2", "1", None] * 3 if dtype == "string" else [1, 2, 1, None] * 3, dtype=dtype)
         assert_refused(lambda v=labels: bootstrap(X, strata=v), ValueError, ["strata[3] is"])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u8"])
+def test_labels_of_any_whole_number(dtype: str) -> None:
+    """Whatever their dtype, also where their differences are beyond it."""
+    kind = np.iinfo(dtype)
+    for few in ([kind.min, kind.max], [kind.min, 0, 100], [kind.max - 1, kind.max], [kind.min + 1, kind.min + 128]):
+        labels = np.array(few * 12, dtype)[:12]
+        wanted = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+        assert all(np.array_equal(a, b) for a, b in zip(encode("groups", labels), wanted, strict=True))
 
 
 def test_objects_that_are_nan_are_no_labels() -> None:

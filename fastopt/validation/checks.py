@@ -129,7 +129,9 @@ def encode(name: str, values: Array) -> tuple[Array, Array]:
     if values.dtype.kind in "iu" and values.size:
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * values.size + 1024 and high < 2**62:
-            shifted = values if low == 0 else values - values.dtype.type(low)
+            shifted = (
+                values if low == 0 else values.astype(np.intp, copy=False) - low
+            )  # in int8 127 − (−128) would be −1
             counts = np.bincount(shifted.astype(np.intp, copy=False))
             if counts.all():
                 return shifted.astype(np.intp, copy=False), counts
