@@ -137,6 +137,12 @@ def test_bagging_of_several_targets_is_bagging_of_each(as_frame: bool) -> None:
 
 
 @pytest.mark.peer
+def test_scikit_learns_own_check_of_several_targets() -> None:
+    check = pytest.importorskip("sklearn.utils.estimator_checks").check_regressor_multioutput
+    check("BaggingRegressor", BaggingRegressor(tree_for(BaggingRegressor), n_estimators=3))
+
+
+@pytest.mark.peer
 def test_a_warm_start_goes_on_with_as_many_targets() -> None:
     x, tree = np.column_stack([CODES, LENGTH]), tree_for(BaggingRegressor)
     options: dict[str, Any] = {"random_state": 3, "warm_start": True}

@@ -129,12 +129,11 @@ def encode(name: str, values: Array) -> tuple[Array, Array]:
     if values.dtype.kind in "iu" and values.size:
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * values.size + 1024 and high < 2**62:
-            shifted = (
-                values if low == 0 else values.astype(np.intp, copy=False) - low
-            )  # in int8 127 − (−128) would be −1
-            counts = np.bincount(shifted.astype(np.intp, copy=False))
+            shifted = values.astype(np.intp, copy=False)  # in int8 127 − (−128) would be −1
+            shifted = shifted - low if low else shifted
+            counts = np.bincount(shifted)
             if counts.all():
-                return shifted.astype(np.intp, copy=False), counts
+                return shifted, counts
             table = np.cumsum(counts > 0) - 1
             return table[shifted], counts[counts > 0]
     try:
