@@ -200,7 +200,8 @@ def bootstrap(
     Parameters
     ----------
     data : a sample (n,), or a tuple or list of samples, which a statistic of several takes in this order. A function
-        may take samples of any shape (n, …), and pandas' objects.
+        may take samples of any shape (n, …), and pandas' objects. No NaN and no infinities, and two samples (groups,
+        blocks) at least: resamples of one would not differ.
     statistic : "mean", "variance", "quantile", "ratio" (Σx / Σy) or "correlation", by a C kernel in float64; or a
         function of the samples that gives a number (with an argument `axis`, it is given batches along axis=-1).
     n_resamples : how many, >= 1.
