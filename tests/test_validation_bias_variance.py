@@ -267,6 +267,72 @@ def test_the_curve_and_its_picture(tmp_path: Path) -> None:
     assert [t.get_text() for t in unknown.get_legend().get_texts()] == ["error", "bias² with noise", "variance"]
 
 
+def test_names_and_lines_of_the_picture_do_not_meet() -> None:
+    """And the loss starts at 0, and values beside 0 that span decades have room each."""
+    pytest.importorskip("matplotlib")
+    options: dict[str, Any] = {"sampler": sampler, "X_test": TEST[:, None], "y_test": f(TEST), "n_resamples": 20}
+    ax = bias_variance_curve(Polynomial(), param_name="degree", param_range=[9, 4, 1, 0], noise=0.1, **options).plot()
+    ax.figure.draw_without_rendering()
+    below = ax.transData.inverted().transform(ax.get_legend().get_window_extent())[0, 1]
+    bands = [path.vertices for band in ax.collections for path in band.get_paths()]
+    assert max(*(line.get_ydata().max() for line in ax.lines), *(band[:, 1].max() for band in bands)) < below
+    assert ax.get_ylim()[0] <= 0
+    ax = bias_variance_curve(Noisy(), param_name="scale", param_range=[0, 1, 60], **options).plot()
+    assert (ax.get_xscale(), [t.get_text() for t in ax.get_xticklabels()]) == ("symlog", ["0", "1", "60"])
+    at = ax.transData.transform([(x, 0) for x in (0, 1, 60)])[:, 0]
+    assert np.diff(at).min() > 0.3 * (at[2] - at[0])
+    ax = bias_variance_curve(Noisy(), param_name="scale", param_range=[1, 2, 60], **options).plot()
+    assert (ax.get_xscale(), [t.get_text() for t in ax.get_xticklabels()]) == ("log", ["1", "2", "60"])
+
+
+@pytest.mark.parametrize("how", ["truth", "given", "unknown"])
+def test_what_is_written_adds_up(how: str) -> None:
+    """Bias holds the noise where it is unknown, and in 0-1 loss wherever there is no truth to measure it against."""
+    known: dict[str, Any] = {"truth": {"truth": f(TEST) > 0}, "given": {"noise": 0.2}, "unknown": {}}[how]
+    labels = (f(TEST) > 0) ^ (np.arange(len(TEST)) % 5 == 0)
+    options: dict[str, Any] = {"X_test": TEST[:, None], "n_resamples": 20, "rng": 0}
+    x, y = sampler(np.random.default_rng(1))
+    zero_one = bias_variance(Nearest(), x, y > 0, y_test=labels, **known, **options)
+    known = {name: f(TEST) if name == "truth" else value for name, value in known.items()}
+    squared = bias_variance(Polynomial(), x, y, y_test=f(TEST) + np.tile([0.3, -0.3], 19)[:37], **known, **options)
+    for result, noisy in ((zero_one, how != "truth"), (squared, how == "unknown")):
+        assert ("with noise" in repr(result)) == ("with noise" in result.bias_label) == noisy
+        equation = repr(result).split(" = ")[1].split(";")[0]
+        numbers = [float(part.split(" [")[0].split(" (")[0].rsplit(" ", 1)[1]) for part in equation.split(" + ")]
+        assert sum(numbers) == pytest.approx(result.error, rel=1e-3, abs=1e-3)
+    assert zero_one.against == squared.against == ("truth" if how == "truth" else "y_test")
+    noises = {"truth": " + noise effect 0.2", "given": "noise 0.2 (given)", "unknown": ""}
+    assert noises[how] in repr(zero_one)
+
+
+def test_the_table_of_a_curve() -> None:
+    options: dict[str, Any] = {"param_name": "degree", "param_range": [1, 2], "n_resamples": 20, "rng": 0}
+    options |= {"sampler": sampler, "X_test": TEST[:, None], "y_test": f(TEST)}
+    unknown, given = (bias_variance_curve(Polynomial(), noise=noise, **options) for noise in (None, 0.01))
+    assert repr(unknown).splitlines()[1].split("  ") == ["degree", " error", "bias² with noise", "variance"]
+    assert repr(given).splitlines()[1].split() == ["degree", "error", "bias²", "variance", "noise"]
+    assert_refused(lambda: given.values("bais"), ValueError, ["of must be one of 'error', 'bias'", "'bais'"])
+
+
+def test_one_bar_for_all_fits(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    x, y = sampler(np.random.default_rng(1))
+    options: dict[str, Any] = {"n_resamples": 40, "rng": 0, "progress": True}
+    tests = {"X_test": TEST[:, None], "y_test": f(TEST)}
+    curve = {"param_name": "degree", "param_range": [1, 2], **tests}
+    for call in (
+        lambda: bootstrap_score(Polynomial(), x, y, **options),
+        lambda: bootstrap_score(Polynomial(), x, y, n_jobs=2, **options),
+        lambda: bias_variance(Polynomial(), x, y, **tests, **options),
+        lambda: bias_variance_curve(Polynomial(), x, y, **curve, **options),
+    ):
+        call()
+        out, err = capfd.readouterr()
+        assert (out, err.count("fits"), err.count("100%")) == ("", 1, 1)
+    options["progress"] = "yes"
+    assert_refused(lambda: bootstrap_score(Polynomial(), x, y, **options), TypeError, ["progress", "'yes'"])
+
+
 class Together(Noisy):
     """Can be fitted together, and tells how often it was."""
 
@@ -391,6 +457,33 @@ def test_the_same_numbers_on_a_dask_cluster(tmp_path: Path) -> None:
 X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
 
 
+class Choosy(Nearest):
+    """Learns nothing from a single class."""
+
+    def fit(self, X: Any, y: Any) -> None:
+        if len(np.unique(y)) < 2:
+            raise RuntimeError("one class")
+        super().fit(X, y)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_an_error_over_a_single_class_says_how_to_have_both(n_jobs: Any) -> None:
+    rare = np.arange(30) == 4
+    with pytest.raises(RuntimeError, match="one class") as caught:
+        bootstrap_score(Choosy(), X, rare, n_resamples=20, n_jobs=n_jobs, rng=0)
+    assert "stratified=True" in caught.value.__notes__[0]
+    assert bootstrap_score(Choosy(), X, rare, n_resamples=20, stratified=True, rng=0).out_of_bag < 0.2
+
+
+def test_full_overfitting_is_the_out_of_bag_error_or_what_no_information_gives() -> None:
+    """Labels of pure chance, learnt by heart: R = 1 and .368 min(Err, γ) + .632 Err."""
+    score = bootstrap_score(Nearest(), X, np.random.default_rng(2).permutation(Y), n_resamples=50, rng=0)
+    assert score.apparent == 0
+    assert score.overfitting == 1
+    bounded = min(score.out_of_bag, score.no_information)
+    assert score.estimate == pytest.approx(0.368 * bounded + 0.632 * score.out_of_bag)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "fragments"),
     [
@@ -401,6 +494,14 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
         (lambda: bootstrap_score(Nearest(), X, Y, n_resamples=0), ValueError, ["n_resamples", "0"]),
         (lambda: bootstrap_score(Nearest(), X, Y * 0), ValueError, ["single class", "0"]),
         (lambda: bootstrap_score(Nearest(), X, Y[1:]), ValueError, ["29", "30"]),
+        (lambda: bootstrap_score(Nearest(), X, None), ValueError, ["y must have shape (30,)", "got None"]),
+        (lambda: bootstrap_score(Nearest(), X, np.where(Y, "a", None)), ValueError, ["y[0] is None"]),
+        (lambda: bootstrap_score(Nearest(), X, np.where(Y, 1, np.nan)), ValueError, ["y[0] is nan"]),
+        (lambda: bootstrap_score(Noisy(), X, np.where(Y, np.inf, 1)), ValueError, ["y must be finite", "y[1] = inf"]),
+        (lambda: bootstrap_score(Noisy(), X, Y, stratified=True), ValueError, ["stratified=True", "regressor"]),
+        (lambda: list(Bootstrap(2, stratified=True).split(X, X[:, 0])), ValueError, ["y must hold classes", "float64"]),
+        (lambda: list(Bootstrap(2, stratified=True).split(X, X)), ValueError, ["y must have one value", "(30, 2)"]),
+        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise="rep"), ValueError, ["noise must", "'rep'"]),
         (lambda: bootstrap_score(object(), X, Y), TypeError, ["fit", "predict"]),
         (lambda: bootstrap_score(Nearest(), X, Y, method="632"), ValueError, ["method", "632"]),
         (lambda: bias_variance(Noisy(), X_test=X, y_test=Y), TypeError, ["X and y", "sampler"]),
@@ -408,7 +509,11 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, n_resamples=3), ValueError, ["n_resamples", "3"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise=-1.0), ValueError, ["noise", "-1"]),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, noise="repeats"), ValueError, ["repeats", "equal"]),
-        (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y * np.nan), ValueError, ["y_test must be finite"]),
+        (
+            lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y * np.nan),
+            ValueError,
+            ["y_test must be finite", "y_test[0] = nan"],
+        ),
         (lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y[1:]), ValueError, ["truth must", "(29,)"]),
         (
             lambda: bias_variance(Noisy(), X, Y, X_test=X, y_test=Y, truth=Y + np.inf),

@@ -80,6 +80,41 @@ def test_a_date_that_is_missing_is_no_class(model: Any) -> None:
     assert model().fit(X, LABELS.astype("M8[D]")).classes_.tolist() == np.arange(3).astype("M8[D]").tolist()
 
 
+@pytest.mark.parametrize("model", [*CLASSIFIERS, DecisionStumpClassifier])
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [([2**53, 2**53 + 1, 2**53 + 2], "i8"), ([1, 2, 3], "i8"), ([1.0, 2, 3], "f8")]
+)
+def test_classes_among_objects_are_what_they_were(model: Any, classes: list[Any], dtype: str) -> None:
+    fitted = model().fit(X, np.array(classes, object)[LABELS])
+    assert fitted.classes_.tolist() == classes
+    assert fitted.predict(X).dtype == dtype
+    assert fitted.score(X, np.array(classes, object)[LABELS]) == fitted.score(X, np.array(classes)[LABELS])
+
+
+def all_of(found: Any) -> Any:
+    """Stages are worked out as they are asked for."""
+    return list(found) if hasattr(found, "__next__") else found
+
+
+METHODS = ["predict", "predict_proba", "decision_function", "apply", "score", "staged_predict", "staged_score"]
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("model", ALL)
+def test_warnings_point_at_the_line_that_led_to_them(model: Any) -> None:
+    """Otherwise Python shows the first one of all lines alone."""
+    pandas, y = pytest.importorskip("pandas"), target_of(model)
+    with pytest.warns(UserWarning, match="column-vector y") as caught:
+        fitted = made(model).fit(pandas.DataFrame(X, columns=["a", "b", "c"]), y[:, None])
+    assert [w.filename for w in caught] == [__file__]
+    for method in METHODS:
+        if hasattr(fitted, method):
+            arguments = [X, y] if "score" in method else [X]
+            with pytest.warns(UserWarning, match="does not have valid feature names") as caught:
+                all_of(getattr(fitted, method)(*arguments))
+            assert {w.filename for w in caught} == {__file__}, method
+
+
 @pytest.mark.parametrize("model", ALL)
 @pytest.mark.parametrize("exponent", [-1074, -1000, 1000])
 def test_only_ratios_of_weights_matter(model: Any, exponent: int) -> None:
@@ -126,7 +161,10 @@ def test_scores_compare_samples_with_their_own_targets(model: Any) -> None:
         (lambda: GradientBoostingRegressor(subsample=0).fit(X, Y), ValueError, ["subsample", "at most 1, got 0"]),
         (lambda: BaggingRegressor(max_samples=1.5).fit(X, Y), ValueError, ["max_samples", "at most 1, got 1.5"]),
         (lambda: BaggingRegressor(max_features=np.nan).fit(X, Y), ValueError, ["max_features", "nan"]),
-        (lambda: GradientBoostingRegressor(tol=-1.0).fit(X, Y), ValueError, ["tol must be >= 0, got -1.0"]),
+        (lambda: BaggingRegressor(max_samples=None).fit(X, Y), TypeError, ["max_samples", "int", "share", "None"]),
+        (lambda: GradientBoostingRegressor(tol=-1.0).fit(X, Y), ValueError, ["tol must be in [0", "got -1.0"]),
+        (lambda: GradientBoostingRegressor(tol=np.nan).fit(X, Y), ValueError, ["tol must be in [0", "got nan"]),
+        (lambda: GradientBoostingRegressor(init="mean").fit(X, Y), ValueError, ["init", "None, 'zero'", "'mean'"]),
         (lambda: GradientBoostingRegressor(warm_start=3).fit(X, Y), ValueError, ["warm_start", "got 3"]),
         (lambda: AdaBoostRegressor(warm_start="no").fit(X, Y), ValueError, ["warm_start", "got 'no'"]),
         (lambda: GradientBoostingRegressor(init=5).fit(X, Y), TypeError, ["init must have fit and predict", "5"]),

@@ -26,7 +26,7 @@ from fastopt.validation.resampling import Plan, key_from, plan_of
 BATCHES = 10  # of training sets, from whose spread the intervals come
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BiasVariance:
     """What `bias_variance` returns: means over the test samples. `bias` is bias² for the squared loss.
 
@@ -36,6 +36,7 @@ class BiasVariance:
     net_variance, noise_effect : 0-1 loss: variance where the main prediction is right less what variance mends where it
         is wrong; and what noise adds to the error.
     noise_from : "given", "truth", "repeats" or "unknown" (bias then holds it).
+    against : "truth" or "y_test", which bias is measured against. Of the 0-1 loss it holds the noise of y_test.
     """
 
     name: str
@@ -50,18 +51,26 @@ class BiasVariance:
     net_variance: float
     noise_effect: float
     main: Array  # (m,) mean or commonest predictions
+    against: str = "y_test"
 
     @property
     def bias_label(self) -> str:
-        """What `bias` is: bias², or bias; with the noise in it, if that is unknown."""
-        label = "bias²" if self.loss == "squared" else "bias"
-        return label + (" with noise" if self.noise_from == "unknown" else "")
+        """What `bias` is: bias², or bias; with the noise in it, if that is unknown or cannot be taken from it."""
+        if self.loss == "squared":
+            return "bias² with noise" if self.noise_from == "unknown" else "bias²"
+        noisy = self.against == "y_test" and (self.noise_from == "unknown" or self.noise > 0)
+        return "bias with noise" if noisy else "bias"
 
     def __repr__(self) -> str:
-        return (
-            f"{self.name}: {self.loss} error {self.error:.4g} = {self.bias_label} {self.bias_interval}, variance "
-            f"{self.variance_interval}, noise {self.noise:.4g} ({self.noise_from})"
-        )
+        known = self.noise_from != "unknown"
+        parts = [f"{self.bias_label} {self.bias_interval}", f"variance {self.variance_interval}"]
+        parts += [f"noise {self.noise:.4g} ({self.noise_from})"] * known
+        equation = f"{self.name}: {self.loss} error {self.error:.4g} = "
+        if self.loss == "squared":
+            return equation + " + ".join(parts)
+        sums = [f"{self.bias_label} {self.bias:.4g}", f"net variance {self.net_variance:.4g}"]
+        sums += [f"noise effect {self.noise_effect:.4g}"] * (self.against == "truth")
+        return equation + " + ".join(sums) + "; " + ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,9 @@ def bias_variance(
     seeds = parallel.seed_sequence(rng).spawn(2)
     draws = _draws(X, y, sampler, key_from(seeds[0]))
     items = (estimator, draws, X_test, target, None)
-    tally = _tally(loss, items, resamples, f, n_jobs, seeds[1], progress)
+    together = fits_together(estimator, n_jobs, progress)
+    with parallel.bar(resamples, progress) as bar:
+        tally = _tally(loss, items, resamples, f, together, n_jobs, seeds[1], bar)
     return tally.result(name_of(estimator), level, source)  # type: ignore[no-any-return]
 
 
@@ -174,8 +185,7 @@ def _draws(X: Any, y: Any, sampler: Any, key: int) -> Draws:
 
 
 def _noise(noise: Any, loss: str, X: Any, y: Array, truth: Array | None) -> tuple[float, str]:
-    if isinstance(noise, str):
-        one_of("noise", noise, ("repeats",))
+    if isinstance(noise, str) and noise == "repeats":
         return _of_repeats(loss, X, y), "repeats"
     if noise is not None:
         most = 1 if loss == "zero_one" else np.finfo(float).max
@@ -207,10 +217,9 @@ def _of_repeats(loss: str, X: Any, y: Array) -> float:
     return (1 - math.sqrt(max(0.0, 1 - 2 * differ))) / 2
 
 
-def _tally(loss: str, items: Any, resamples: int, truth: Any, n_jobs: Any, seed: Any, progress: bool) -> Any:
+def _tally(loss: str, items: Any, resamples: int, truth: Any, together: bool, n_jobs: Any, seed: Any, bar: Any) -> Any:
     """All predictions, some training sets at a time: what is kept is linear in the test samples."""
     estimator, draws, X, y, params = items
-    together = fits_together(estimator, n_jobs, progress)
     tally = (_Squared if loss == "squared" else _ZeroOne)(y, truth, resamples)
     for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
         chunk = range(start, min(start + AT_ONCE, resamples))
@@ -218,7 +227,7 @@ def _tally(loss: str, items: Any, resamples: int, truth: Any, n_jobs: Any, seed:
         if together:
             found = _fit_together(tasks, stream)
         else:
-            found = parallel.run(_fit, tasks, n_jobs=n_jobs, rng=stream, progress=progress)
+            found = parallel.run(_fit, tasks, n_jobs=n_jobs, rng=stream, progress=bar)
         for i, predicted in zip(chunk, found, strict=True):
             tally.add(i * BATCHES // resamples, predicted)
     return tally
@@ -269,7 +278,8 @@ class _Squared:
         b, v = float(np.mean(bias)) - taken, float(np.mean(variance))
         error = self.error / int(self.often.sum()) + (noise if self.has_truth else 0.0)
         intervals = _interval(b, batches[:, 0], bias), _interval(v, batches[:, 1], variance)
-        return BiasVariance(name, "squared", error, b, v, noise, source, *intervals, v, noise, mean)
+        against = "truth" if self.has_truth else "y_test"
+        return BiasVariance(name, "squared", error, b, v, noise, source, *intervals, v, noise, mean, against)
 
 
 class _ZeroOne:
@@ -277,6 +287,7 @@ class _ZeroOne:
 
     def __init__(self, y: Array, truth: Array | None, resamples: int) -> None:
         self.y, self.truth = y, y if truth is None else truth
+        self.against = "y_test" if truth is None else "truth"
         self.often = np.zeros(BATCHES, int)
         self.votes: dict[Any, Array] = {}
 
@@ -301,15 +312,14 @@ class _ZeroOne:
         batches = np.mean(np.array(part), axis=2)
         b, v, on_truth, on_y = (float(np.mean(p)) for p in (bias, variance, wrong, error))
         intervals = _interval(b, batches[:, 0], bias), _interval(v, batches[:, 1], variance)
-        return BiasVariance(
-            name, "zero_one", on_y, b, v, noise, source, *intervals, on_truth - b, on_y - on_truth, main
-        )
+        net, effect = on_truth - b, on_y - on_truth
+        return BiasVariance(name, "zero_one", on_y, b, v, noise, source, *intervals, net, effect, main, self.against)
 
 
 # -- over complexity --------------------------------------------------------------------------------------------------
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BiasVarianceCurve:
     """The parts of the error along a parameter: one BiasVariance for each of its values."""
 
@@ -319,7 +329,8 @@ class BiasVarianceCurve:
     parts: list[BiasVariance]
 
     def values(self, of: str) -> Array:
-        """(len(x),) of "error", "bias", "variance", "noise", …"""
+        """(len(x),) of "error", "bias", "variance", "noise", "net_variance" or "noise_effect"."""
+        one_of("of", of, ("error", "bias", "variance", "noise", "net_variance", "noise_effect"))
         return np.array([getattr(p, of) for p in self.parts])
 
     @property
@@ -333,33 +344,26 @@ class BiasVarianceCurve:
         bias = self.parts[0].bias_label
         with axes_or_new(ax, "plot()") as ax:
             places = numeric_axis(ax, self.x)
-            lines = [
-                ("error", "error", 0, "-"),
-                ("bias", bias, 4, "--"),
-                ("variance", "variance", 5, "-."),
-            ]
+            lines = [("error", "error", 0, "-"), ("bias", bias, 4, "--"), ("variance", "variance", 5, "-.")]
             lines += [("noise", "noise", 7, ":")] * (self.parts[0].noise_from != "unknown")
             for of, label, colour, dash in lines:
-                ax.plot(
-                    places,
-                    self.values(of),
-                    color=COLOURS[colour],
-                    linestyle=dash,
-                    marker="o",
-                    markersize=4,
-                    label=label,
-                )
+                ax.plot(places, self.values(of), dash, color=COLOURS[colour], marker="o", markersize=4, label=label)
             for of, colour in (("bias_interval", 4), ("variance_interval", 5)):
                 low, high = np.array([getattr(p, of)[1:] for p in self.parts]).T
                 ax.fill_between(places, low, high, color=COLOURS[colour], alpha=0.15, linewidth=0)
+            low, high = ax.get_ylim()
+            ax.set_ylim(min(low, 0), high + 0.12 * (high - min(low, 0)))  # parts of a whole, below a line of names
             ax.set_xlabel(self.param_name)
-            ax.set_ylabel(f"{self.parts[0].loss} loss")
+            ax.set_ylabel(f"{self.parts[0].loss.replace('zero_one', '0-1')} loss")
             ax.set_title(f"Bias and variance of {self.name}", loc="left")
-            ax.legend(frameon=False)
+            ax.legend(frameon=False, loc="upper left", ncols=len(lines))
         return ax
 
     def __repr__(self) -> str:
-        columns = {of: self.values(of) for of in ("error", "bias", "variance", "noise")}
+        labels = {"error": "error", "bias": self.parts[0].bias_label, "variance": "variance", "noise": "noise"}
+        if self.parts[0].noise_from == "unknown":
+            del labels["noise"]
+        columns = {label: self.values(of) for of, label in labels.items()}
         return f"Bias and variance of {self.name}\n{table(columns, self.param_name, self.x)}"
 
 
@@ -413,9 +417,10 @@ def bias_variance_curve(
     level, source = _noise(noise, loss, X_test, target, f)
     seeds = parallel.seed_sequence(rng).spawn(2)
     draws = _draws(X, y, sampler, key_from(seeds[0]))
-    name, parts = name_of(estimator), []
-    for value in values:
-        items = (estimator, draws, X_test, target, {param_name: value})
-        stream = parallel.seed_sequence(seeds[1])
-        parts.append(_tally(loss, items, resamples, f, n_jobs, stream, progress).result(name, level, source))
+    name, parts, together = name_of(estimator), [], fits_together(estimator, n_jobs, progress)
+    with parallel.bar(resamples * len(values), progress) as bar:
+        for value in values:
+            items = (estimator, draws, X_test, target, {param_name: value})
+            stream = parallel.seed_sequence(seeds[1])
+            parts.append(_tally(loss, items, resamples, f, together, n_jobs, stream, bar).result(name, level, source))
     return BiasVarianceCurve(name, param_name, values, parts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -19,7 +18,7 @@ import numpy as np
 
 from fastopt.conventions import flag
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, Rng, count, number, one_of, take
+from fastopt.validation.checks import Array, Rng, count, number, one_of, take, warn
 from fastopt.validation.resampling import MOST_RESAMPLES, Plan, apart, key_from, plan_of
 from fastopt.validation.statistics import NAMES, Named, named, standard_deviation
 
@@ -38,7 +37,7 @@ class ConfidenceInterval(NamedTuple):
     high: float
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BootstrapResult:
     """What `bootstrap` returns.
 
@@ -92,8 +91,11 @@ class Job:
         digest = hashlib.sha256()
         for array in (plan.strata, plan.order, plan.starts, plan.lengths):
             digest.update(b"-" if array is None else np.asarray(array, np.int64).tobytes())
-        what = self.statistic.label if named else getattr(self.statistic, "__qualname__", "a function")
+        what = self.statistic.label if named else _name(self.statistic)
         errors = ", studentized" if self.error else ""
+        if self.error and self.error is not True:
+            how = _name(self.error) if callable(self.error) else f"{self.error} inner resamples"
+            errors += f" by {how}"
         sizes = " and ".join(str(len(x)) for x in self.samples)
         return f"{what} of {sizes} samples{errors}, drawn by plan {digest.hexdigest()[:8]}"
 
@@ -155,6 +157,10 @@ class Job:
         return Job(samples, self.paired, plan, key, statistic, self.vectorized)
 
 
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", "a function"))
+
+
 def scalar(value: Any, name: str = "statistic") -> float:
     try:
         return float(value)
@@ -194,16 +200,17 @@ def bootstrap(
     Parameters
     ----------
     data : a sample (n,), or a tuple or list of samples, which a statistic of several takes in this order. A function
-        may take samples of any shape (n, …), and pandas' objects.
+        may take samples of any shape (n, …), and pandas' objects. No NaN and no infinities, and two samples (groups,
+        blocks) at least: resamples of one would not differ.
     statistic : "mean", "variance", "quantile", "ratio" (Σx / Σy) or "correlation", by a C kernel in float64; or a
         function of the samples that gives a number (with an argument `axis`, it is given batches along axis=-1).
     n_resamples : how many, >= 1.
     method : "percentile", "basic", "BCa" or "studentized". None: "BCa", or "percentile" with block_length, for which
-        BCa is not offered. Where BCa is not defined for the data (a statistic that does not vary, as of constant
-        data, or that lies outside its distribution) the interval is the percentile one, with a DegenerateDataWarning.
-        Where the statistic of some resamples is not a finite number, as the correlation of a constant or a ratio to 0,
-        the interval is NaN, with the same warning. Studentized, resamples with a standard error of 0 are left out, with
-        the same warning.
+        BCa is not defined: resamples of blocks are not centred on the data. Where BCa is not defined for the data (a
+        statistic that does not vary, as of constant data, or that lies outside its distribution) the interval is the
+        percentile one, with a DegenerateDataWarning. Where the statistic of some resamples is not a finite number, as
+        the correlation of a constant or a ratio to 0, the interval is NaN, with the same warning. Studentized,
+        resamples with a standard error of 0 or NaN are left out, with the same warning.
     confidence_level : in (0, 1).
     alternative : "two-sided", "less" (low is −∞) or "greater" (high is ∞).
     paired : several samples are drawn with the same index; always so for "ratio" and "correlation".
@@ -218,7 +225,7 @@ def bootstrap(
         drawn under its key: 5,000 and 4,999 are the 9,999 of one call.
     batch : resamples that a callable gets at once, and that a worker does at once.
     n_jobs : of a callable, as in cross_validate. No result depends on it.
-    rng : None, a seed or a Generator.
+    rng : None, a seed, a Generator or a SeedSequence.
 
     Raises TypeError or ValueError naming the argument.
 
@@ -227,6 +234,8 @@ def bootstrap(
     (5.166666666666667, True)
     """
     options = _options(method, confidence_level, alternative, block_length)
+    if standard_error is not None and options["method"] != "studentized":
+        raise ValueError(f"standard_error is for method='studentized', not for {options['method']!r}")
     former = _former(bootstrap_result, rng)
     resamples = count("n_resamples", n_resamples, low=0 if former else 1)
     drawn = len(former.bootstrap_distribution) if former else 0
@@ -251,7 +260,10 @@ def bootstrap(
 def _options(method: Any, level: Any, alternative: Any, block_length: Any) -> dict[str, Any]:
     chosen = ("BCa" if block_length is None else "percentile") if method is None else one_of("method", method, METHODS)
     if chosen == "BCa" and block_length is not None:
-        raise ValueError("method='BCa' is not offered with block_length: ask for 'percentile' or 'basic'")
+        raise ValueError(
+            "method='BCa' is not defined with block_length, whose resamples are not centred on the data: ask for "
+            "'percentile' or 'basic', or for 'studentized' with a standard_error= that allows for dependence"
+        )
     one_of("alternative", alternative, ("two-sided", "less", "greater"))
     level = number("confidence_level", level, 0, 1)
     return {"method": chosen, "level": level, "alternative": alternative}
@@ -284,22 +296,25 @@ def _check_sample(i: int, x: Any) -> None:
         raise ValueError(f"data: sample {i} is empty, shape {x.shape}")
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise TypeError(f"data: sample {i} has masked values: fill or drop them")
-    numbers = getattr(getattr(x, "dtype", None), "kind", "") == "f"
-    missing = x.isna().to_numpy() if hasattr(x, "isna") else np.zeros(0, bool)
-    if missing.any() or (numbers and not np.isfinite(np.asarray(x, float)).all()):
-        raise ValueError(f"data: sample {i} has NaN or infinities")
+    bad = x.isna().to_numpy() if hasattr(x, "isna") else np.zeros(1, bool)
+    if getattr(getattr(x, "dtype", None), "kind", "") == "f":
+        bad = bad | ~np.isfinite(np.asarray(x, float))
+    if bad.any():
+        raise ValueError(f"data: sample {i} has NaN or infinities, at {np.argwhere(bad)[0].tolist()} first: drop them")
 
 
 def _plan(samples: tuple[Any, ...], paired: bool, **ways: Any) -> Plan:
     sizes = [len(x) for x in samples]
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"data: paired samples must have the same length, got {sizes}")
-    if paired or len(samples) == 1:
-        return plan_of(sizes[0], **ways)
-    for name, value in ways.items():
-        if value is not None:
-            raise ValueError(f"{name} is for one sample, or for several with paired=True")
-    return apart(sizes)
+    given = [name for name, value in ways.items() if value is not None]
+    if given and not paired and len(samples) > 1:
+        raise ValueError(f"{given[0]} is for one sample, or for several with paired=True")
+    plan = plan_of(sizes[0], of="data", **ways) if paired or len(samples) == 1 else apart(sizes)
+    if plan.fixed:
+        by = f", drawn by {given[0]}," if given else ""
+        raise ValueError(f"data: every resample of {plan.n} sample(s){by} would be the data themselves")
+    return plan
 
 
 def _statistic(statistic: Any, samples: Any, plan: Plan, q: Any, ddof: Any, vectorized: Any) -> tuple[Any, bool]:
@@ -376,7 +391,7 @@ def _interval(
         where = f"in {undefined} of {len(values)} resamples" if undefined else "of the data"
         examples = "the correlation of a constant or a ratio to 0"
         message = f"the statistic is not a finite number {where}, as {examples}: the interval is NaN"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=4)
+        warn(message, DegenerateDataWarning)
         return math.nan, math.nan, method
     if method == "BCa":
         return _bca(job, observed, values, options)
@@ -413,13 +428,13 @@ def _bca(job: Job, observed: float, values: Array, options: dict[str, Any]) -> t
         if np.ptp(values) > 0 and math.isnan(acceleration):
             what = "statistic of the data less one of them is not a number"
         message = f"BCa is not defined: the {what}. The interval is the percentile one"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
+        warn(message, DegenerateDataWarning)
         return *_quantiles(values, low, high), "percentile"
     normal, shift = NormalDist(), NormalDist().inv_cdf(share)
     levels = []
-    for tail in (low, high):
-        z = shift + normal.inv_cdf(tail)
-        levels.append(normal.cdf(shift + z / (1 - acceleration * z)))
+    for z in (shift + normal.inv_cdf(low), shift - normal.inv_cdf(low)):
+        room = 1 - acceleration * z  # at 0 the level has reached its end, and beyond it comes back from the other one
+        levels.append(normal.cdf(shift + z / room) if room > 0 else float(z > 0))
     return *_quantiles(values, *levels), "BCa"
 
 
@@ -454,15 +469,19 @@ def _student(job: Job, observed: float, values: Array, errors: Any, low: float, 
         error = scalar(job.error(*job.samples), "standard_error")
     else:
         error = standard_deviation(values)
-    good = errors > 0
-    if not good.any() or not error > 0:
-        raise ValueError("method='studentized' is not defined: the standard error is 0, as that of constant data")
+    if error < 0 or (errors < 0).any():
+        raise ValueError(f"standard_error must give a number >= 0, got {np.nanmin([error, *errors])}")
+    good = (errors > 0) & np.isfinite(errors)
+    if not good.any() or not 0 < error < math.inf:
+        first = errors[0] if 0 < error < math.inf else error
+        what = f"the standard error is {first:g}" + ", as that of constant data" * (first == 0)
+        raise ValueError(f"method='studentized' is not defined: {what}")
     t = (values[good] - observed) / errors[good]
     if np.ptp(t) == 0:
         which = f"{len(t)} of {len(values)} resamples have a standard error"
         raise ValueError(f"method='studentized' is not defined: {which}, all with the same t, {t[0]}")
     if len(t) < len(values):
-        message = f"{len(values) - len(t)} of {len(values)} resamples have a standard error of 0 and are left out"
-        warnings.warn(message, DegenerateDataWarning, stacklevel=5)
+        lost = f"{len(values) - len(t)} of {len(values)} resamples"
+        warn(f"{lost} have a standard error of 0 or none and are left out", DegenerateDataWarning)
     first, last = _quantiles(t, low, high)
     return observed - last * error, observed - first * error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,14 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 Rng = int | np.random.Generator | np.random.SeedSequence | None
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the line outside of this package that led to it, and is told from those of others."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastopt":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def count(name: str, value: Any, low: int = 1) -> int:
@@ -45,10 +55,12 @@ def one_of(name: str, value: Any, known: Any) -> Any:
     return value
 
 
-def rng_like(name: str, value: Any) -> Any:
+def rng_like(name: str, value: Any, kinds: str = "a Generator or a SeedSequence of numpy.random") -> Any:
     """None, a seed >= 0, a numpy.random.Generator or a SeedSequence, unchanged."""
     if value is None or isinstance(value, (np.random.Generator, np.random.SeedSequence)):
         return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be None, an int >= 0, {kinds}, got {value!r:.60}")
     return count(name, value, low=0)
 
 
@@ -84,19 +96,30 @@ def take(X: Any, index: Array) -> Any:
     return X[index]
 
 
-def column(name: str, values: Any, n: int) -> Array:
-    """One value per sample, as a 1-d array without NaN."""
+def column(name: str, values: Any, n: int, of: str = "X") -> Array:
+    """One value per sample of X (or what it is called), as a 1-d array without NaN, None or pandas' NA."""
     a = np.asarray(values)
     if a.ndim == 2 and a.shape[1] == 1:
         a = a[:, 0]
     if a.ndim != 1:
         raise ValueError(f"{name} must have one value per sample, got shape {a.shape}")
     if len(a) != n:
-        raise ValueError(f"{name} has {len(a)} samples, X has {n}")
-    missing = np.isnan(a) if a.dtype.kind in "fc" else np.isnat(a) if a.dtype.kind in "mM" else np.zeros(0, bool)
+        raise ValueError(f"{name} has {len(a)} samples, {of} has {n}")
+    missing = _missing(a)
     if missing.any():
         raise ValueError(f"{name}[{int(missing.argmax())}] is {a[missing.argmax()]}")
     return a
+
+
+def _missing(a: Array) -> Array:
+    """Where a has no value. Among objects NaN must be found, too: sorting does not, and equal ones end up apart."""
+    if a.dtype.kind in "fc":
+        return np.isnan(a)
+    if a.dtype.kind in "mM":
+        return np.isnat(a)
+    if a.dtype.kind != "O":
+        return np.zeros(0, bool)
+    return np.array([v is None or type(v).__name__ == "NAType" or bool(v != v) for v in a], bool)
 
 
 def encode(name: str, values: Array) -> tuple[Array, Array]:
@@ -106,16 +129,19 @@ def encode(name: str, values: Array) -> tuple[Array, Array]:
     if values.dtype.kind in "iu" and values.size:
         low, high = int(values.min()), int(values.max())
         if high - low < 4 * values.size + 1024 and high < 2**62:
-            shifted = values if low == 0 else values - values.dtype.type(low)
-            counts = np.bincount(shifted.astype(np.intp, copy=False))
+            shifted = values.astype(np.intp, copy=False)  # in int8 127 − (−128) would be −1
+            shifted = shifted - low if low else shifted
+            counts = np.bincount(shifted)
             if counts.all():
-                return shifted.astype(np.intp, copy=False), counts
+                return shifted, counts
             table = np.cumsum(counts > 0) - 1
             return table[shifted], counts[counts > 0]
     try:
         _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     except TypeError:
-        raise TypeError(f"{name} holds values that cannot be sorted: {values[:3].tolist()!r} …") from None
+        one_of_each = {type(v).__name__: v for v in values.tolist()}
+        shown = ", ".join(f"{v!r:.40} ({kind})" for kind, v in list(one_of_each.items())[:3])
+        raise TypeError(f"{name} holds values that cannot be sorted: {shown}") from None
     return codes.reshape(-1), counts
 
 

@@ -118,12 +118,13 @@ def fit(estimator: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
     return estimator if result is None or not hasattr(result, "predict") else result
 
 
-def predictions(made: Any, X: Any, n: int, numbers: bool = False) -> Array:
-    """(n,) what predict() gives: labels, or finite numbers in float64; ValueError for any other number of them."""
+def predictions(made: Any, X: Any, n: int, numbers: bool = False, targets: tuple[int, ...] = ()) -> Array:
+    """(n, *targets) what predict() gives: labels, or finite numbers in float64; ValueError for another shape."""
     found = np.asarray(made.predict(X))
-    if found.size != n:
-        raise ValueError(f"estimator: predict gives shape {found.shape} for {n} samples")
-    found = found.reshape(n)
+    if found.size != n if not targets else found.shape != (n, *targets):
+        of = f" with {targets[0]} targets" if targets else ""
+        raise ValueError(f"estimator: predict gives shape {found.shape} for {n} samples{of}")
+    found = found.reshape(n, *targets)
     try:
         found = found.astype(np.float64, copy=False) if numbers else found
     except (TypeError, ValueError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastopt.conventions import flag
-from fastopt.validation.checks import Array, Rng, column, count, encode, optional, rng_like, same_length, samples
+from fastopt.validation.checks import Array, Rng, column, count, encode, optional, rng_like, same_length, samples, warn
 
 Split = tuple[Array, Array]
 
@@ -181,20 +180,23 @@ class StratifiedKFold(_KFold):
         return result
 
 
+def class_labels(y: Any, n: int) -> Array:
+    """(n,) what can be classes: no times, and no numbers that are not whole."""
+    labels = column("y", y, n)
+    if labels.dtype.kind in "cmM" or (labels.dtype.kind == "f" and np.any(labels != np.floor(labels))):
+        raise ValueError(f"y must hold classes, got {labels.dtype} values such as {labels[0]}")
+    return labels
+
+
 def classes(y: Any, n: int, n_splits: int) -> tuple[Array, Array]:
     """Codes and counts of classes, of which at least one has a sample for each fold."""
     if y is None:
         raise ValueError("y is None: stratified folds need the classes")
-    labels = column("y", y, n)
-    if labels.dtype.kind in "cmM" or (labels.dtype.kind == "f" and np.any(labels != np.floor(labels))):
-        raise ValueError(f"y must hold classes, got {labels.dtype} values such as {labels[0]}")
-    codes, counts = encode("y", labels)
+    codes, counts = encode("y", class_labels(y, n))
     if n_splits > counts.max():
         raise ValueError(f"n_splits={n_splits} is more than any class in y has samples: at most {counts.max()}")
     if n_splits > counts.min():
-        warnings.warn(
-            f"the smallest class in y has {counts.min()} samples, fewer than n_splits={n_splits}", stacklevel=4
-        )
+        warn(f"the smallest class in y has {counts.min()} samples, fewer than n_splits={n_splits}")
     return codes, counts
 
 

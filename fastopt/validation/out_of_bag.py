@@ -14,7 +14,19 @@ import numpy as np
 
 from fastopt.conventions import flag
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, Rng, count, one_of, optional, rng_like, same_length, samples, take
+from fastopt.validation.checks import (
+    Array,
+    Rng,
+    column,
+    count,
+    encode,
+    one_of,
+    optional,
+    rng_like,
+    same_length,
+    samples,
+    take,
+)
 from fastopt.validation.estimators import (
     check_estimator,
     example,
@@ -26,7 +38,7 @@ from fastopt.validation.estimators import (
     predictions,
 )
 from fastopt.validation.evaluate import name_of
-from fastopt.validation.folds import Split, Splitter
+from fastopt.validation.folds import Split, Splitter, class_labels
 from fastopt.validation.resampling import Plan, key_from, plan_of
 
 AT_ONCE = 16  # fits whose losses are held at a time: memory is linear in the samples, not in the resamples
@@ -42,7 +54,7 @@ class Bootstrap(Splitter):
     stratified : as many draws within each class of y as it has samples.
     grouped : whole groups are drawn.
     block_length : runs of so many neighbours are drawn.
-    rng : None, a seed or a Generator.
+    rng : None, a seed, a Generator or a SeedSequence.
 
     A resample that leaves nothing out is drawn again. Raises ValueError for a single sample, group or block.
 
@@ -71,9 +83,9 @@ class Bootstrap(Splitter):
         for name, needed, value in (("y", self.stratified, y), ("groups", self.grouped, groups)):
             if needed and value is None:
                 raise ValueError(f"{name} is None: the resamples are to be drawn by it")
-        strata, groups = y if self.stratified else None, groups if self.grouped else None
+        strata, groups = class_labels(y, n) if self.stratified else None, groups if self.grouped else None
         plan = plan_of(n, strata=strata, groups=groups, block_length=self.block_length)
-        if (plan.strata[:, 1] < 2).all():
+        if plan.fixed:
             raise ValueError(f"X has {n} samples in units that leave none out: there is nothing to test on")
         return self._draw(plan)
 
@@ -92,7 +104,7 @@ class Bootstrap(Splitter):
             yield train, np.flatnonzero(left_out)
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BootstrapScore:
     """What `bootstrap_score` returns: errors, so that less is better.
 
@@ -158,7 +170,8 @@ def bootstrap_score(
 ) -> BootstrapScore:
     """How wrong will it be on new samples? The bootstrap's estimates of the prediction error.
 
-    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves towards Err⁽¹⁾ as the model overfits: where R = 1 it is Err⁽¹⁾.
+    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves from there to .368 min(Err⁽¹⁾, γ) + .632 Err⁽¹⁾ as the overfitting R goes
+    from 0 to 1.
 
     Parameters
     ----------
@@ -186,6 +199,10 @@ def bootstrap_score(
     same_length(n, y=y, groups=groups)
     loss = loss_of(loss, made)
     target = target_of(y, n, loss)
+    if loss == "zero_one" and (target == target[0]).all():
+        raise ValueError(f"y has a single class, {target.tolist()[0]!r}: there is nothing to tell apart")
+    if flag("stratified", stratified) and loss == "squared" and not is_classifier(made):
+        raise ValueError("stratified=True draws by class, and y of a regressor has none")
     cv = Bootstrap(count("n_resamples", n_resamples), stratified=stratified, grouped=groups is not None, rng=0)
     seeds = parallel.seed_sequence(rng).spawn(3)
     cv.rng = seeds[0]
@@ -208,27 +225,35 @@ def _out_of_bag(
     resamples: int,
     n_jobs: Any,
     seed: Any,
-    bar: bool,
+    progress: bool,
 ) -> tuple[float, Array]:
     """Err⁽¹⁾ and the mean error of each resample, some resamples at a time."""
     total, often, means = np.zeros(len(y)), np.zeros(len(y), np.int64), []
-    for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
-        chunk = list(itertools.islice(splits, min(AT_ONCE, resamples - start)))
-        items = [(estimator, X, y, train, test, loss) for train, test in chunk]
-        if fits_together(estimator, n_jobs, bar):
-            found = _fit_together(items, stream)
-        else:
-            found = parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar)
-        for (_, test), each in zip(chunk, found, strict=True):
-            total[test] += each
-            often[test] += 1
-            means.append(float(np.mean(each)))
+    together = fits_together(estimator, n_jobs, progress)
+    with parallel.bar(resamples, progress) as bar:
+        for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
+            chunk = list(itertools.islice(splits, min(AT_ONCE, resamples - start)))
+            items = [(estimator, X, y, train, test, loss) for train, test in chunk]
+            if together:
+                found = _fit_together(items, stream)
+            else:
+                found = parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar)
+            for (_, test), each in zip(chunk, found, strict=True):
+                total[test] += each
+                often[test] += 1
+                means.append(float(np.mean(each)))
     seen = often > 0
     return float(np.mean(total[seen] / often[seen])), np.array(means)
 
 
 def _fit(estimator: Any, X: Any, y: Array, train: Array, test: Array, loss: str, rng: np.random.Generator) -> Array:
-    return _losses(fit(fresh(estimator, rng), take(X, train), y[train], {}), X, y, test, loss)
+    try:
+        made = fit(fresh(estimator, rng), take(X, train), y[train], {})
+    except Exception as error:
+        if loss == "zero_one" and (y[train] == y[train[0]]).all():
+            error.add_note("This resample of y has a single class: stratified=True draws as many of each as there are.")
+        raise
+    return _losses(made, X, y, test, loss)
 
 
 def _fit_together(items: list[Any], stream: np.random.SeedSequence) -> list[Array]:
@@ -250,14 +275,16 @@ def loss_of(loss: str | None, made: Any) -> str:
 
 
 def target_of(y: Any, n: int, loss: str, name: str = "y") -> Array:
-    """(n,) labels, at least two; or numbers."""
+    """(n,) labels that can be sorted, none missing; or finite numbers."""
     a = np.asarray(y)
     if a.shape != (n,):
-        raise ValueError(f"{name} must have shape ({n},), one target per sample, got {a.shape}")
-    if loss == "zero_one" and len(np.unique(a)) < 2:
-        raise ValueError(f"{name} has a single class, {a.tolist()[0]!r}: there is nothing to tell apart")
-    if loss == "squared" and (a.dtype.kind not in "biuf" or not np.isfinite(a).all()):
+        raise ValueError(f"{name} must have shape ({n},), one target per sample, got {y if y is None else a.shape}")
+    if loss == "squared" and a.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be finite numbers for loss='squared', got dtype {a.dtype}")
+    if loss == "squared" and not np.isfinite(a).all():
+        at = int(np.argmin(np.isfinite(a)))
+        raise ValueError(f"{name} must be finite numbers for loss='squared', got {name}[{at}] = {a[at]}")
+    encode(name, column(name, a, n))
     return a
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from fastopt import _core
+from fastopt.conventions import flag
 from fastopt.optional import require
 from fastopt.threads import default_num_threads
 from fastopt.validation.checks import Rng, rng_like
@@ -38,7 +39,7 @@ def run(
     *,
     n_jobs: int | None = None,
     rng: Rng = None,
-    progress: bool = False,
+    progress: Any = False,
     label: str = "fits",
 ) -> list[Any]:
     """[task(*item, rng=stream) for item in items], in order.
@@ -49,7 +50,7 @@ def run(
     n_jobs : None or 1: here, one after the other, without joblib. Otherwise joblib's n_jobs (-1: all of the CPUs, or
         all of the cluster that `joblib.parallel_config` names).
     rng : where the tasks' streams are spawned from.
-    progress : a bar on stderr (rich).
+    progress : a bar on stderr (rich), or what `bar` gave.
     """
     streams = seed_sequence(rng).spawn(len(items))
     calls = [(task, item, stream) for item, stream in zip(items, streams, strict=True)]
@@ -66,12 +67,27 @@ def run(
     return list(_watched(results, len(calls), progress, label))
 
 
-def _watched(results: Iterable[Any], total: int, progress: bool, label: str) -> Iterator[Any]:
-    if not progress:
-        yield from results
+@contextmanager
+def bar(total: int, progress: bool, label: str = "fits") -> Iterator[Any]:
+    """One bar over several calls of `run`, which get what this yields as their `progress`."""
+    if not flag("progress", progress):
+        yield False
         return
     console = require("rich.console", "progress=True", EXTRA).Console(stderr=True)
-    yield from require("rich.progress", "progress=True", EXTRA).track(results, label, total, console=console)
+    with require("rich.progress", "progress=True", EXTRA).Progress(console=console) as shown:
+        task = shown.add_task(label, total=total)
+
+        def watched(results: Iterable[Any]) -> Iterator[Any]:
+            for result in results:
+                shown.advance(task)
+                yield result
+
+        yield watched
+
+
+def _watched(results: Iterable[Any], total: int, progress: Any, label: str) -> Iterator[Any]:
+    with nullcontext(progress) if callable(progress) else bar(total, progress, label) as watched:
+        yield from watched(results) if watched else results
 
 
 def _call(task: Callable[..., Any], item: tuple[Any, ...], stream: np.random.SeedSequence) -> Any:

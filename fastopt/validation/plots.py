@@ -13,6 +13,7 @@ from fastopt.validation.checks import Array
 from fastopt.validation.parallel import EXTRA
 
 TRAIN, TEST = COLOURS[4], COLOURS[5]
+MOST_TICKS = 8  # of values that are written below a log scale
 
 
 @contextmanager
@@ -38,10 +39,17 @@ def band(ax: Any, x: Array, values: Array, label: str, colour: str, dash: Any = 
 
 def numeric_axis(ax: Any, x: Any) -> Array:
     """Where to put these values: numbers by their size, on a log scale if they span it, anything else in a row."""
-    if all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in x):
-        places = np.asarray(x, float)
-        if places.min() > 0 and places.max() >= 50 * places.min():
+    if not all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in x):
+        ax.set_xticks(range(len(x)), [str(v) for v in x])
+        return np.arange(len(x))
+    places = np.asarray(x, float)
+    above = places[places > 0]
+    if places.min() >= 0 and above.size and places.max() >= 50 * above.min():
+        if above.size == places.size:
             ax.set_xscale("log")
-        return places
-    ax.set_xticks(range(len(x)), [str(v) for v in x])
-    return np.arange(len(x))
+        else:
+            ax.set_xscale("symlog", linthresh=above.min())  # from 0 to the least value there are no decades
+        if len(places) <= MOST_TICKS:
+            ax.set_xticks(places, [f"{v:g}" for v in places])
+            ax.set_xticks([], minor=True)
+    return places

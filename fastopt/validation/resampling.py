@@ -44,6 +44,11 @@ class Plan:
     def units(self) -> int:
         return self.n if self.starts is None else len(self.starts)
 
+    @property
+    def fixed(self) -> bool:
+        """Whether every resample is the samples themselves: no stratum has two units."""
+        return bool((self.strata[:, 1] < 2).all())
+
     def samples_of(self, key: int, resample: int) -> Array:
         """The positions that one resample draws: stratum by stratum, each in random order."""
         drawn = _core.resample_rows(self.strata, key, resample, 1)[0]
@@ -55,21 +60,30 @@ class Plan:
 
     def totals(self, rows: Array) -> Array:
         """(units, columns): the sums of the samples' rows over each unit."""
-        rows = rows if self.order is None else rows[self.order]
         if self.starts is None or self.lengths is None:
-            return np.ascontiguousarray(rows)
+            return np.ascontiguousarray(rows if self.order is None else rows[self.order])
+        if self.order is not None:  # groups: one after another, none overlaps
+            unit = np.repeat(np.arange(self.units), self.lengths)
+            return np.column_stack([np.bincount(unit, column) for column in rows[self.order].T])
         sums = np.empty((self.units, rows.shape[1]))
         for length in np.unique(self.lengths):
             which = np.flatnonzero(self.lengths == length)
-            total = np.zeros((len(which), rows.shape[1]))
-            for i in range(int(length)):
-                total += rows[self.starts[which] + i]
-            sums[which] = total
+            sums[which] = _windows(rows, int(length))[self.starts[which]]
         return sums
 
 
-def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int | None = None) -> Plan:
-    """Draws n of n samples; within each stratum; whole groups, as many as there are; or blocks up to n samples.
+def _windows(rows: Array, length: int) -> Array:
+    """(n − length + 1, columns): sums of so many neighbouring rows, from those of half as many: in O(n ln length)."""
+    if length == 1:
+        return rows
+    half = _windows(rows, length // 2)
+    even = half[: len(half) - length // 2] + half[length // 2 :]
+    return even if length % 2 == 0 else even[:-1] + rows[length - 1 :]
+
+
+def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int | None = None, of: str = "X") -> Plan:
+    """Draws n of n samples; within each stratum; whole groups, as many as there are; or blocks up to n samples. Errors
+    say what they are samples of.
 
     Blocks are moving ones, Künsch, The jackknife and the bootstrap for general stationary observations, Annals of
     Statistics 17 (1989): every run of `block_length` neighbours is as likely, and the last one is cut to fit.
@@ -80,16 +94,16 @@ def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked)} are different ways to resample: give one of them")
     if n < 1:
-        raise ValueError("data is empty: there are no samples to draw")
+        raise ValueError(f"{of} is empty: there are no samples to draw")
     if block_length is not None:
-        return _blocks(n, count("block_length", block_length))
+        return _blocks(n, count("block_length", block_length), of)
     if groups is not None:
-        codes, sizes = encode("groups", column("groups", groups, n))
+        codes, sizes = encode("groups", column("groups", groups, n, of))
         starts = np.cumsum(sizes) - sizes
         order = np.argsort(codes, kind="stable")
         return Plan(n, np.array([[0, len(sizes), len(sizes)]], np.int64), order, starts, sizes)
     if strata is not None:
-        codes, sizes = encode("strata", column("strata", strata, n))
+        codes, sizes = encode("strata", column("strata", strata, n, of))
         return Plan(n, _strata(sizes), np.argsort(codes, kind="stable"))
     return Plan(n, np.array([[0, n, n]], np.int64))
 
@@ -103,9 +117,9 @@ def _strata(sizes: Array) -> Array:
     return np.column_stack([np.cumsum(sizes) - sizes, sizes, sizes]).astype(np.int64)
 
 
-def _blocks(n: int, length: int) -> Plan:
+def _blocks(n: int, length: int, of: str) -> Plan:
     if length > n:
-        raise ValueError(f"block_length={length} is more than there are samples: {n}")
+        raise ValueError(f"block_length={length} is more than there are samples in {of}: {n}")
     blocks, whole, rest = n - length + 1, n // length, n % length
     strata = [[0, blocks, whole]] + [[blocks, n - rest + 1, 1]] * (rest > 0)
     starts = np.concatenate([np.arange(blocks), np.arange(n - rest + 1) if rest else np.zeros(0, int)])

@@ -135,7 +135,8 @@ class AdaBoostClassifier(AdaBoost, Classifier):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0, not all 0."""
+        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
+        >= 0, not all 0."""
         estimator = weak_learner(self.estimator, "classifier")
         check_takes_weights(estimator, "AdaBoost weighs the samples anew in every round")
         x = self._first_rows(X)
@@ -266,7 +267,8 @@ class AdaBoostRegressor(AdaBoost, Regressor):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0: how likely each is drawn."""
+        """X: (n, features), of what the estimator takes; y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0:
+        how likely each is drawn."""
         estimator = weak_learner(self.estimator, "regressor")
         one_of("loss", self.loss, LOSSES)
         x = self._first_rows(X)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, count, one_of, share, take
+from fastopt.validation.checks import Array, count, one_of, share, take, warn
 from fastopt.validation.ensembles import inputs
 from fastopt.validation.ensembles.learners import importances, kept, weak_learner
 from fastopt.validation.ensembles.protocol import (
@@ -64,7 +63,13 @@ class Draw:
 
 def _part(X: Any, rows: Array | None, columns: Array) -> Any:
     part = X if rows is None else take(X, rows)
-    return part if len(columns) == X.shape[1] and (np.diff(columns) == 1).all() else part[:, columns]
+    if len(columns) == X.shape[1] and (np.diff(columns) == 1).all():
+        return part
+    if not hasattr(part, "iloc"):
+        return part[:, columns]
+    again = [int((columns[:i] == c).sum()) for i, c in enumerate(columns)]  # pandas' own names for what is repeated
+    names = [f"{part.columns[c]}.{k}" if k else part.columns[c] for c, k in zip(columns, again, strict=True)]
+    return part.iloc[:, columns].set_axis(names, axis=1)
 
 
 def _fit_one(
@@ -96,6 +101,8 @@ def _share(name: str, value: Any, whole: int) -> int:
     """An int, at least 1, or a share of the whole in (0, 1]."""
     if isinstance(value, (float, np.floating)):
         return max(1, int(share(name, value) * whole))
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int (how many) or a float in (0, 1] (a share), got {value!r}")
     return count(name, value)
 
 
@@ -196,7 +203,7 @@ class Bagging(Estimator):
                 often[out] += 1
         if not often.all():
             message = f"{int((often == 0).sum())} samples were in every bag: too few estimators for out-of-bag values"
-            warnings.warn(message, UserWarning, stacklevel=4)
+            warn(message)
         often = np.where(often > 0, often, np.nan).reshape(-1, *[1] * len(outputs))
         return np.asarray(total / often)
 
@@ -219,7 +226,8 @@ class BaggingClassifier(Bagging, Classifier):
     ----------
     estimator : anything with fit and predict, or a function that makes one; None: the stump.
     n_estimators : how many.
-    max_samples, max_features : rows and columns that each gets: a count, or a share of them in (0, 1].
+    max_samples, max_features : rows and columns that each gets: a count, or a share of them in (0, 1]. Parts of a
+        DataFrame are DataFrames, with names and dtypes; columns drawn again are named a.1, a.2, …
     bootstrap, bootstrap_features : drawn with replacement, or without.
     oob_score : also score each row by the estimators that had not seen it; needs bootstrap=True.
     warm_start : fit() adds to the estimators there are, up to n_estimators, with the same samples and parts: the result
@@ -278,7 +286,8 @@ class BaggingClassifier(Bagging, Classifier):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0: how likely drawn."""
+        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
+        >= 0: how likely each is drawn."""
         one_of("voting", self.voting, ("soft", "hard"))
         x = self._first_rows(X, None)
         weight = inputs.weights(sample_weight, x.shape[0])
@@ -322,7 +331,8 @@ class BaggingRegressor(Bagging, Regressor):
     ----------
     estimators_, estimators_samples_, estimators_features_, estimator_ : what was fitted, to which rows and columns;
         what they are copies of.
-    oob_score_, oob_prediction_ : R² out of bag, and (n,) mean predictions; NaN where every estimator had seen the row.
+    oob_score_, oob_prediction_ : R² out of bag, of several targets the mean of theirs, and mean predictions in y's
+        shape; NaN where every estimator had seen the row.
     feature_importances_, n_features_in_, feature_names_in_ : of the estimators that have them; of X.
 
     Raises TypeError or ValueError naming the argument.
@@ -332,23 +342,33 @@ class BaggingRegressor(Bagging, Regressor):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0: how likely each is drawn."""
+        """X: (n, features), of what the estimator takes; y: (n,) or (n, targets) finite numbers; sample_weight: (n,)
+        >= 0: how likely each is drawn."""
         x = self._first_rows(X, None)
         weight = inputs.weights(sample_weight, x.shape[0])
-        target = inputs.numbers(y, x.shape[0])
+        target = inputs.numbers(y, x.shape[0], several=True)
+        self._check_targets(target)
         draw = self._plan(x.shape, sample_weight, weight)
         self._fit("regressor", x, target, draw)
+        self._targets = target.shape[1:]
         self._note(X, x)
         if self.oob_score:
-            self.oob_prediction_ = self._out_of_bag(x, ())
-            seen = ~np.isnan(self.oob_prediction_)
+            self.oob_prediction_ = self._out_of_bag(x, self._targets)
+            seen = ~np.isnan(self.oob_prediction_.reshape(len(target), -1)[:, 0])
             some = weight[seen].any()
             self.oob_score_ = coefficient(target[seen], self.oob_prediction_[seen], weight[seen]) if some else np.nan
         return self
 
+    def _check_targets(self, y: Array) -> None:
+        if y.ndim == 2 and self._innermost() is None:
+            raise ValueError(f"y has shape {y.shape}, and a stump has one target: give an estimator of several")
+        if self.warm_start and hasattr(self, "_targets") and self._targets != y.shape[1:]:
+            now, before = ([*shape, 1][0] for shape in (y.shape[1:], self._targets))
+            raise ValueError(f"y has {now} target(s) now, warm_start goes on from {before}")
+
     def _output(self, made: Any, X: Any) -> Array:
-        return predictions(made, X, X.shape[0], numbers=True)
+        return predictions(made, X, X.shape[0], numbers=True, targets=self._targets)
 
     def predict(self, X: Any) -> Array:
-        """(n,): the mean of the estimators' predictions."""
+        """(n,) or, of several targets, (n, targets): the mean of the estimators' predictions."""
         return self._mean(X)

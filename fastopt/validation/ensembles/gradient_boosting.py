@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastopt.validation.checks import Array, count, number, one_of, optional, share, take
+from fastopt.conventions import nonnegative
+from fastopt.validation.checks import Array, count, number, optional, share, take
 from fastopt.validation.ensembles import inputs
 from fastopt.validation.ensembles.learners import (
     Data,
@@ -108,11 +109,10 @@ class GradientBoosting(Estimator):
         positive("learning_rate", self.learning_rate)
         share("subsample", self.subsample)
         number("validation_fraction", self.validation_fraction, 0, 1)
-        if number("tol", self.tol, -np.inf, np.inf) < 0:
-            raise ValueError(f"tol must be >= 0, got {self.tol!r}")
+        nonnegative("tol", self.tol)
         optional(count, "n_iter_no_change", self.n_iter_no_change)
-        if isinstance(self.init, str):
-            one_of("init", self.init, ("zero",))
+        if isinstance(self.init, str) and self.init != "zero":
+            raise ValueError(f"init must be None, 'zero' or an estimator, got {self.init!r}")
         old = kept(self, features, classes)
         if not old:
             self._root = root_of(self.random_state)
@@ -344,7 +344,8 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) finite numbers; sample_weight: (n,) >= 0, not all 0."""
+        """X: (n, features), of what the estimator takes; y: (n,) finite numbers; sample_weight: (n,) >= 0, not
+        all 0."""
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         target = inputs.numbers(y, x.shape[0])
@@ -398,7 +399,8 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
 
     @whole
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features); y: (n,) labels of two classes at least; sample_weight: (n,) >= 0, not all 0."""
+        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
+        >= 0, not all 0."""
         x = self._first_rows(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)

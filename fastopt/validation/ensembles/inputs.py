@@ -4,19 +4,19 @@ checks look for them."""
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, encode
+from fastopt.validation.checks import Array, encode, warn
 
 LARGEST = float(np.finfo(float).max)
 MODERATE = 400  # weights up to two to this many are left as they are
 
 
-def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = True) -> Any:
+def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = True, numbers: bool = True) -> Any:
     """X as a (n, features) array of this dtype (None: of numbers, whichever), finite; or as CSR where that passes.
+    Where it need not hold numbers, a DataFrame stays one, and other values are what they were.
 
     TypeError or ValueError for sparse input, complex numbers, other dimensions, no rows, no features, NaN or infinity.
     """
@@ -24,7 +24,7 @@ def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = T
         if not sparse:
             raise TypeError("X is sparse data, but dense data is required: pass X.toarray()")
         return X.tocsr()
-    x = _numbers("X", X, dtype)
+    x = _numbers("X", X, dtype) if numbers else _values(X, dtype)
     if x.ndim != 2:
         raise ValueError(
             f"X: Expected 2D array, got {x.ndim}D array instead (shape {x.shape}). Reshape your data with "
@@ -33,9 +33,19 @@ def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = T
     for axis, what in enumerate(("sample(s)", "feature(s)")):
         if x.shape[axis] == 0:
             raise ValueError(f"X: Found array with 0 {what} (shape={x.shape}) while a minimum of 1 is required.")
-    if finite:
+    if finite and not hasattr(x, "iloc"):
         _finite("X", x)
     return x
+
+
+def _values(X: Any, dtype: Any) -> Any:
+    """A DataFrame as it is; anything else as an array: numbers of this dtype, and lists of several kinds unchanged."""
+    if hasattr(X, "iloc"):
+        return X
+    a = _array("X", X)
+    if a.dtype.kind in "US" and not hasattr(X, "dtype"):  # NumPy makes strings of numbers that stand beside strings
+        return np.asarray(X, dtype=object)
+    return a if dtype is None or a.dtype.kind not in "biuf" else np.asarray(a, dtype=dtype)
 
 
 def _numbers(name: str, values: Any, dtype: Any) -> Array:
@@ -85,14 +95,14 @@ def weights(sample_weight: Any, n: int) -> Array:
     return np.ldexp(w, -exponent) if abs(exponent) > MODERATE else w
 
 
-def numbers(y: Any, n: int) -> Array:
-    """(n,) float64, finite, and so are their sums and differences."""
-    a = _column(y, n)
-    a = np.array(_numbers("y", a, np.float64))
+def numbers(y: Any, n: int, several: bool = False) -> Array:
+    """(n,) float64, finite, and so are their sums and differences; or (n, targets) where there may be several."""
+    a = np.array(_numbers("y", _column(y, n, several), np.float64))
     _finite("y", a)
     if np.abs(a).max() > LARGEST / (4 * n):
-        at = int(np.abs(a).argmax())
-        raise ValueError(f"y[{at}] = {a[at]} is too large: sums over {n} samples overflow")
+        at = np.unravel_index(np.abs(a).argmax(), a.shape)
+        where = ", ".join(map(str, at))
+        raise ValueError(f"y[{where}] = {a[at]} is too large: sums over {n} samples overflow")
     return a
 
 
@@ -103,7 +113,7 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
     """
     a = _column(y, n)
     if a.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in a):
-        a = a.astype(np.float64)
+        a = np.asarray(a.tolist())  # whole numbers stay whole: as floats large ones would become equal
     if a.dtype.kind == "f":
         _finite("y", a)
         if (a != np.floor(a)).any():
@@ -121,7 +131,7 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
     return a[first], codes.astype(np.int32)
 
 
-def _column(y: Any, n: int) -> Array:
+def _column(y: Any, n: int, several: bool = False) -> Array:
     if y is None:
         raise ValueError("this estimator requires y to be passed, but the target y is None")
     if hasattr(y, "tocsr"):
@@ -130,12 +140,11 @@ def _column(y: Any, n: int) -> Array:
     if a.ndim == 2 and a.shape[1] == 1:
         loaded = sys.modules.get("sklearn.exceptions")
         kind = UserWarning if loaded is None else loaded.DataConversionWarning
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected: y.ravel() is used", kind, stacklevel=4
-        )
+        warn("A column-vector y was passed when a 1d array was expected: y.ravel() is used", kind)
         a = a[:, 0]
-    if a.ndim != 1:
-        raise ValueError(f"y should be a 1d array, got shape {a.shape}")
+    if a.ndim != 1 and not (several and a.ndim == 2 and a.shape[1]):
+        hint = ": fit one model to each of its columns" if a.ndim == 2 and a.shape[1] else ""
+        raise ValueError(f"y should be a 1d array, got shape {a.shape}{hint}")
     if len(a) != n:
         raise ValueError(f"y has {len(a)} samples, X has {n}: inconsistent numbers of samples")
     return a
@@ -153,12 +162,9 @@ def names_of(X: Any) -> Array | None:
 def check_names(fitted: Array | None, names: Array | None, estimator: str) -> None:
     """Features are called as they were in fit, and stand in the same order."""
     if fitted is None and names is not None:
-        warnings.warn(
-            f"X has feature names, but {estimator} was fitted without feature names", UserWarning, stacklevel=4
-        )
+        warn(f"X has feature names, but {estimator} was fitted without feature names")
     elif fitted is not None and names is None:
-        message = f"X does not have valid feature names, but {estimator} was fitted with feature names"
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn(f"X does not have valid feature names, but {estimator} was fitted with feature names")
     elif fitted is not None and names is not None and fitted.tolist() != names.tolist():
         message = "The feature names should match those that were passed during fit.\n"
         message += _listed("Feature names unseen at fit time:\n", sorted(set(names) - set(fitted)))

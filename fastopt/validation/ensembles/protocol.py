@@ -110,12 +110,15 @@ class Estimator(ABC):
             input_tags=InputTags(sparse=self._passes("sparse"), allow_nan=self._passes("allow_nan")),
         )
 
-    def _passes(self, tag: str) -> bool:
-        """Whether the estimator inside takes such input: what it is handed is not looked into."""
+    def _innermost(self) -> Any:
+        """What rows are handed on to that is not of this package, to look at; None: nothing but stumps."""
         inner: Any = getattr(self, "estimator", None)
         inner = example(inner) if is_factory(inner) else inner
-        if isinstance(inner, Estimator):  # as its tags would say, which cannot be made without scikit-learn
-            return inner._passes(tag)
+        return inner._innermost() if isinstance(inner, Estimator) else inner
+
+    def _passes(self, tag: str) -> bool:
+        """Whether scikit-learn's tags say that it takes such input."""
+        inner = self._innermost()
         return hasattr(inner, "__sklearn_tags__") and bool(getattr(inner.__sklearn_tags__().input_tags, tag))
 
     def _fitted(self) -> None:
@@ -129,7 +132,7 @@ class Estimator(ABC):
         self._fitted()
         names = inputs.names_of(X)
         inputs.check_names(getattr(self, "feature_names_in_", None), names, type(self).__name__)
-        X = inputs.rows(X, dtype, sparse=self._passes("sparse"), finite=not self._passes("allow_nan"))
+        X = self._first_rows(X, dtype)
         if X.shape[1] != self.n_features_in_:
             name = type(self).__name__
             raise ValueError(
@@ -139,7 +142,9 @@ class Estimator(ABC):
 
     def _first_rows(self, X: Any, dtype: Any = np.float64) -> Any:
         """X checked, nothing noted yet."""
-        return inputs.rows(X, dtype, sparse=self._passes("sparse"), finite=not self._passes("allow_nan"))
+        inner = self._innermost()
+        finite = not hasattr(inner, "__sklearn_tags__")  # those who have tags look for themselves
+        return inputs.rows(X, dtype, sparse=self._passes("sparse"), finite=finite, numbers=inner is None)
 
     def _note(self, X: Any, x: Any) -> None:
         """What later rows must agree with: the names in X as it came, the number of columns in what was made of it."""
@@ -205,6 +210,12 @@ def accuracy(y: Any, predicted: Array, sample_weight: Any = None) -> float:
 
 
 def coefficient(y: Any, predicted: Array, sample_weight: Any = None) -> float:
+    """R² by weight; of several targets, the mean of theirs."""
+    if predicted.ndim == 2:
+        y = inputs.numbers(y, len(predicted), several=True)
+        if y.shape != predicted.shape:
+            raise ValueError(f"y has shape {y.shape}, the model predicts {predicted.shape}")
+        return float(np.mean([coefficient(*one, sample_weight) for one in zip(y.T, predicted.T, strict=True)]))
     y = inputs.numbers(column("y", y, len(predicted)), len(predicted))
     if sample_weight is None:
         return r2(y, predicted)
@@ -223,7 +234,8 @@ def root_of(random_state: Any) -> np.random.SeedSequence:
     """Where every random number of a fit comes from: None, a seed, a Generator, a SeedSequence or a RandomState."""
     if isinstance(random_state, np.random.RandomState):
         random_state = np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
-    rng: Rng = rng_like("random_state", random_state)
+    kinds = "a Generator, a SeedSequence or a RandomState of numpy.random"
+    rng: Rng = rng_like("random_state", random_state, kinds)
     return seed_sequence(rng)
 
 
