@@ -7,6 +7,7 @@ reason starts with "not here:" is allowed: it names something that this machine 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,10 @@ from fastopt import _core
 settings.register_profile("fastopt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("fastopt"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "fastopt")
+
+# A suite started in the background inherits that Ctrl-C is ignored; tests of what it does, and processes that they
+# start, want Python's own handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

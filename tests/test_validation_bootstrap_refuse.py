@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from validation_cases import assert_refused
 
+from fastopt import validation
 from fastopt.validation import (
     BaggingRegressor,
     Bootstrap,
+    BootstrapResult,
     DegenerateDataWarning,
     GroupKFold,
     bootstrap,
@@ -151,11 +154,15 @@ def test_totals_of_blocks_and_groups(n: int) -> None:
         assert np.array_equal(totals, [rows[labels == g].sum(axis=0) for g in np.unique(labels)])
 
 
-def test_results_are_told_apart_as_objects_are() -> None:
-    """Their arrays have no single truth: a comparison would raise."""
+def test_results_with_arrays_are_told_apart_as_objects_are() -> None:
+    """Arrays have no single truth: a comparison would raise."""
     one, two = (bootstrap(X, n_resamples=9, rng=0) for _ in range(2))
     assert one in [two, one]
     assert one != two
+    results = {c for c in (getattr(validation, name) for name in validation.__all__) if dataclasses.is_dataclass(c)}
+    holders = {c for c in results if any("Array" in str(f.type) for f in dataclasses.fields(c))}
+    assert BootstrapResult in holders
+    assert {c for c in holders if c.__eq__ is not object.__eq__} == set()
 
 
 def test_going_on_with_other_standard_errors() -> None:

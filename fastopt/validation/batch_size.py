@@ -41,7 +41,7 @@ class Trained:
     params: list[Array]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BatchSizeSweep:
     """What `batch_size_sweep` returns. Arrays are (batch sizes, repeats), NaN for what diverged."""
 

@@ -77,7 +77,7 @@ def check_classes(y: Any, splits: Sequence[Split]) -> None:
             raise ValueError(f"y has a single class, {labels[train[0]]!r}, in the training set of split {i}")
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class CrossValidation:
     """What `cross_validate` returns: arrays with one entry per split.
 
@@ -318,7 +318,7 @@ def _aligned(probabilities: Array, seen: Array, every: Array) -> Array:
 # -- nested -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class NestedCrossValidation(CrossValidation):
     """What `nested_cross_validate` returns: the scores of the outer splits, and what was chosen in each.
 

@@ -17,7 +17,7 @@ from fastopt.validation.plots import TEST, TRAIN, axes_or_new, band, numeric_axi
 from fastopt.validation.scoring import SCORERS, best_value
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class GeneralizationGap:
     """Training score, held-out score, and training minus held-out, per split and with 95 % intervals of the means."""
 
@@ -244,7 +244,7 @@ def _not(negated: bool) -> str:
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Curve:
     """Training and held-out scores along x: (len(x), splits) each."""
 

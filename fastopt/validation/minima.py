@@ -277,7 +277,7 @@ def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, 
 # -- curvature --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HessianEigenvalue:
     """value : the largest eigenvalue; vector : its unit direction, in the parameters' shapes; residual : ‖Hv − λv‖;
     iterations : Hessian products taken; converged : whether the residual came below the tolerance; dtype : of the

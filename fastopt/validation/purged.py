@@ -220,7 +220,7 @@ def end_times_of(values: Any, times: Array) -> Array:
     return end
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Leakage:
     """What `leakage` found, one entry per split.
 
