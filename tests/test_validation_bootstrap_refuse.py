@@ -140,6 +140,15 @@ def test_where_the_data_have_no_numbers() -> None:
     assert_refused(lambda: bootstrap((X, y), "ratio"), ValueError, ["data: sample 1 has NaN or infinities, at [7]"])
 
 
+def test_a_function_may_know_what_to_do_with_nan() -> None:
+    gaps = np.append(X, np.nan)
+    result = bootstrap(gaps, np.nanmean, n_resamples=200, rng=0)
+    assert result.statistic == np.nanmean(gaps)
+    assert result.confidence_interval.low < X.mean() < result.confidence_interval.high
+    with pytest.warns(DegenerateDataWarning, match=r"not a finite number in 1\d\d of 200 .* mean of a NaN"):
+        assert np.isnan(bootstrap(gaps, np.mean, n_resamples=200, rng=0).confidence_interval).all()
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
 def test_totals_of_blocks_and_groups(n: int) -> None:
     rows = np.random.default_rng(n).integers(-9, 9, size=(n, 2)).astype(float)

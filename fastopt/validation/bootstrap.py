@@ -200,8 +200,9 @@ def bootstrap(
     Parameters
     ----------
     data : a sample (n,), or a tuple or list of samples, which a statistic of several takes in this order. A function
-        may take samples of any shape (n, …), and pandas' objects. No NaN and no infinities, and two samples (groups,
-        blocks) at least: resamples of one would not differ.
+        may take samples of any shape (n, …), pandas' objects, and NaN or infinities if it knows what to do with them
+        (numpy.nanmean); the kernels refuse these. Two samples (groups, blocks) at least: resamples of one would not
+        differ.
     statistic : "mean", "variance", "quantile", "ratio" (Σx / Σy) or "correlation", by a C kernel in float64; or a
         function of the samples that gives a number (with an argument `axis`, it is given batches along axis=-1).
     n_resamples : how many, >= 1.
@@ -241,7 +242,7 @@ def bootstrap(
     drawn = len(former.bootstrap_distribution) if former else 0
     if drawn + resamples > MOST_RESAMPLES:
         raise ValueError(f"n_resamples={n_resamples} is more than 2**32 in all")
-    samples = _samples(data)
+    samples = _samples(data, numbers=isinstance(statistic, str))
     paired = flag("paired", paired) or statistic in ("ratio", "correlation")
     plan = _plan(samples, paired, strata=strata, groups=groups, block_length=block_length)
     key = former.key if former else key_from(rng)
@@ -277,7 +278,7 @@ def _former(result: Any, rng: Rng) -> BootstrapResult | None:
     return result
 
 
-def _samples(data: Any) -> tuple[Any, ...]:
+def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
     many = isinstance(data, tuple) or (
         isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
     )
@@ -286,6 +287,8 @@ def _samples(data: Any) -> tuple[Any, ...]:
         raise ValueError("data is empty: there are no samples")
     for i, x in enumerate(samples):
         _check_sample(i, x)
+        if numbers:
+            _check_numbers(i, x)
     return samples
 
 
@@ -296,6 +299,9 @@ def _check_sample(i: int, x: Any) -> None:
         raise ValueError(f"data: sample {i} is empty, shape {x.shape}")
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise TypeError(f"data: sample {i} has masked values: fill or drop them")
+
+
+def _check_numbers(i: int, x: Any) -> None:
     bad = x.isna().to_numpy() if hasattr(x, "isna") else np.zeros(1, bool)
     if getattr(getattr(x, "dtype", None), "kind", "") == "f":
         bad = bad | ~np.isfinite(np.asarray(x, float))
@@ -389,7 +395,7 @@ def _interval(
     undefined = int(np.count_nonzero(~np.isfinite(values)))
     if undefined or not math.isfinite(observed):
         where = f"in {undefined} of {len(values)} resamples" if undefined else "of the data"
-        examples = "the correlation of a constant or a ratio to 0"
+        examples = "the correlation of a constant, a ratio to 0 or the mean of a NaN"
         message = f"the statistic is not a finite number {where}, as {examples}: the interval is NaN"
         warn(message, DegenerateDataWarning)
         return math.nan, math.nan, method
