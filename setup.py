@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = [
     "csrc/dispatch.c",
+    "csrc/team.c",
     "csrc/step.c",
     "csrc/layers.c",
     "csrc/network.c",

@@ -97,6 +97,20 @@ int fo_forks(void);                             /* how many forks deep */
 const char *fo_openmp_runtime(void);            /* path of the library, or NULL without OpenMP */
 void fo_huge_pages(void *memory, size_t bytes); /* ask for them, before the memory is first touched */
 
+/* teams of threads (team.c) */
+enum { FO_MOST_THREADS = 4096 };
+struct fo_team {
+    int part, of;  /* this thread, of so many */
+    double waited; /* seconds, for others */
+};
+typedef void fo_share(void *job, struct fo_team *team);
+void fo_run_team(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */
+void fo_meet(struct fo_team *team);                        /* until all have come */
+/* After a team took so many seconds, and one of its threads worked the least of them: how many jobs one thread does
+ * now, if one had been faster */
+int fo_judge_team(double total, double least, int of);
+bool fo_set_pauses(bool on); /* whether there are such; forgets what was; gives what was so before */
+
 /* steps (step.c) */
 int64_t fo_lay_out(struct fo_span *span, int64_t n_spans,
                    int64_t *tiles); /* total cost; fills first_cost, first_tile */

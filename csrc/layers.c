@@ -6,32 +6,31 @@
 #include "fastopt.h"
 #include "fastopt_layers.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 typedef void work(const void *job, int64_t from, int64_t to);
 
+struct units {
+    work *do_units;
+    const void *job;
+    int64_t units;
+};
+
+static void share_units(void *all, struct fo_team *team)
+{
+    const struct units *const u = all;
+    const int64_t part = team->part, each = u->units / team->of, more = u->units % team->of;
+    const int64_t from = part * each + (part < more ? part : more);
+    u->do_units(u->job, from, from + each + (part < more));
+}
+
 static void run(work *do_units, const void *job, int64_t units, int threads)
 {
-#ifdef _OPENMP
-    if (threads > 1 && units > 1 && !fo_forked()) {
-#pragma omp parallel num_threads(threads)
-        {
-            const int64_t part = omp_get_thread_num(), of = omp_get_num_threads();
-            const int64_t each = units / of, more = units % of;
-            const int64_t from = part * each + (part < more ? part : more);
-            do_units(job, from, from + each + (part < more));
-        }
-        return;
-    }
-#endif
-    (void)threads;
-    do_units(job, 0, units);
+    struct units all = {do_units, job, units};
+    fo_run_team(share_units, &all, (int)least(units, threads));
 }
 
 static int64_t tiles_of(int64_t size) { return (size + FO_TILE - 1) / FO_TILE; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* -- element by element, over one array or many ------------------------------------------------------------------- */
 

@@ -7,10 +7,6 @@
 #include "fastopt.h"
 #include "fastopt_layers.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 int fo_draws_per_word(int64_t n)
 {
     /* nᵏ <= 2⁴⁰ of the 2⁶⁴ values of a word */
@@ -88,6 +84,11 @@ struct fo_poisson fo_poisson_for(const struct fo_stratum *stratum)
 
 /* -- shares ------------------------------------------------------------------------------------------------------- */
 
+struct drawing {
+    void (*resample)(const struct fo_resample *, int64_t, int64_t, int);
+    const struct fo_resample *job;
+};
+
 #ifdef _OPENMP
 enum { SHARES = 16 }; /* per thread: one that the machine held up leaves the rest to the others */
 
@@ -97,6 +98,21 @@ static int64_t first_of_share(const struct fo_resample *job, int64_t share, int6
 }
 #endif
 
+static void draw(void *all, struct fo_team *team)
+{
+    const struct drawing *const d = all;
+    if (team->of == 1)
+        d->resample(d->job, 0, d->job->resamples, 0);
+#ifdef _OPENMP
+    const int64_t shares = d->job->resamples < SHARES * team->of ? d->job->resamples : SHARES * team->of;
+    if (team->of > 1) {
+#pragma omp for schedule(dynamic) nowait
+        for (int64_t s = 0; s < shares; s++)
+            d->resample(d->job, first_of_share(d->job, s, shares), first_of_share(d->job, s + 1, shares), team->part);
+    }
+#endif
+}
+
 bool fo_digits_of(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
 {
     return fo_kernels()->layers->digits_of(x, strata, n_strata, digits, exponent);
@@ -104,16 +120,6 @@ bool fo_digits_of(const double *x, const struct fo_stratum *strata, int64_t n_st
 
 void fo_run_resample(int kernel, const struct fo_resample *job, int threads)
 {
-    void (*const resample)(const struct fo_resample *, int64_t, int64_t, int) = fo_kernels()->layers->resample[kernel];
-#ifdef _OPENMP
-    if (threads > 1 && job->resamples > 1 && !fo_forked()) {
-        const int64_t shares = job->resamples < SHARES * threads ? job->resamples : SHARES * threads;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (int64_t s = 0; s < shares; s++)
-            resample(job, first_of_share(job, s, shares), first_of_share(job, s + 1, shares), omp_get_thread_num());
-        return;
-    }
-#endif
-    (void)threads;
-    resample(job, 0, job->resamples, 0);
+    struct drawing all = {fo_kernels()->layers->resample[kernel], job};
+    fo_run_team(draw, &all, job->resamples < threads ? (int)job->resamples : threads);
 }

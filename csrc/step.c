@@ -1,4 +1,4 @@
-/* Many tensors, one parallel region. Threads take contiguous shares of equal cost that meet at tile borders; every sum
+/* Many tensors, one team of threads. Threads take contiguous shares of equal cost that meet at tile borders; every sum
  * is formed tile by tile and added up in tile order, so that the number of threads changes no bit. */
 #include "fastopt.h"
 #include "fastopt_layers.h"
@@ -6,10 +6,6 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 enum { FO_LINE = 64 }; /* bytes of a cache line */
 
@@ -208,14 +204,23 @@ static void update_tiles(const struct fo_step *step, const struct fo_kernels *ke
     }
 }
 
-static void step_serially(struct fo_step *step, int64_t cost)
+struct step_job {
+    struct fo_step *step;
+    int64_t cost;
+};
+
+static void step_share(void *job, struct fo_team *team)
 {
-    const struct fo_kernels *kernels = fo_kernels();
+    struct fo_step *const step = ((struct step_job *)job)->step;
+    const struct fo_kernels *const kernels = fo_kernels();
     struct place from, to;
-    share(step, cost, 0, 1, &from, &to);
+    share(step, ((struct step_job *)job)->cost, team->part, team->of, &from, &to);
     if (step->want_norm) {
         sum_tiles(step, kernels, from, to);
-        finish_norm(step);
+        fo_meet(team);
+        if (team->part == 0)
+            finish_norm(step);
+        fo_meet(team);
     }
     if (!step->skipped)
         update_tiles(step, kernels, from, to);
@@ -223,28 +228,10 @@ static void step_serially(struct fo_step *step, int64_t cost)
 
 void fo_run_step(struct fo_step *step, int64_t cost)
 {
+    struct step_job job = {step, cost};
     step->norm = 0;
     step->skipped = false;
-#ifdef _OPENMP
-    if (step->threads > 1 && !fo_forked()) {
-        const struct fo_kernels *kernels = fo_kernels();
-#pragma omp parallel num_threads(step->threads)
-        {
-            struct place from, to;
-            share(step, cost, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
-            if (step->want_norm) {
-                sum_tiles(step, kernels, from, to);
-#pragma omp barrier
-#pragma omp single
-                finish_norm(step);
-            }
-            if (!step->skipped)
-                update_tiles(step, kernels, from, to);
-        }
-        return;
-    }
-#endif
-    step_serially(step, cost);
+    fo_run_team(step_share, &job, step->threads);
 }
 
 static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t begin, int64_t end)
@@ -261,11 +248,20 @@ static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t b
     }
 }
 
+struct lookahead_job {
+    const struct fo_step *step;
+    int64_t cost;
+    const float *shift;
+};
+
 /* To the lookahead point, or back where shift is NULL. */
-static void look_ahead(const struct fo_step *step, int64_t cost, const float *shift, int part, int of)
+static void look_ahead(void *all, struct fo_team *team)
 {
+    const struct lookahead_job *const job = all;
+    const struct fo_step *const step = job->step;
+    const float *const shift = job->shift;
     struct place from, to;
-    share(step, cost, part, of, &from, &to);
+    share(step, job->cost, team->part, team->of, &from, &to);
     for (int64_t s = from.span; s <= last_span(to); s++) {
         const struct fo_span *span = &step->span[s];
         const int64_t begin = begin_in(s, from), end = end_in(step, s, to);
@@ -281,12 +277,6 @@ static void look_ahead(const struct fo_step *step, int64_t cost, const float *sh
 
 void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
 {
-#ifdef _OPENMP
-    if (step->threads > 1 && !fo_forked()) {
-#pragma omp parallel num_threads(step->threads)
-        look_ahead(step, cost, shift, omp_get_thread_num(), omp_get_num_threads());
-        return;
-    }
-#endif
-    look_ahead(step, cost, shift, 0, 1);
+    struct lookahead_job job = {step, cost, shift};
+    fo_run_team(look_ahead, &job, step->threads);
 }

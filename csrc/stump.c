@@ -78,20 +78,11 @@ static void lay_out_squares(struct fo_stump *job)
     job->total[1] = total;
 }
 
-static void search(const struct fo_stump *job, int threads)
+static void search(void *all, struct fo_team *team)
 {
-    const struct fo_stumps *const kernels = fo_kernels()->stumps;
-#ifdef _OPENMP
-    if (threads > 1 && job->features > 1 && !fo_forked()) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t f = 0; f < job->features; f++)
-            kernels->split(job, f);
-        return;
-    }
-#endif
-    (void)threads;
-    for (int64_t f = 0; f < job->features; f++)
-        kernels->split(job, f);
+    const struct fo_stump *const job = all;
+    for (int64_t f = job->features * team->part / team->of; f < job->features * (team->part + 1) / team->of; f++)
+        fo_kernels()->stumps->split(job, f);
 }
 
 int64_t fo_run_stump(struct fo_stump *job, int threads)
@@ -103,7 +94,7 @@ int64_t fo_run_stump(struct fo_stump *job, int threads)
         lay_out_classes(job);
     else
         lay_out_squares(job);
-    search(job, threads);
+    fo_run_team(search, job, job->features < threads ? (int)job->features : threads);
     int64_t best = -1;
     for (int64_t f = 0; f < job->features; f++)
         if (job->split[f].at >= 0 && (best < 0 || job->split[f].score > job->split[best].score))

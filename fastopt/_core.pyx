@@ -83,6 +83,9 @@ cdef extern from "fastopt.h" nogil:
     const char *fo_isa_name(int index)
     bint fo_isa_runs(int index)
     int fo_forks()
+    int FO_MOST_THREADS
+    int fo_judge_team(double total, double least, int of)
+    bint fo_set_pauses(bint on)
     const char *fo_openmp_runtime()
     void fo_huge_pages(void *memory, size_t bytes)
     int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
@@ -216,9 +219,21 @@ def set_num_threads(threads):
     global n_threads
     if isinstance(threads, bool) or not hasattr(threads, "__index__"):
         raise TypeError(f"threads must be an int, got {threads!r}")
-    if not 1 <= threads <= 4096:
-        raise ValueError(f"threads must be between 1 and 4096, got {threads}")
+    if not 1 <= threads <= FO_MOST_THREADS:
+        raise ValueError(f"threads must be between 1 and {FO_MOST_THREADS}, got {threads}")
     n_threads = threads
+
+
+def judge_team(double total, double least, int threads):
+    """As if a team had done a job in so many seconds, of which one of its threads worked the least: how many jobs one
+    thread does now. For tests."""
+    return fo_judge_team(total, least, threads)
+
+
+def set_pauses(bint on):
+    """Whether one thread does the work for a while after a team that waited for a core; forgets what was, and returns
+    the old setting. For tests."""
+    return fo_set_pauses(on)
 
 
 def serial_threshold():

@@ -1,0 +1,97 @@
+"""Teams of threads where a core is somebody else's: one thread does the work for a while, and no bit depends on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from test_threads import script
+
+import fastopt
+from fastopt import _core
+
+shared = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or fastopt.build_info()["openmp"] is None or len(os.sched_getaffinity(0)) < 2,
+    reason="not here: two threads on one of several processors, as Linux has them",
+)
+
+
+@pytest.mark.parametrize(
+    ("total", "least", "threads", "after"),
+    [
+        (0.0009, 0.0, 2, 0),  # not long
+        (0.0011, 0.0002, 2, 8),  # one thread: 0.4 ms
+        (0.0041, 0.0010, 2, 8),
+        (0.0039, 0.0010, 2, 0),  # of uneven shares, of 1 and 3 ms
+        (0.0310, 0.0010, 16, 0),
+        (0.0330, 0.0010, 16, 8),
+    ],
+)
+def test_a_pause_follows_where_one_thread_would_have_been_faster(
+    total: float, least: float, threads: int, after: int
+) -> None:
+    _core.set_pauses(True)
+    assert _core.judge_team(total, least, threads) == after
+
+
+def test_pauses_grow_and_are_forgotten() -> None:
+    _core.set_pauses(True)
+    vain, good = (0.0042, 0.0002, 2), (0.0002, 0.0002, 2)
+    assert [_core.judge_team(*vain) for _ in range(7)] == [8, 16, 32, 64, 128, 128, 128]
+    for _ in range(255):
+        _core.judge_team(*good)
+    assert _core.judge_team(*vain) == 128
+    for _ in range(256):
+        _core.judge_team(*good)
+    assert _core.judge_team(*vain) == 8
+    assert _core.set_pauses(False)
+    assert _core.judge_team(*vain) == 0
+    assert not _core.set_pauses(True)
+
+
+ONE_CORE = """
+    import os, time
+    import numpy as np
+    import fastopt
+    from fastopt import _core
+
+    def optimizer():
+        rng = np.random.default_rng(1)
+        return fastopt.Adam([rng.normal(size=500_000).astype(np.float32)]), \\
+            [rng.normal(size=500_000).astype(np.float32)]
+
+    def bits(opt):
+        arrays = [opt.param_groups[0]["params"][0]] + [v for k, v in opt.state[0].items() if k != "step"]
+        assert len(arrays) == 3
+        return [x.tobytes() for x in arrays]
+
+    def mean(opt, gradients, steps):
+        begun = time.perf_counter()
+        for _ in range(steps):
+            opt.step(gradients, max_norm=1.0)
+        return (time.perf_counter() - begun) / steps
+
+    fastopt.set_num_threads(2)
+    opt, gradients = optimizer()
+    opt.step(gradients, max_norm=1.0)                     # makes the threads
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
+    _core.set_pauses(False)
+    waiting = mean(opt, gradients, 29)
+    _core.set_pauses(True)
+    noticed = mean(opt, gradients, 270)
+    fastopt.set_num_threads(1)
+    alone, gradients = optimizer()
+    serial = mean(alone, gradients, 300)
+    print(waiting, noticed, serial, bits(opt) == bits(alone))
+"""
+
+
+@shared
+def test_two_threads_on_one_core_are_about_as_fast_as_one(tmp_path: Path) -> None:
+    """Waiting for each other they take 10 to 30 times as long as one thread."""
+    waiting, noticed, serial, same = script(tmp_path, ONE_CORE).split()
+    assert same == "True"
+    assert float(noticed) < 0.5 * float(waiting), f"{waiting} s a step if they wait, {noticed} s, {serial} s alone"
