@@ -14,6 +14,7 @@ from typing import Any
 import fastopt
 from bench import (
     core,
+    crowded,
     ensembles,
     estimator,
     imports,
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[[Options], Report]] = {
     "peers": peers.report,
     "torch": torch_adapter.report,
     "scaling": scaling.report,
+    "crowded": crowded.report,
     "subnormal": subnormal.report,
     "isa": isas.report,
     "threshold": threshold.report,

@@ -24,10 +24,10 @@ if not (ROOT / "bench").is_dir():
     pytest.skip("not here: bench/ is part of a checkout", allow_module_level=True)
 sys.path.append(str(ROOT))
 
-from bench import peers, targets, timing  # noqa: E402
+from bench import crowded, peers, targets, timing  # noqa: E402
 from bench.cells import COMMON, PHASE, STEP, TEXTBOOK, WORKS, Cell, comparable  # noqa: E402
 from bench.contenders import CONTENDERS, FASTOPT, MOVING, Contender  # noqa: E402
-from bench.report import Report  # noqa: E402
+from bench.report import Options, Report  # noqa: E402
 from bench.timing import Run  # noqa: E402
 
 #: They take their threads from the environment when they start, compile for a minute, or need what CI does not install.
@@ -137,6 +137,16 @@ def test_promises_are_judged_by_the_records() -> None:
     assert bad["sgd, 20M, share of its limit"] == bad["adam, 20M, against torch fused and DeepSpeed"] == "MISSED"
     assert bad["adam, 1M, two threads over one"] == "met"
     assert bad["adam, 100x64, against loops by hand"] == ""
+
+
+def test_beside_another_program_all_take_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowded, "STRETCH", 0.01)
+    monkeypatch.setattr(crowded, "WORK", "20k")
+    report = crowded.report(Options(("adam",), (1, 2), (), rounds=3))
+    who = ["fastopt", "fastopt, one thread"] + (["torch fused"] if crowded.FUSED.missing() is None else [])
+    assert [(r["busy"], r["who"]) for r in report.records] == [(b, w) for b in (False, True) for w in who]
+    assert all(1e-7 < r["seconds"] < 1 and r["ratio"] > 0 for r in report.records)
+    assert report.rows[-1][0] == "a program that never rests"
 
 
 def test_pictures_and_text_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
