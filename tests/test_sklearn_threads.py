@@ -1,0 +1,127 @@
+"""The blocks in which BLAS or fastopt has one thread: what was before comes back, wherever Ctrl-C comes."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+from threadpoolctl import ThreadpoolController
+
+from fastopt import _core
+from fastopt.sklearn import blas
+from fastopt.sklearn.network import Shape
+
+POOLS = [_core, *ThreadpoolController().select(user_api="blas").lib_controllers]
+LIBRARIES = len(POOLS) - 1
+BEFORE = [3, *[2] * LIBRARIES]
+SMALL: Any = SimpleNamespace(shape=Shape((4, 3, 2)), batch_size=5)
+BLOCKS: dict[str, tuple[Callable[[], AbstractContextManager[None]], list[int]]] = {
+    "fastopt": (blas.own_thread, [1, *[2] * LIBRARIES]),
+    "BLAS": (blas.one_thread, [3, *[1] * LIBRARIES]),
+    "both": (lambda: blas.threads_for(SMALL), [1, *[1] * LIBRARIES]),
+}
+LOOK = ("RESUME", "CALL", "JUMP_BACKWARD")
+
+
+def threads() -> list[int]:
+    return [pool.get_num_threads() for pool in POOLS]
+
+
+def set_threads(numbers: list[int]) -> None:
+    for pool, n in zip(POOLS, numbers, strict=True):
+        pool.set_num_threads(n)
+
+
+@pytest.fixture(autouse=True)
+def several() -> Iterator[None]:
+    old = threads()
+    set_threads(BEFORE)
+    assert threads() == BEFORE
+    yield
+    set_threads(old)
+
+
+class Press:
+    """A trace function: KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
+
+    It looks at the start of a function, behind a call and at a jump back: nothing comes between a lock that a `with`
+    has taken and the block that gives it back, as it would line by line.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k, self.looks = k, 0
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        frame.f_trace_opcodes = True
+        looks = True
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal looks
+            if event == "opcode":
+                looked, looks = looks, dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(LOOK)
+                self.looks += looked
+                if looked and self.looks == self.k:
+                    raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+
+def pressed(k: int, block: Callable[[], AbstractContextManager[None]]) -> bool:
+    """Whether Ctrl-C came on the way through the block; k looks for signals ahead."""
+    press, old = Press(k), sys.gettrace()
+
+    def use() -> None:
+        with block():
+            pass
+
+    sys.settrace(press)
+    try:
+        use()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(old)
+    return press.looks >= k
+
+
+@pytest.mark.parametrize(("block", "within"), BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "inside another"])
+def test_ctrl_c_anywhere_leaves_the_threads_as_they_were(block: Any, within: list[int], inside: bool) -> None:
+    k, came = 0, True
+    while came:
+        k += 1
+        with ExitStack() as outer:
+            if inside:
+                outer.enter_context(block())
+            came = pressed(k, block)
+            assert threads() == (within if inside else BEFORE), k
+        assert threads() == BEFORE, k
+        with block():
+            assert threads() == within, k
+        assert threads() == BEFORE, k
+    assert k > 30
+
+
+@pytest.mark.parametrize(("block", "within"), BLOCKS.values(), ids=BLOCKS)
+def test_the_last_who_leaves_takes_it_back(block: Any, within: list[int]) -> None:
+    first, last = block(), block()
+    first.__enter__()
+    last.__enter__()
+    first.__exit__(None, None, None)
+    assert threads() == within
+    last.__exit__(None, None, None)
+    assert threads() == BEFORE
+    other = [5, *[1] * LIBRARIES]
+    set_threads(other)
+    with block():
+        pass
+    assert threads() == other, "and not what was before once"
