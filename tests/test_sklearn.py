@@ -32,7 +32,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import fastopt
 from fastopt import _core
 from fastopt.regularization import EarlyStopping, Jitter
-from fastopt.sklearn import MLPClassifier, MLPRegressor, blas, fit_many
+from fastopt.sklearn import MLPClassifier, MLPRegressor, blas, fit_many, search
 from fastopt.sklearn.network import Network, Shape, initial
 from fastopt.validation import cross_validate
 from fastopt.validation.estimators import CannotFitTogether
@@ -248,6 +248,13 @@ def test_the_search_tells_what_it_tried() -> None:
     assert model.lr_ in [0.1 * lr for lr in model.lr_search_["lr"]]
     assert 1e-5 < model.lr_ < 1.0
     assert np.all(np.diff(model.lr_search_["lr"]) > 0)
+
+
+def test_the_search_ends_within_an_epoch_of_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "HIGH", 1e-4)  # too small a rate for the loss to rise
+    model = net(lr="search", batch_size=2).fit(X, Y)
+    assert len(model.lr_search_["lr"]) == len(model.lr_search_["loss"]) == search.STEPS < 150
+    assert model.lr_search_["lr"][-1] == pytest.approx(1e-4)
 
 
 def test_early_stopping_keeps_the_best_weights() -> None:
