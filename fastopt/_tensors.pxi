@@ -328,9 +328,9 @@ cdef class TensorPlan(Plan):
     cdef list formed                # per group: the Form whose constants are in the table
     cdef list written               # parameters
     cdef list stand_ins             # (parameter, dense copy that is stepped in its stead)
-    cdef dict fresh                 # id -> (state, names): made in this step, and gone with it if it fails
+    cdef dict fresh                 # id -> (parameter, state, names): made in this step, and gone with it if it fails
     cdef object block               # the origins' memory
-    cdef tuple ahead_of             # work and state of the lookahead
+    cdef list ahead_of              # the parameters that hold the lookahead point, one per span
 
     def __cinit__(self, *_):
         self.counters = NULL
@@ -366,13 +366,14 @@ cdef class TensorPlan(Plan):
         self._enter()
         self.skipped = True
         try:
+            self._refuse_ahead()
             self._fill(work, state, False)
             norm = self._run(grad_scale, max_norm, skip_nonfinite)
             self.looked_ahead = False
             return norm
         finally:
             if self.skipped:
-                self._forget_fresh()
+                self._forget_fresh(state)
             self._let_go()
             self.busy = False
 
@@ -383,10 +384,12 @@ cdef class TensorPlan(Plan):
         self.written = self.stand_ins = self.fresh = None
         return 0
 
-    cdef int _forget_fresh(self) except -1:
-        for mine, made in (self.fresh or {}).values():
+    cdef int _forget_fresh(self, object state) except -1:
+        for p, mine, made in (self.fresh or {}).values():
             for name in made:
                 mine.pop(name, None)
+            if not mine:
+                state.pop(p, None)
         return 0
 
     cdef object _run(self, double grad_scale, object max_norm, bint skip_nonfinite):
@@ -463,7 +466,7 @@ cdef class TensorPlan(Plan):
             for p in <list?> params:
                 grad = None if ahead else p.grad
                 if ahead or grad is not None:
-                    self._add(form, group, self._state_of(form, state, p, &cursor), p, grad, place, i)
+                    self._add(form, group, state, self._state_of(form, state, p, &cursor), p, grad, place, i)
                 place += 1
         return 0
 
@@ -491,9 +494,11 @@ cdef class TensorPlan(Plan):
             if key == <PyObject *> p:
                 cursor[0] = at
                 return <dict?> <object> value
-        return <dict?> state[p]         # of a defaultdict: an empty one, if there was none
+        mine = state.get(p)
+        return {} if mine is None else <dict?> mine
 
-    cdef int _add(self, Form form, object group, dict mine, object p, object grad, int64_t place, int64_t g) except -1:
+    cdef int _add(self, Form form, object group, object state, dict mine, object p, object grad, int64_t place,
+                  int64_t g) except -1:
         """One span: its parameter, states, step count and gradient."""
         cdef int64_t s = self.n_spans
         cdef looked w
@@ -507,7 +512,7 @@ cdef class TensorPlan(Plan):
             self.counters[s].data = NULL
             self.counters[s].t = 1
             plain = self._add_parameter(s, p, &w)
-            self._add_states(s, form, group, mine, p, &w)
+            self._add_states(s, form, group, state, mine, p, &w)
             if grad is None:
                 self.known[SLOTS_OF_SPAN * s + GRADIENT].record = NULL   # the table has another parameter's
             else:
@@ -586,7 +591,8 @@ cdef class TensorPlan(Plan):
         span.buffer[0], span.size, span.w_type = <float *> w.t.data, w.size, <uint8_t> w.kind
         return x
 
-    cdef int _add_states(self, int64_t s, Form form, object group, dict mine, object p, looked *w) except -1:
+    cdef int _add_states(self, int64_t s, Form form, object group, object state, dict mine, object p,
+                         looked *w) except -1:
         cdef looked a
         cdef int k
         cdef fo_span *span = &self.span[s]
@@ -594,7 +600,7 @@ cdef class TensorPlan(Plan):
             a.t.data = NULL
             if k <= form.n_states:
                 if k == 1 and self._is_fresh(form, mine):
-                    self._make_states(form, group, mine, p)
+                    self._make_states(form, group, state, mine, p)
                 self._see_state(s, k, form.state[k - 1], mine, p, w, &a)
             if span.buffer[k] != <float *> a.t.data:
                 span.buffer[k] = <float *> a.t.data
@@ -612,10 +618,11 @@ cdef class TensorPlan(Plan):
             return False
         return not form.counts or len(mine) == 0
 
-    cdef int _make_states(self, Form form, object group, dict mine, object p) except -1:
+    cdef int _make_states(self, Form form, object group, object state, dict mine, object p) except -1:
         made = self.cls._new_state(form, group, p)
+        self.fresh[id(mine)] = p, mine, made
         mine.update(made)
-        self.fresh[id(mine)] = mine, made
+        state[p] = mine
         return 0
 
     cdef inline PyObject *_need(self, int64_t s, PyObject *name, dict mine) except NULL:
@@ -847,16 +854,18 @@ cdef class TensorPlan(Plan):
         """Every w moves to w − shift·a, a its first state; what it was is kept until restore()."""
         self._enter()
         try:
-            if self.ahead:
-                raise RuntimeError("the parameters hold the lookahead point already")
+            self._refuse_ahead()
             self._fill(work, state, True)
             self._form_groups()
             self._make_origins()
-            self._move(self.shift)
+            self.ahead_of = [p for _, params in work for p in params]
             increment_version(self.written)
-            self.ahead_of = work, state
+            self._move(self.shift)
             self.ahead = True
             self.looked_ahead = False
+        except BaseException:
+            self._forget_fresh(state)
+            raise
         finally:
             self._let_go()
             self.busy = False
@@ -882,28 +891,37 @@ cdef class TensorPlan(Plan):
             self.shift[k] = <float> <double> form.scalars(max(self.group_at[k], 1))["shift"]
         return 0
 
-    def restore(self):
-        """The way back from look_ahead: every parameter holds its origin's bits again."""
-        self._enter()
-        try:
-            if self.ahead:
-                self._look_back()
-        finally:
-            self._let_go()
-            self.busy = False
-
-    cdef int _look_back(self) except -1:
-        cdef int64_t before = self.n_before
-        work, state = self.ahead_of
-        self.moved = False
-        self._fill_once(work, state, True)
-        if self.moved or self.n_spans != before:
-            raise RuntimeError("a parameter was moved or replaced inside the lookahead() block: it cannot be put back")
-        self._move(NULL)
+    cdef list _go_back(self):
+        cdef list lost
+        self.written = []
+        lost = Plan._go_back(self)
         increment_version(self.written)
-        self.ahead = False
         self.ahead_of = self.block = None
-        return 0
+        return lost
+
+    cdef str _why_gone(self, int64_t s):
+        p = x = self.ahead_of[s]
+        if type(p) is not parameter_type and type(p) is not tensor_type:
+            try:
+                x = torch_tools.local(p, self._name("parameter", s))
+            except TypeError as error:
+                return str(error)
+        self._hold(<PyObject *> x)
+        if not _is_unchanged(<PyObject *> x, &self.known[SLOTS_OF_SPAN * s]):
+            self.settled[s] = 0
+            if not self._lies_there(s, <PyObject *> x):
+                return f"{self._name('parameter', s)} was moved or replaced"
+        self.written.append(p)
+        if x is not p:
+            self.written.append(x)
+        return None
+
+    cdef bint _lies_there(self, int64_t s, PyObject *x) except -1:
+        """Whether the numbers of x fill the memory that the table has for its parameter."""
+        cdef looked w
+        cdef fo_span *span = &self.span[s]
+        return (_look(x, &w) and <float *> w.t.data == span.buffer[0] and w.size == span.size
+                and _kind_of(&w) == span.w_type and _is_dense(&w.t) and not is_neg(<object> x))
 
 
 cdef inline interval _bytes(float *data, int64_t size, int type, int64_t span, int buffer) noexcept:

@@ -382,8 +382,8 @@ class NAG(Fast):
                 )
             if self._looked_with != self._shifts():
                 raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
-        self._plan.looked_ahead = False
         super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
+        self._plan.looked_ahead = False
         return loss
 
     def _shifts(self) -> list[tuple[float, float]]:
