@@ -66,6 +66,7 @@ def bind_torch(
     tensor: type,
     parameter: type,
     negative: Any,
+    inference: Any,
     version: Any,
     capsule: Any = None,
     records: tuple[int, int, int] | None = None,

@@ -34,7 +34,7 @@ cdef enum:
     STEP = 5
     MAX_DIMS = 64           # of a tensor that is looked at through Python; torch's operations take no more
     OF_TENSOR = 160         # bytes of torch's record of a tensor, from its storage on, that say how its numbers lie
-    OF_MEMORY = 32          # and of its record of the storage, from the address on, that say where
+    OF_MEMORY = 40          # and of its record of the storage, from the address on, that say where; its bytes come last
 
 cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 
@@ -43,6 +43,7 @@ cdef object torch_tools = None
 cdef object tensor_type = None
 cdef object parameter_type = None
 cdef object is_neg = None
+cdef object is_inference = None
 cdef object increment_version = None
 cdef const fo_dl_api *dl_api = NULL
 RECORD_BYTES = (OF_TENSOR, OF_MEMORY)
@@ -52,21 +53,22 @@ cdef size_t storage_at = 0          # of that: the pointer to the record of its 
 cdef size_t address_at = 0          # of that: the address of the numbers
 
 
-def bind_torch(tools, tensor, parameter, negative, version, capsule=None, records=None):
+def bind_torch(tools, tensor, parameter, negative, inference, version, capsule=None, records=None):
     """How tensors are looked at from now on: through DLPack's C exchange API, or by Python calls if there is none.
 
     tools: what _core asks the adapter for when a tensor is not a plain one (fastopt.torch.tools).
     tensor, parameter: the classes whose objects are what they seem. negative: tells a view with a pending sign.
-    version: tells autograd that tensors of a list have changed.
+    inference: tells a tensor made under torch.inference_mode. version: tells autograd that tensors of a list have changed.
     capsule: torch.Tensor.__dlpack_c_exchange_api__, or None. Returns whether the API is in use.
     records: where in torch's records a tensor can be recognized, see tensors.records; None: each is looked at anew.
     """
-    global torch_tools, tensor_type, parameter_type, is_neg, increment_version, dl_api
+    global torch_tools, tensor_type, parameter_type, is_neg, is_inference, increment_version, dl_api
     global remembers, record_at, storage_at, address_at
     cdef const fo_dl_api *api = NULL
     if capsule is not None:
         api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
-    torch_tools, tensor_type, parameter_type, is_neg, increment_version = tools, tensor, parameter, negative, version
+    torch_tools, tensor_type, parameter_type = tools, tensor, parameter
+    is_neg, is_inference, increment_version = negative, inference, version
     dl_api = api if api != NULL and api.major == FO_DL_MAJOR else NULL
     remembers = dl_api != NULL and records is not None
     if remembers:
@@ -167,15 +169,35 @@ cdef bint _look_slowly(object x, looked *out) except -1:
 
 
 cdef inline bint _look(PyObject *x, looked *out) except -1:
-    """False for what has no address or a type unknown to DLPack: a sparse tensor, one of another device."""
+    """False for what has no address or a type unknown to DLPack: a sparse tensor, one of another device. And for one
+    whose elements do not all lie in its storage, which was resized since."""
     if dl_api == NULL:
-        return _look_slowly(<object> x, out)
-    if dl_api.look(<void *> x, &out.t) != 0:
+        if not _look_slowly(<object> x, out):
+            return False
+    elif dl_api.look(<void *> x, &out.t) != 0:
         PyErr_Clear()
         return False
-    out.t.data += out.t.byte_offset
-    out.size = _size_of(&out.t)
-    return True
+    else:
+        out.t.data += out.t.byte_offset
+        out.size = _size_of(&out.t)
+    return _is_in_storage(x, &out.t) if remembers else torch_tools.is_in_storage(<object> x)
+
+
+cdef inline bint _is_in_storage(PyObject *x, const fo_dl_tensor *t) noexcept:
+    """By torch's records; what has none there, such as a tensor of another device, is left to others."""
+    cdef char *storage = _pointer(_pointer(x, record_at), storage_at)
+    cdef char *start
+    cdef int64_t elements = 1
+    cdef int i
+    if storage == NULL:
+        return True
+    for i in range(t.ndim):
+        if t.shape[i] == 0:
+            return True
+        elements += (t.shape[i] - 1) * t.strides[i]
+    start = _pointer(storage, address_at)
+    return start <= t.data and (t.data - start) + elements * (t.bits // 8) <= (
+        <int64_t *> (storage + address_at + OF_MEMORY - sizeof(int64_t)))[0]
 
 
 cdef inline int _kind_of(const looked *a) noexcept:
@@ -571,7 +593,10 @@ cdef class TensorPlan(Plan):
         return 0
 
     cdef object _add_parameter(self, int64_t s, object p, looked *w):
-        """The tensor that is stepped: the parameter, its local shard, or a stand-in."""
+        """The tensor that is stepped: the parameter, its local shard, or a stand-in.
+
+        An inference tensor is not remembered: whether it may be written is a matter of the mode at the time.
+        """
         cdef fo_span *span = &self.span[s]
         x = p
         if type(p) is not parameter_type and type(p) is not tensor_type:
@@ -579,6 +604,9 @@ cdef class TensorPlan(Plan):
         self._see(<PyObject *> x, w, SLOTS_OF_SPAN * s)
         if w.kind == REFUSED:
             torch_tools.refuse(x, self._name("parameter", s), self.cls)
+        if is_inference(x):
+            torch_tools.check_mode(self._name("parameter", s))
+            self.known[SLOTS_OF_SPAN * s].record = NULL
         self.written.append(p)
         if x is not p:
             self.written.append(x)
@@ -684,8 +712,8 @@ cdef class TensorPlan(Plan):
             taken = (<double *> c.data)[0]
         else:
             taken = <double> (<int64_t *> c.data)[0]
-        if not 0 <= taken < MAX_STEPS:      # a NaN is neither
-            raise ValueError(f"{self._name('step', s)} must be >= 0 and below 2**53, got {taken:g}")
+        if not 0 <= taken < MAX_STEPS or taken != floor(taken):     # a NaN is neither
+            raise ValueError(f"{self._name('step', s)} must be a whole number >= 0 and below 2**53, got {taken!r}")
         c.t = <int64_t> taken + 1
         return 0
 

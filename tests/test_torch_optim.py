@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -495,6 +496,30 @@ def test_loading_hooks_and_errors() -> None:
         ours.Adam([{"params": params[:1]}, {"params": params[1:]}]).load_state_dict(changed)
     assert len(opt._optimizer_load_state_dict_pre_hooks) == 1
     assert not opt._optimizer_load_state_dict_post_hooks
+
+
+@pytest.mark.parametrize("made", [torch.tensor, lambda x: torch.tensor([x], dtype=torch.float64), float])
+@pytest.mark.parametrize("value", [3.5, -1.0, float("nan"), float("inf"), 2.0**53], ids=str)
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_count_that_is_none_is_not_loaded(made: Callable[[float], Any], value: float, hooked: bool) -> None:
+    p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
+    opt = ours.Adam([p, q], lr=0.5)
+    p.grad, q.grad = torch.ones(3), torch.ones(2)
+    opt.step()
+    before, loaded = copy.deepcopy(opt.state_dict()), copy.deepcopy(opt.state_dict())
+    loaded["param_groups"][0]["lr"] = 0.25
+    spoiled = copy.deepcopy(loaded)
+    spoiled["state"][1]["step"] = made(value)
+    if hooked:
+        opt.register_load_state_dict_pre_hook(lambda _, d: spoiled)
+    with pytest.raises(ValueError, match=r"step 1 must be a whole number >= 0 and below 2\*\*53, got ") as raised:
+        opt.load_state_dict(loaded if hooked else spoiled)
+    assert str(raised.value).endswith(f"got {value!r}")
+    assert str(opt.state_dict()) == str(before)
+    assert (len(opt._optimizer_load_state_dict_pre_hooks), len(opt._optimizer_load_state_dict_post_hooks)) == (
+        hooked,
+        0,
+    )
 
 
 def test_a_state_of_another_optimizer_is_refused() -> None:

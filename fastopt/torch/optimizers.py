@@ -183,9 +183,19 @@ class Fast(torch.optim.Optimizer):
             self._in_backward.watch(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type."""
+        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type.
+
+        ValueError for a step count that is negative or no whole number; the optimizer is then as it was.
+        """
         seen: list[Mapping[str, Any]] = []
-        capture = self.register_load_state_dict_pre_hook(lambda _, d: seen.append(d))
+
+        def look(_: Any, state_dict: Mapping[str, Any]) -> None:
+            """At what the hooks of others have made of it."""
+            seen.append(state_dict)
+            for i, state in state_dict["state"].items() if self.counts else ():
+                tensors.check_count(state.get("step"), f"step {i}")
+
+        capture = self.register_load_state_dict_pre_hook(look)
         restore = self.register_load_state_dict_post_hook(lambda _: self._widen_states(seen[0]), prepend=True)
         try:
             super().load_state_dict(state_dict)
