@@ -106,6 +106,8 @@ def test_sparse_rows_in_any_form_are_the_same_and_stay_as_they_are(batch_size: i
         ({"callbacks": 5}, TypeError, "callbacks must be a function"), ({"callbacks": [5]}, TypeError, "callbacks"),
         ({"augment": lambda x, rng: x[:1]}, ValueError, r"augment returned ndarray of shape \(1, 64\)"),
         ({"augment": lambda x, rng: None}, ValueError, "augment returned NoneType"),
+        ({"augment": lambda x, rng: x + 1j}, TypeError, "augment returned samples of dtype complex64"),
+        ({"augment": lambda x, rng: x.astype(str)}, TypeError, "augment returned samples of dtype <U"),
         ({"optimizer": "lbfgs"}, ValueError, "optimizer must be one of"),
         ({"verbose": "no"}, TypeError, "verbose must be True, False or an int >= 0, got 'no'"),
         ({"verbose": None}, TypeError, "verbose must be"), ({"verbose": -1}, ValueError, "verbose must be >= 0"),
@@ -115,6 +117,13 @@ def test_rubbish_is_named(change: Any, error: type[Exception], words: str) -> No
     for fit in (lambda model: model.fit(X, Y), lambda model: model.partial_fit(X, Y, classes=LABELS)):
         with pytest.raises(error, match=words):
             fit(net(**change))
+
+
+def test_predictions_need_an_activation_that_there_is() -> None:
+    model = net().fit(X, Y).set_params(activation="swish")
+    for predict in (model.predict, model.predict_proba, model.predict_log_proba):
+        with pytest.raises(ValueError, match=r"activation must be 'relu', .*, got 'swish'"):
+            predict(X)
 
 
 def test_validation_samples_have_as_many_outputs() -> None:

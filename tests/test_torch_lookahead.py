@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +64,14 @@ def test_nag_refuses_what_is_not_the_lookahead_point() -> None:
     with pytest.raises(RuntimeError, match="NAG's gradient must be taken at the lookahead point"):
         opt.step()
     with opt.lookahead():
-        for forbidden in (opt.step, opt.state_dict, lambda: opt.add_param_group({"params": [torch.ones(1)]})):
+        for forbidden in (
+            opt.step,
+            opt.state_dict,
+            lambda: opt.load_state_dict(ours.NAG([p]).state_dict()),
+            lambda: opt.add_param_group({"params": [torch.ones(1)]}),
+            lambda: copy.deepcopy(opt),
+            lambda: pickle.dumps(opt),
+        ):
             with pytest.raises(RuntimeError, match=r"inside lookahead\(\)"):
                 forbidden()
         with pytest.raises(RuntimeError, match="already"), opt.lookahead():

@@ -610,6 +610,18 @@ def test_grad_scaler(name: str, unscaled: bool) -> None:
     assert not hasattr(a, "grad_scale")
 
 
+@pytest.mark.parametrize("scale", [0.0, -2.0, float("inf"), float("nan")])
+def test_a_scale_that_is_none_is_refused(scale: float) -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.Adam([p])
+    p.grad = torch.ones(3)
+    opt.grad_scale = torch.tensor(scale)
+    with pytest.raises(ValueError, match=f"grad_scale must be > 0 and finite, got {scale}"):
+        opt.step()
+    assert torch.equal(p.detach(), torch.ones(3))
+    assert not opt.state
+
+
 def test_a_skipped_first_step_counts_for_nothing() -> None:
     """Damped momentum: what was skipped was not the first step."""
     p, q = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
@@ -754,6 +766,14 @@ def test_in_backward_refuses_what_needs_all_gradients() -> None:
     assert extra.grad is None
     assert not torch.equal(extra.detach(), torch.ones(3))
     handle.remove()
+    opt.step(max_norm=1.0)
+    second = ours.step_in_backward(opt)
+    handle.remove()
+    with pytest.raises(RuntimeError, match="already"):
+        ours.step_in_backward(opt)
+    with pytest.raises(RuntimeError, match="need all gradients at once"):
+        opt.step(max_norm=1.0)
+    second.remove()
     opt.step(max_norm=1.0)
 
 

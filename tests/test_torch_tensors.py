@@ -519,6 +519,15 @@ def test_refused_hyper_parameters() -> None:
     for key, value, error, message in (
         ("lr", "x", TypeError, "lr must be a number or a tensor of one, got 'x'"),
         ("lr", None, TypeError, "lr must be a number or a tensor of one, got None"),
+        ("lr", "0.1", TypeError, "lr must be a number or a tensor of one, got '0.1'"),
+        ("lr", torch.ones(2), TypeError, r"lr must be a number or a tensor of one, got tensor\(\[1., 1.\]\)"),
+        ("lr", torch.tensor(1j), TypeError, "lr must be a number or a tensor of one, got tensor"),
+        ("eps", "1e-8", TypeError, "eps must be a number or a tensor of one, got '1e-8'"),
+        ("weight_decay", (0.1,), TypeError, r"weight_decay must be a number or a tensor of one, got \(0.1,\)"),
+        ("amsgrad", None, TypeError, "amsgrad must be a number or a tensor of one, got None"),
+        ("betas", 0.9, TypeError, "betas must be 2 numbers, got 0.9"),
+        ("betas", (0.9, 0.99, 0.999), TypeError, r"betas must be 2 numbers, got \(0.9, 0.99, 0.999\)"),
+        ("betas", (0.9, "0.99"), TypeError, r"betas\[1\] must be a number or a tensor of one, got '0.99'"),
         ("betas", (0.9, 1.0), ValueError, "comes to inf, which no float32 holds"),
         ("betas", (1.0, 0.9), ValueError, "comes to inf, which no float32 holds"),
     ):

@@ -337,7 +337,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         weights = Weights(self.coefs_, self.intercepts_, self.batch_norms_)
         with np.errstate(over="ignore"):
-            return weights.infer(X, self.activation)
+            return weights.infer(X, settings.activation(self.activation))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
