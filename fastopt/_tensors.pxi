@@ -935,10 +935,9 @@ cdef class TensorPlan(Plan):
             except TypeError as error:
                 return str(error)
         self._hold(<PyObject *> x)
-        if not _is_unchanged(<PyObject *> x, &self.known[SLOTS_OF_SPAN * s]):
-            self.settled[s] = 0
-            if not self._lies_there(s, <PyObject *> x):
-                return f"{self._name('parameter', s)} was moved or replaced"
+        if not (_is_unchanged(<PyObject *> x, &self.known[SLOTS_OF_SPAN * s])
+                or self._lies_there(s, <PyObject *> x)):
+            return f"{self._name('parameter', s)} was moved or replaced"
         self.written.append(p)
         if x is not p:
             self.written.append(x)

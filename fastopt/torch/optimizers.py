@@ -369,7 +369,10 @@ class NAG(Fast):
         return {"lookahead": True}
 
     def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
+        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
+
+        RuntimeError behind the block for parameters given other memory inside (p.data = …): all others hold W again.
+        """
 
         def arguments() -> tuple[TensorPlan, Work, dict[Any, Any]]:
             self._looked_with = self._shifts()
