@@ -511,9 +511,10 @@ def test_ctrl_c_at_any_line_leaves_an_estimator_whole(name: str, fitted: bool) -
         assert (raised and untouched) or state(model) == "whole", k
 
 
-def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole(workers: int) -> None:
     threads = fastopt.get_num_threads()
-    fastopt.set_num_threads(1)
+    fastopt.set_num_threads(workers)
     try:
         _, lines = pressed(-1, lambda: fit_many([net(epochs=2), net(epochs=2)], [X, X], [Y, Y]))
         for k in range(1, lines, 11):

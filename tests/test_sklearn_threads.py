@@ -1,9 +1,11 @@
-"""The blocks in which BLAS or fastopt has one thread: what was before comes back, wherever Ctrl-C comes."""
+"""Threads of the estimator: how many there are in a block comes back, and none is left, wherever Ctrl-C comes."""
 
 from __future__ import annotations
 
+import _thread
 import dis
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import FrameType, SimpleNamespace
@@ -16,7 +18,7 @@ pytest.importorskip("sklearn")
 from threadpoolctl import ThreadpoolController
 
 from fastopt import _core
-from fastopt.sklearn import blas
+from fastopt.sklearn import blas, many
 from fastopt.sklearn.network import Shape
 
 POOLS = [_core, *ThreadpoolController().select(user_api="blas").lib_controllers]
@@ -42,6 +44,7 @@ def set_threads(numbers: list[int]) -> None:
 
 @pytest.fixture(autouse=True)
 def several() -> Iterator[None]:
+    enter_and_leave(BLOCKS["both"][0])  # the pools are looked for once
     old = threads()
     set_threads(BEFORE)
     assert threads() == BEFORE
@@ -75,14 +78,9 @@ class Press:
         return trace
 
 
-def pressed(k: int, block: Callable[[], AbstractContextManager[None]]) -> bool:
-    """Whether Ctrl-C came on the way through the block; k looks for signals ahead."""
+def pressed(k: int, use: Callable[[], Any]) -> bool:
+    """Whether Ctrl-C came in this call; k looks for signals ahead."""
     press, old = Press(k), sys.gettrace()
-
-    def use() -> None:
-        with block():
-            pass
-
     sys.settrace(press)
     try:
         use()
@@ -91,6 +89,11 @@ def pressed(k: int, block: Callable[[], AbstractContextManager[None]]) -> bool:
     finally:
         sys.settrace(old)
     return press.looks >= k
+
+
+def enter_and_leave(block: Callable[[], AbstractContextManager[None]]) -> None:
+    with block():
+        pass
 
 
 @pytest.mark.parametrize(("block", "within"), BLOCKS.values(), ids=BLOCKS)
@@ -102,7 +105,7 @@ def test_ctrl_c_anywhere_leaves_the_threads_as_they_were(block: Any, within: lis
         with ExitStack() as outer:
             if inside:
                 outer.enter_context(block())
-            came = pressed(k, block)
+            came = pressed(k, lambda: enter_and_leave(block))
             assert threads() == (within if inside else BEFORE), k
         assert threads() == BEFORE, k
         with block():
@@ -125,3 +128,63 @@ def test_the_last_who_leaves_takes_it_back(block: Any, within: list[int]) -> Non
     with block():
         pass
     assert threads() == other, "and not what was before once"
+
+
+class Slow:
+    """A stack of one epoch, during which the main thread has come to wait for it."""
+
+    finished = False
+
+    def epoch(self, stop: Callable[[], bool]) -> None:
+        time.sleep(5e-3)
+
+    def record(self, seconds: float) -> None:
+        self.finished = True
+
+    def finish_all(self, *, interrupted: bool) -> None:
+        self.finished = True
+
+
+def test_ctrl_c_anywhere_around_the_threads_of_fit_many_leaves_none_behind() -> None:
+    running, k, came = _thread._count(), 0, True
+    while came:
+        k += 1
+        came = pressed(k, lambda: many._run_threads([Slow(), Slow()], 2))  # type: ignore[list-item]
+        assert threads() == BEFORE, k
+        end = time.monotonic() + 10.0
+        while _thread._count() > running:
+            assert time.monotonic() < end, f"a thread waits for ever: {k}"
+            time.sleep(1e-4)
+    assert k > 30
+
+
+def test_what_goes_wrong_in_a_thread_ends_the_others_and_is_raised() -> None:
+    class Fails(Slow):
+        def epoch(self, stop: Callable[[], bool]) -> None:
+            raise ZeroDivisionError
+
+    class Trains(Slow):
+        def epoch(self, stop: Callable[[], bool]) -> None:
+            while not stop():
+                time.sleep(1e-3)
+            raise KeyboardInterrupt
+
+    crew = many._Crew([Trains(), Fails()])  # type: ignore[list-item]
+    with pytest.raises(ZeroDivisionError):
+        crew.train(2)
+    assert len(crew.ended) == len(crew.started) == 2
+
+
+def test_threads_that_cannot_be_started_are_an_error_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, calls = _thread.start_new_thread, iter([True, False])
+
+    def refuse(*args: Any) -> int:
+        if next(calls):
+            return start(*args)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(many._thread, "start_new_thread", refuse)
+    crew = many._Crew([])
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        crew.train(2)
+    assert len(crew.ended) == len(crew.started) == 1
