@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
@@ -158,6 +159,26 @@ def test_the_bar_shows_the_epochs_and_the_last_values(
     values = " ".join(f"{name}={last[name]}" for name in ("loss", "val_loss", "val_score", "lr"))
     pattern = rf"MLPClassifier \S+ +6% 0:\d\d:\d\d {re.escape(values)}\s+" if verbose else ""
     assert re.fullmatch(pattern, capsys.readouterr().err)
+
+
+def test_the_bar_of_a_finished_checkpoint_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net().fit(X, Y, checkpoint=tmp_path / "run.npz")
+    net(verbose=True).fit(X, Y, checkpoint=tmp_path / "run.npz")
+    assert "100%" in capsys.readouterr().err
+
+
+def test_a_copy_that_a_callback_makes_is_of_this_fit_alone() -> None:
+    copies: list[Any] = []
+    model = net(lr="search", optimizer="momentum").fit(X, Y)
+    model.set_params(lr=0.01, callbacks=lambda model, epoch, logs: copies.append(copy.deepcopy(model)))
+    first = model.fit(X[:200], Y[:200]) and copies[1]
+    assert not hasattr(first, "lr_search_")
+    assert first.n_iter_ == 2
+    twin = net(optimizer="momentum", epochs=2).fit(X[:200], Y[:200])
+    assert same(first, twin)
+    for going in (first, twin.set_params(warm_start=True, epochs=1)):
+        going.set_params(callbacks=None)
+    assert same(first.partial_fit(X, Y), twin.fit(X, Y))
 
 
 def test_settings_of_the_optimizer_are_parameters() -> None:

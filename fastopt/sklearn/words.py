@@ -35,7 +35,7 @@ PARAMETERS = """
     random_state : None, an int, a RandomState or a numpy.random.Generator.
     verbose : True, or an int > 0 as in scikit-learn: a progress bar on stderr (needs rich).
     callbacks : functions (estimator, epoch, logs), called behind each epoch, when the estimator can already predict;
-        one that returns True ends the training.
+        one that returns True ends the training. A copy made there goes on with a new optimizer.
 
     Attributes
     ----------
