@@ -145,6 +145,19 @@ class Slow:
         self.finished = True
 
 
+class Long(Slow):
+    """One that trains until it is told to stop."""
+
+    stopped = False
+
+    def epoch(self, stop: Callable[[], bool]) -> None:
+        end = time.monotonic() + 10.0
+        while not (self.stopped or time.monotonic() > end):
+            self.stopped = stop()
+            time.sleep(1e-3)
+        raise KeyboardInterrupt
+
+
 def test_ctrl_c_anywhere_around_the_threads_of_fit_many_leaves_none_behind() -> None:
     running, k, came = _thread._count(), 0, True
     while came:
@@ -163,15 +176,11 @@ def test_what_goes_wrong_in_a_thread_ends_the_others_and_is_raised() -> None:
         def epoch(self, stop: Callable[[], bool]) -> None:
             raise ZeroDivisionError
 
-    class Trains(Slow):
-        def epoch(self, stop: Callable[[], bool]) -> None:
-            while not stop():
-                time.sleep(1e-3)
-            raise KeyboardInterrupt
-
-    crew = many._Crew([Trains(), Fails()])  # type: ignore[list-item]
+    trains = Long()
+    crew = many._Crew([trains, Fails()])  # type: ignore[list-item]
     with pytest.raises(ZeroDivisionError):
         crew.train(2)
+    assert trains.stopped
     assert len(crew.ended) == len(crew.started) == 2
 
 
@@ -184,7 +193,9 @@ def test_threads_that_cannot_be_started_are_an_error_and_the_others_end(monkeypa
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(many._thread, "start_new_thread", refuse)
-    crew = many._Crew([])
+    trains = Long()
+    crew = many._Crew([trains])  # type: ignore[list-item]
     with pytest.raises(RuntimeError, match="can't start new thread"):
         crew.train(2)
+    assert trains.stopped
     assert len(crew.ended) == len(crew.started) == 1
