@@ -132,6 +132,19 @@ def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_back(wh
         assert opt.state[0]["step"] == 2
 
 
+def test_a_block_that_cannot_be_left_now_is_left_later() -> None:
+    """As while another thread is at the optimizer."""
+    opt = nag()
+    before = contents(opt)
+    block = opt.lookahead()
+    block.__enter__()
+    with opt._plan, pytest.raises(RuntimeError, match="in the middle of a step"):
+        block.__exit__(None, None, None)
+    assert contents(opt)[0] != before[0]
+    del block
+    assert contents(opt) == before
+
+
 def given_error(error: type[BaseException]) -> Callable[[], Any]:
     def closure() -> Any:
         raise error
