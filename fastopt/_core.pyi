@@ -67,6 +67,7 @@ def bind_torch(
     parameter: type,
     negative: Any,
     inference: Any,
+    copy: Any,
     version: Any,
     capsule: Any = None,
     records: tuple[int, int, int] | None = None,

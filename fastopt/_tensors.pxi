@@ -44,6 +44,7 @@ cdef object tensor_type = None
 cdef object parameter_type = None
 cdef object is_neg = None
 cdef object is_inference = None
+cdef object copy_into = None
 cdef object increment_version = None
 cdef const fo_dl_api *dl_api = NULL
 RECORD_BYTES = (OF_TENSOR, OF_MEMORY)
@@ -53,22 +54,23 @@ cdef size_t storage_at = 0          # of that: the pointer to the record of its 
 cdef size_t address_at = 0          # of that: the address of the numbers
 
 
-def bind_torch(tools, tensor, parameter, negative, inference, version, capsule=None, records=None):
+def bind_torch(tools, tensor, parameter, negative, inference, copy, version, capsule=None, records=None):
     """How tensors are looked at from now on: through DLPack's C exchange API, or by Python calls if there is none.
 
     tools: what _core asks the adapter for when a tensor is not a plain one (fastopt.torch.tools).
     tensor, parameter: the classes whose objects are what they seem. negative: tells a view with a pending sign.
-    inference: tells a tensor made under torch.inference_mode. version: tells autograd that tensors of a list have changed.
+    inference: tells a tensor made under torch.inference_mode. copy: gives one the numbers of another.
+    version: tells autograd that tensors of a list have changed.
     capsule: torch.Tensor.__dlpack_c_exchange_api__, or None. Returns whether the API is in use.
     records: where in torch's records a tensor can be recognized, see tensors.records; None: each is looked at anew.
     """
-    global torch_tools, tensor_type, parameter_type, is_neg, is_inference, increment_version, dl_api
+    global torch_tools, tensor_type, parameter_type, is_neg, is_inference, copy_into, increment_version, dl_api
     global remembers, record_at, storage_at, address_at
     cdef const fo_dl_api *api = NULL
     if capsule is not None:
         api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
     torch_tools, tensor_type, parameter_type = tools, tensor, parameter
-    is_neg, is_inference, increment_version = negative, inference, version
+    is_neg, is_inference, copy_into, increment_version = negative, inference, copy, version
     dl_api = api if api != NULL and api.major == FO_DL_MAJOR else NULL
     remembers = dl_api != NULL and records is not None
     if remembers:
@@ -349,7 +351,7 @@ cdef class TensorPlan(Plan):
     cdef list forms                 # per param group
     cdef list formed                # per group: the Form whose constants are in the table
     cdef list written               # parameters
-    cdef list stand_ins             # (parameter, dense copy that is stepped in its stead)
+    cdef list stand_ins             # (parameter as a plain tensor, dense copy that is stepped in its stead)
     cdef dict fresh                 # id -> (parameter, state, names): made in this step, and gone with it if it fails
     cdef object block               # the origins' memory
     cdef list ahead_of              # the parameters that hold the lookahead point, one per span
@@ -443,7 +445,8 @@ cdef class TensorPlan(Plan):
         return step.norm if step.want_norm else None
 
     cdef int _finish(self) except -1:
-        """What stands beside the numbers: the step counts, the stand-ins' originals, autograd's versions."""
+        """What stands beside the numbers: the step counts, the stand-ins' originals, autograd's versions. Runs no Python
+        code, which Ctrl-C could end."""
         cdef int64_t s
         cdef counter *c
         for s in range(self.n_spans):
@@ -456,8 +459,8 @@ cdef class TensorPlan(Plan):
                 (<double *> c.data)[0] = <double> c.t
             else:
                 (<int64_t *> c.data)[0] = c.t
-        if self.stand_ins:
-            torch_tools.put_back(self.stand_ins)
+        for original, stepped in self.stand_ins:
+            copy_into(original, stepped)
         increment_version(self.written)
         return 0
 
@@ -611,7 +614,7 @@ cdef class TensorPlan(Plan):
         if x is not p:
             self.written.append(x)
         if w.negative or not _is_dense(&w.t):
-            original, x = x, torch_tools.stand_in(x, self._name("parameter", s))
+            original, x = torch_tools.stand_in(x, self._name("parameter", s))
             self.stand_ins.append((original, x))
             self._see_other(x, w, SLOTS_OF_SPAN * s)
         if span.buffer[0] != <float *> w.t.data or span.size != w.size or span.w_type != w.kind:

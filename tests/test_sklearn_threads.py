@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import _thread
-import dis
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("sklearn")
 
+from interrupts import pressed
 from threadpoolctl import ThreadpoolController
 
 from fastopt import _core
@@ -30,7 +29,6 @@ BLOCKS: dict[str, tuple[Callable[[], AbstractContextManager[None]], list[int]]] 
     "BLAS": (blas.one_thread, [3, *[1] * LIBRARIES]),
     "both": (lambda: blas.threads_for(SMALL), [1, *[1] * LIBRARIES]),
 }
-LOOK = ("RESUME", "CALL", "JUMP_BACKWARD")
 
 
 def threads() -> list[int]:
@@ -50,45 +48,6 @@ def several() -> Iterator[None]:
     assert threads() == BEFORE
     yield
     set_threads(old)
-
-
-class Press:
-    """A trace function: KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
-
-    It looks at the start of a function, behind a call and at a jump back: nothing comes between a lock that a `with`
-    has taken and the block that gives it back, as it would line by line.
-    """
-
-    def __init__(self, k: int) -> None:
-        self.k, self.looks = k, 0
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
-        frame.f_trace_opcodes = True
-        looks = True
-
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal looks
-            if event == "opcode":
-                looked, looks = looks, dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(LOOK)
-                self.looks += looked
-                if looked and self.looks == self.k:
-                    raise KeyboardInterrupt
-            return trace
-
-        return trace
-
-
-def pressed(k: int, use: Callable[[], Any]) -> bool:
-    """Whether Ctrl-C came in this call; k looks for signals ahead."""
-    press, old = Press(k), sys.gettrace()
-    sys.settrace(press)
-    try:
-        use()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(old)
-    return press.looks >= k
 
 
 def enter_and_leave(block: Callable[[], AbstractContextManager[None]]) -> None:

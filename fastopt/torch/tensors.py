@@ -23,12 +23,15 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def bind(exchange: bool = True, remember: bool = True) -> bool:
-    """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe()."""
+    """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe().
+
+    What it calls behind the update must not be Python, where Ctrl-C would halve the step.
+    """
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None) if exchange else None
-    version = torch.autograd.graph.increment_version
+    version = getattr(torch._C, "_increment_version", torch.autograd.graph.increment_version)
     found = records() if remember else None
-    asked = torch.Tensor.is_neg, torch.Tensor.is_inference, version
-    return _core.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, *asked, capsule, found)
+    calls = torch.Tensor.is_neg, torch.Tensor.is_inference, torch.Tensor.copy_, version
+    return _core.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, *calls, capsule, found)
 
 
 def records() -> tuple[int, int, int] | None:
@@ -249,14 +252,16 @@ def check_count(step: Any, label: str) -> None:
 
 
 @torch.no_grad()
-def stand_in(x: Any, label: str) -> Any:
-    """A dense copy that is stepped in place of a parameter with gaps between its elements; see put_back."""
+def stand_in(x: Any, label: str) -> tuple[Any, Any]:
+    """A parameter with gaps between its elements, and a dense copy that is stepped in its place: both as plain tensors,
+    so that the way back from one to the other is a call into C."""
     if _may_overlap(x):
         raise ValueError(
             f"{label} has elements that share memory (shape {tuple(x.shape)}, strides {x.stride()}): "
             "it cannot be updated in place, pass x.contiguous()"
         )
-    return torch.empty_like(x, memory_format=torch.preserve_format).copy_(x)
+    plain = x.detach().as_subclass(torch.Tensor)
+    return plain, torch.empty_like(plain, memory_format=torch.preserve_format).copy_(plain)
 
 
 def _may_overlap(x: Any) -> bool:
@@ -289,13 +294,6 @@ def check_apart(parameters: list[Any]) -> None:
         if bool(mine.any()):
             raise ValueError(f"a parameter of shape {tuple(x.shape)}, strides {x.stride()} overlaps another in memory")
         mine.fill_(True)
-
-
-@torch.no_grad()
-def put_back(stand_ins: list[tuple[Any, Any]]) -> None:
-    """Every parameter takes what its stand-in has become."""
-    for x, stepped in stand_ins:
-        x.copy_(stepped)
 
 
 HUGE = 4 << 20  # bytes; from here on huge pages are worth asking for, as NumPy finds, too
