@@ -4,47 +4,72 @@ from __future__ import annotations
 
 import dis
 import sys
+import threading
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
-LOOK = ("RESUME", "CALL", "JUMP_BACKWARD")
+LOOK = {"RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
+TOOL = 3  # of sys.monitoring: no debugger, profiler or measure of coverage
 
 
 class Press:
-    """A trace function: KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
+    """KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
 
-    It looks at the start of a function, behind a call and at a jump back: nothing comes between a lock that a `with`
-    has taken and the block that gives it back, as it would line by line.
+    It looks at the start of a function, behind a call into C and at a jump back; so that nothing comes between a lock
+    that a `with` has taken and the block that gives it back (CPython 3.14 looks there, too, which is its bug 148874).
     """
 
     def __init__(self, k: int) -> None:
-        self.k, self.looks = k, 0
+        self.k, self.looks, self.looked, self.before = k, 0, False, ""
+        self.thread = threading.get_ident()
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+    def at(self, code: CodeType, offset: int) -> None:
+        """In front of each instruction."""
+        if threading.get_ident() != self.thread or code.co_filename == __file__:
+            return
+        if self.looked:
+            self.looks += 1
+        name = dis.opname[code.co_code[offset]]
+        looked, self.looked = self.looked, name in LOOK and self.before != "LOAD_SPECIAL"
+        self.before = name
+        if looked and self.looks == self.k:
+            raise KeyboardInterrupt
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
         frame.f_trace_opcodes = True
-        looks = True
+        if event == "opcode":
+            self.at(frame.f_code, frame.f_lasti)
+        return self.trace
 
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal looks
-            if event == "opcode":
-                looked, looks = looks, dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(LOOK)
-                self.looks += looked
-                if looked and self.looks == self.k:
-                    raise KeyboardInterrupt
-            return trace
+    def start(self) -> None:
+        """CPython 3.12 has a way to be told of each instruction, and a trace function misses some."""
+        if sys.version_info >= (3, 12):
+            events = sys.monitoring.events
+            sys.monitoring.use_tool_id(TOOL, "Ctrl-C")
+            sys.monitoring.register_callback(TOOL, events.INSTRUCTION, self.at)
+            sys.monitoring.set_events(TOOL, events.INSTRUCTION)
+        else:
+            self.old = sys.gettrace()
+            sys.settrace(self.trace)
 
-        return trace
+    def end(self) -> None:
+        self.k = -1
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(TOOL, 0)
+            sys.monitoring.free_tool_id(TOOL)
+        else:
+            sys.settrace(self.old)
 
 
 def pressed(k: int, use: Callable[[], Any]) -> bool:
     """Whether Ctrl-C came in this call; k looks for signals ahead."""
-    press, old = Press(k), sys.gettrace()
-    sys.settrace(press)
+    press = Press(k)
     try:
+        press.start()
         use()
     except KeyboardInterrupt:
         pass
     finally:
-        sys.settrace(old)
+        press.end()
     return press.looks >= k
