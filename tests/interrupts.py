@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-LOOK = {"RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
+LOOK = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
 TOOL = 3  # of sys.monitoring: no debugger, profiler or measure of coverage
 
 
@@ -36,9 +36,15 @@ class Press:
         if looked and self.looks == self.k:
             raise KeyboardInterrupt
 
+    def begin(self, code: CodeType, offset: int) -> None:
+        """At the start of a function, or where a generator goes on."""
+        self.looked = threading.get_ident() == self.thread or self.looked
+
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
         frame.f_trace_opcodes = True
-        if event == "opcode":
+        if event == "call":
+            self.begin(frame.f_code, 0)
+        elif event == "opcode":
             self.at(frame.f_code, frame.f_lasti)
         return self.trace
 
@@ -48,7 +54,9 @@ class Press:
             events = sys.monitoring.events
             sys.monitoring.use_tool_id(TOOL, "Ctrl-C")
             sys.monitoring.register_callback(TOOL, events.INSTRUCTION, self.at)
-            sys.monitoring.set_events(TOOL, events.INSTRUCTION)
+            for event in (events.PY_START, events.PY_RESUME):
+                sys.monitoring.register_callback(TOOL, event, self.begin)
+            sys.monitoring.set_events(TOOL, events.INSTRUCTION | events.PY_START | events.PY_RESUME)
         else:
             self.old = sys.gettrace()
             sys.settrace(self.trace)
