@@ -4,7 +4,7 @@
 Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
 """
 
-from libc.math cimport INFINITY, NAN, floor, isfinite, pow, sqrt
+from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy

@@ -5,6 +5,7 @@ from cpython.exc cimport PyErr_Clear
 from cpython.mem cimport PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport floor
 from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "dlpack.h" nogil:
