@@ -68,6 +68,8 @@ def bind_torch(
     tensor: type,
     parameter: type,
     negative: Any,
+    inference: Any,
+    copy: Any,
     version: Any,
     capsule: Any = None,
     records: tuple[int, int, int] | None = None,

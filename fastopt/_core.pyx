@@ -844,6 +844,7 @@ cdef class Plan:
         gradients' norm if max_norm or skip_nonfinite asked for one, else None."""
         self._enter()
         try:
+            self._refuse_ahead()
             self._form_scalars()
             self.noise, self.noise_key = noise, noise_key
             norm = self._step(grads, grad_scale, INFINITY if max_norm is None else max_norm,
@@ -957,8 +958,7 @@ cdef class Plan:
 
     cdef int _look_ahead(self, list origins, list shifts) except -1:
         cdef int64_t g
-        if self.ahead:
-            raise RuntimeError("the parameters hold the lookahead point already")
+        self._refuse_ahead()
         self._check_parameters()
         if origins is not self.origins:         # a list that was checked before and is nobody else's
             self._take_origins(origins)
@@ -971,6 +971,11 @@ cdef class Plan:
         self._move(self.shift)
         self.ahead = True
         self.looked_ahead = False
+        return 0
+
+    cdef int _refuse_ahead(self) except -1:
+        if self.ahead:
+            raise RuntimeError("the parameters hold the lookahead point already")
         return 0
 
     cdef int _take_origins(self, list origins) except -1:
@@ -1003,15 +1008,46 @@ cdef class Plan:
         self._check_parameters()
 
     def restore(self):
-        """The way back from look_ahead: every parameter holds its origin's bits again."""
+        """The way back from look_ahead: every parameter holds its origin's bits again, save one that is not where it
+        was: a RuntimeError tells of it when all others are back. Either way this is over."""
+        cdef list lost = None
         self._enter()
         try:
             if self.ahead:
-                self._check_parameters()
-                self._move(NULL)
-                self.ahead = False
+                lost = self._go_back()
         finally:
+            self._let_go()
             self.busy = False
+        if lost:
+            raise RuntimeError(f"not put back behind the lookahead() block, as all others are: {'; '.join(lost)}")
+
+    cdef list _go_back(self):
+        """Returns what is to be said of the parameters that cannot be put back."""
+        cdef int64_t s
+        cdef fo_span *span
+        cdef list gone = [self._why_gone(s) for s in range(self.n_spans)]
+        cdef list lost = [why for why in gone if why is not None]
+        if not lost:
+            self._move(NULL)
+        else:
+            for s in range(self.n_spans):
+                span = &self.span[s]
+                if gone[s] is None and span.size > 0:
+                    memcpy(span.buffer[0], span.origin, span.size * (4 if span.w_type == FO_FLOAT else 2))
+        self.ahead = False
+        return lost
+
+    cdef str _why_gone(self, int64_t s):
+        """Why a parameter cannot be written where it was; None if it can."""
+        try:
+            self._check_parameter(s)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return None
+
+    cdef int _let_go(self) except -1:
+        """What was held for the time of a step."""
+        return 0
 
     cdef int _move(self, const float *shift) except -1:
         cdef fo_step step
@@ -1058,8 +1094,10 @@ cdef class Lookahead:
     def __exit__(self, kind, value, traceback):
         if not self.inside:
             raise RuntimeError("this lookahead() block was not entered")
-        self.plan.restore()
-        self.inside = False
+        try:
+            self.plan.restore()
+        finally:
+            self.inside = self.plan.ahead
         self.plan.looked_ahead = kind is None
 
     def __dealloc__(self):

@@ -478,8 +478,7 @@ cdef class NetworkEpoch:
         if copies is not None:
             self.plan._finish_copies(self.gradients, copies, False)
             raise ValueError("gradients must be in the memory order of their parameters: a step would read copies")
-        if self.plan.ahead:
-            raise RuntimeError("the parameters hold the lookahead point already")
+        self.plan._refuse_ahead()
         if self.origins is not None and self.origins is not self.plan.origins:
             self.plan._take_origins(self.origins)
         return 0

@@ -5,6 +5,7 @@ from cpython.exc cimport PyErr_Clear
 from cpython.mem cimport PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport floor
 from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "dlpack.h" nogil:
@@ -34,7 +35,7 @@ cdef enum:
     STEP = 5
     MAX_DIMS = 64           # of a tensor that is looked at through Python; torch's operations take no more
     OF_TENSOR = 160         # bytes of torch's record of a tensor, from its storage on, that say how its numbers lie
-    OF_MEMORY = 32          # and of its record of the storage, from the address on, that say where
+    OF_MEMORY = 40          # and of its record of the storage, from the address on, that say where; its bytes come last
 
 cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 
@@ -43,6 +44,8 @@ cdef object torch_tools = None
 cdef object tensor_type = None
 cdef object parameter_type = None
 cdef object is_neg = None
+cdef object is_inference = None
+cdef object copy_into = None
 cdef object increment_version = None
 cdef const fo_dl_api *dl_api = NULL
 RECORD_BYTES = (OF_TENSOR, OF_MEMORY)
@@ -52,21 +55,23 @@ cdef size_t storage_at = 0          # of that: the pointer to the record of its 
 cdef size_t address_at = 0          # of that: the address of the numbers
 
 
-def bind_torch(tools, tensor, parameter, negative, version, capsule=None, records=None):
+def bind_torch(tools, tensor, parameter, negative, inference, copy, version, capsule=None, records=None):
     """How tensors are looked at from now on: through DLPack's C exchange API, or by Python calls if there is none.
 
     tools: what _core asks the adapter for when a tensor is not a plain one (fastopt.torch.tools).
     tensor, parameter: the classes whose objects are what they seem. negative: tells a view with a pending sign.
+    inference: tells a tensor made under torch.inference_mode. copy: gives one the numbers of another.
     version: tells autograd that tensors of a list have changed.
     capsule: torch.Tensor.__dlpack_c_exchange_api__, or None. Returns whether the API is in use.
     records: where in torch's records a tensor can be recognized, see tensors.records; None: each is looked at anew.
     """
-    global torch_tools, tensor_type, parameter_type, is_neg, increment_version, dl_api
+    global torch_tools, tensor_type, parameter_type, is_neg, is_inference, copy_into, increment_version, dl_api
     global remembers, record_at, storage_at, address_at
     cdef const fo_dl_api *api = NULL
     if capsule is not None:
         api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
-    torch_tools, tensor_type, parameter_type, is_neg, increment_version = tools, tensor, parameter, negative, version
+    torch_tools, tensor_type, parameter_type = tools, tensor, parameter
+    is_neg, is_inference, copy_into, increment_version = negative, inference, copy, version
     dl_api = api if api != NULL and api.major == FO_DL_MAJOR else NULL
     remembers = dl_api != NULL and records is not None
     if remembers:
@@ -167,15 +172,35 @@ cdef bint _look_slowly(object x, looked *out) except -1:
 
 
 cdef inline bint _look(PyObject *x, looked *out) except -1:
-    """False for what has no address or a type unknown to DLPack: a sparse tensor, one of another device."""
+    """False for what has no address or a type unknown to DLPack: a sparse tensor, one of another device. And for one
+    whose elements do not all lie in its storage, which was resized since."""
     if dl_api == NULL:
-        return _look_slowly(<object> x, out)
-    if dl_api.look(<void *> x, &out.t) != 0:
+        if not _look_slowly(<object> x, out):
+            return False
+    elif dl_api.look(<void *> x, &out.t) != 0:
         PyErr_Clear()
         return False
-    out.t.data += out.t.byte_offset
-    out.size = _size_of(&out.t)
-    return True
+    else:
+        out.t.data += out.t.byte_offset
+        out.size = _size_of(&out.t)
+    return _is_in_storage(x, &out.t) if remembers else torch_tools.is_in_storage(<object> x)
+
+
+cdef inline bint _is_in_storage(PyObject *x, const fo_dl_tensor *t) noexcept:
+    """By torch's records; what has none there, such as a tensor of another device, is left to others."""
+    cdef char *storage = _pointer(_pointer(x, record_at), storage_at)
+    cdef char *start
+    cdef int64_t elements = 1
+    cdef int i
+    if storage == NULL:
+        return True
+    for i in range(t.ndim):
+        if t.shape[i] == 0:
+            return True
+        elements += (t.shape[i] - 1) * t.strides[i]
+    start = _pointer(storage, address_at)
+    return start <= t.data and (t.data - start) + elements * (t.bits // 8) <= (
+        <int64_t *> (storage + address_at + OF_MEMORY - sizeof(int64_t)))[0]
 
 
 cdef inline int _kind_of(const looked *a) noexcept:
@@ -327,10 +352,10 @@ cdef class TensorPlan(Plan):
     cdef list forms                 # per param group
     cdef list formed                # per group: the Form whose constants are in the table
     cdef list written               # parameters
-    cdef list stand_ins             # (parameter, dense copy that is stepped in its stead)
-    cdef dict fresh                 # id -> (state, names): made in this step, and gone with it if it fails
+    cdef list stand_ins             # (parameter as a plain tensor, dense copy that is stepped in its stead)
+    cdef dict fresh                 # id -> (parameter, state, names): made in this step, and gone with it if it fails
     cdef object block               # the origins' memory
-    cdef tuple ahead_of             # work and state of the lookahead
+    cdef list ahead_of              # the parameters that hold the lookahead point, one per span
 
     def __cinit__(self, *_):
         self.counters = NULL
@@ -366,13 +391,14 @@ cdef class TensorPlan(Plan):
         self._enter()
         self.skipped = True
         try:
+            self._refuse_ahead()
             self._fill(work, state, False)
             norm = self._run(grad_scale, max_norm, skip_nonfinite)
             self.looked_ahead = False
             return norm
         finally:
             if self.skipped:
-                self._forget_fresh()
+                self._forget_fresh(state)
             self._let_go()
             self.busy = False
 
@@ -383,10 +409,12 @@ cdef class TensorPlan(Plan):
         self.written = self.stand_ins = self.fresh = None
         return 0
 
-    cdef int _forget_fresh(self) except -1:
-        for mine, made in (self.fresh or {}).values():
+    cdef int _forget_fresh(self, object state) except -1:
+        for p, mine, made in (self.fresh or {}).values():
             for name in made:
                 mine.pop(name, None)
+            if not mine:
+                state.pop(p, None)
         return 0
 
     cdef object _run(self, double grad_scale, object max_norm, bint skip_nonfinite):
@@ -418,7 +446,8 @@ cdef class TensorPlan(Plan):
         return step.norm if step.want_norm else None
 
     cdef int _finish(self) except -1:
-        """What stands beside the numbers: the step counts, the stand-ins' originals, autograd's versions."""
+        """What stands beside the numbers: the step counts, the stand-ins' originals, autograd's versions. Runs no Python
+        code, which Ctrl-C could end."""
         cdef int64_t s
         cdef counter *c
         for s in range(self.n_spans):
@@ -431,8 +460,8 @@ cdef class TensorPlan(Plan):
                 (<double *> c.data)[0] = <double> c.t
             else:
                 (<int64_t *> c.data)[0] = c.t
-        if self.stand_ins:
-            torch_tools.put_back(self.stand_ins)
+        for original, stepped in self.stand_ins:
+            copy_into(original, stepped)
         increment_version(self.written)
         return 0
 
@@ -463,7 +492,7 @@ cdef class TensorPlan(Plan):
             for p in <list?> params:
                 grad = None if ahead else p.grad
                 if ahead or grad is not None:
-                    self._add(form, group, self._state_of(form, state, p, &cursor), p, grad, place, i)
+                    self._add(form, group, state, self._state_of(form, state, p, &cursor), p, grad, place, i)
                 place += 1
         return 0
 
@@ -491,9 +520,11 @@ cdef class TensorPlan(Plan):
             if key == <PyObject *> p:
                 cursor[0] = at
                 return <dict?> <object> value
-        return <dict?> state[p]         # of a defaultdict: an empty one, if there was none
+        mine = state.get(p)
+        return {} if mine is None else <dict?> mine
 
-    cdef int _add(self, Form form, object group, dict mine, object p, object grad, int64_t place, int64_t g) except -1:
+    cdef int _add(self, Form form, object group, object state, dict mine, object p, object grad, int64_t place,
+                  int64_t g) except -1:
         """One span: its parameter, states, step count and gradient."""
         cdef int64_t s = self.n_spans
         cdef looked w
@@ -507,7 +538,7 @@ cdef class TensorPlan(Plan):
             self.counters[s].data = NULL
             self.counters[s].t = 1
             plain = self._add_parameter(s, p, &w)
-            self._add_states(s, form, group, mine, p, &w)
+            self._add_states(s, form, group, state, mine, p, &w)
             if grad is None:
                 self.known[SLOTS_OF_SPAN * s + GRADIENT].record = NULL   # the table has another parameter's
             else:
@@ -566,7 +597,10 @@ cdef class TensorPlan(Plan):
         return 0
 
     cdef object _add_parameter(self, int64_t s, object p, looked *w):
-        """The tensor that is stepped: the parameter, its local shard, or a stand-in."""
+        """The tensor that is stepped: the parameter, its local shard, or a stand-in.
+
+        An inference tensor is not remembered: whether it may be written is a matter of the mode at the time.
+        """
         cdef fo_span *span = &self.span[s]
         x = p
         if type(p) is not parameter_type and type(p) is not tensor_type:
@@ -574,11 +608,14 @@ cdef class TensorPlan(Plan):
         self._see(<PyObject *> x, w, SLOTS_OF_SPAN * s)
         if w.kind == REFUSED:
             torch_tools.refuse(x, self._name("parameter", s), self.cls)
+        if is_inference(x):
+            torch_tools.check_mode(self._name("parameter", s))
+            self.known[SLOTS_OF_SPAN * s].record = NULL
         self.written.append(p)
         if x is not p:
             self.written.append(x)
         if w.negative or not _is_dense(&w.t):
-            original, x = x, torch_tools.stand_in(x, self._name("parameter", s))
+            original, x = torch_tools.stand_in(x, self._name("parameter", s))
             self.stand_ins.append((original, x))
             self._see_other(x, w, SLOTS_OF_SPAN * s)
         if span.buffer[0] != <float *> w.t.data or span.size != w.size or span.w_type != w.kind:
@@ -586,7 +623,8 @@ cdef class TensorPlan(Plan):
         span.buffer[0], span.size, span.w_type = <float *> w.t.data, w.size, <uint8_t> w.kind
         return x
 
-    cdef int _add_states(self, int64_t s, Form form, object group, dict mine, object p, looked *w) except -1:
+    cdef int _add_states(self, int64_t s, Form form, object group, object state, dict mine, object p,
+                         looked *w) except -1:
         cdef looked a
         cdef int k
         cdef fo_span *span = &self.span[s]
@@ -594,7 +632,7 @@ cdef class TensorPlan(Plan):
             a.t.data = NULL
             if k <= form.n_states:
                 if k == 1 and self._is_fresh(form, mine):
-                    self._make_states(form, group, mine, p)
+                    self._make_states(form, group, state, mine, p)
                 self._see_state(s, k, form.state[k - 1], mine, p, w, &a)
             if span.buffer[k] != <float *> a.t.data:
                 span.buffer[k] = <float *> a.t.data
@@ -612,10 +650,11 @@ cdef class TensorPlan(Plan):
             return False
         return not form.counts or len(mine) == 0
 
-    cdef int _make_states(self, Form form, object group, dict mine, object p) except -1:
+    cdef int _make_states(self, Form form, object group, object state, dict mine, object p) except -1:
         made = self.cls._new_state(form, group, p)
+        self.fresh[id(mine)] = p, mine, made
         mine.update(made)
-        self.fresh[id(mine)] = mine, made
+        state[p] = mine
         return 0
 
     cdef inline PyObject *_need(self, int64_t s, PyObject *name, dict mine) except NULL:
@@ -677,8 +716,8 @@ cdef class TensorPlan(Plan):
             taken = (<double *> c.data)[0]
         else:
             taken = <double> (<int64_t *> c.data)[0]
-        if not 0 <= taken < MAX_STEPS:      # a NaN is neither
-            raise ValueError(f"{self._name('step', s)} must be >= 0 and below 2**53, got {taken:g}")
+        if not 0 <= taken < MAX_STEPS or taken != floor(taken):     # a NaN is neither
+            raise ValueError(f"{self._name('step', s)} must be a whole number >= 0 and below 2**53, got {taken!r}")
         c.t = <int64_t> taken + 1
         return 0
 
@@ -847,16 +886,18 @@ cdef class TensorPlan(Plan):
         """Every w moves to w − shift·a, a its first state; what it was is kept until restore()."""
         self._enter()
         try:
-            if self.ahead:
-                raise RuntimeError("the parameters hold the lookahead point already")
+            self._refuse_ahead()
             self._fill(work, state, True)
             self._form_groups()
             self._make_origins()
-            self._move(self.shift)
+            self.ahead_of = [p for _, params in work for p in params]
             increment_version(self.written)
-            self.ahead_of = work, state
+            self._move(self.shift)
             self.ahead = True
             self.looked_ahead = False
+        except BaseException:
+            self._forget_fresh(state)
+            raise
         finally:
             self._let_go()
             self.busy = False
@@ -882,28 +923,36 @@ cdef class TensorPlan(Plan):
             self.shift[k] = <float> <double> form.scalars(max(self.group_at[k], 1))["shift"]
         return 0
 
-    def restore(self):
-        """The way back from look_ahead: every parameter holds its origin's bits again."""
-        self._enter()
-        try:
-            if self.ahead:
-                self._look_back()
-        finally:
-            self._let_go()
-            self.busy = False
-
-    cdef int _look_back(self) except -1:
-        cdef int64_t before = self.n_before
-        work, state = self.ahead_of
-        self.moved = False
-        self._fill_once(work, state, True)
-        if self.moved or self.n_spans != before:
-            raise RuntimeError("a parameter was moved or replaced inside the lookahead() block: it cannot be put back")
-        self._move(NULL)
+    cdef list _go_back(self):
+        cdef list lost
+        self.written = []
+        lost = Plan._go_back(self)
         increment_version(self.written)
-        self.ahead = False
         self.ahead_of = self.block = None
-        return 0
+        return lost
+
+    cdef str _why_gone(self, int64_t s):
+        p = x = self.ahead_of[s]
+        if type(p) is not parameter_type and type(p) is not tensor_type:
+            try:
+                x = torch_tools.local(p, self._name("parameter", s))
+            except TypeError as error:
+                return str(error)
+        self._hold(<PyObject *> x)
+        if not (_is_unchanged(<PyObject *> x, &self.known[SLOTS_OF_SPAN * s])
+                or self._lies_there(s, <PyObject *> x)):
+            return f"{self._name('parameter', s)} was moved or replaced"
+        self.written.append(p)
+        if x is not p:
+            self.written.append(x)
+        return None
+
+    cdef bint _lies_there(self, int64_t s, PyObject *x) except -1:
+        """Whether the numbers of x fill the memory that the table has for its parameter."""
+        cdef looked w
+        cdef fo_span *span = &self.span[s]
+        return (_look(x, &w) and <float *> w.t.data == span.buffer[0] and w.size == span.size
+                and _kind_of(&w) == span.w_type and _is_dense(&w.t) and not is_neg(<object> x))
 
 
 cdef inline interval _bytes(float *data, int64_t size, int type, int64_t span, int buffer) noexcept:

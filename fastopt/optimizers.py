@@ -159,7 +159,10 @@ class NAG(Optimizer):
         return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
+        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
+
+        RuntimeError behind the block for parameters resized or made read-only inside: all others hold W again.
+        """
         if not self._looks_ahead():
             raise RuntimeError(
                 "this NAG is in the shifted form (lookahead=False): its parameters are the lookahead "

@@ -68,6 +68,7 @@ def test_inside_the_block() -> None:
         for refused in (
             lambda: opt.step(arrays(3)),
             lambda: opt.step(given(arrays(3))),
+            lambda: opt._plan.step(arrays(3)),
             lambda: opt.lookahead().__enter__(),
             lambda: copy.deepcopy(opt),
             lambda: pickle.dumps(opt),
@@ -99,6 +100,49 @@ def test_an_exception_inside_the_block(error: type[BaseException]) -> None:
         opt.step(given_error(error))
     assert contents(opt) == before
     assert contents(steps_of(opt, arrays(3))) == contents(steps_of(twin, arrays(3)))
+
+
+LOST: dict[str, tuple[Callable[[Array], Any], str]] = {
+    "resized": (lambda p: p.resize((2,), refcheck=False), "parameter 1 was moved or resized"),
+    "read-only": (lambda p: p.setflags(write=False), "parameter 1 is read-only"),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_back(what: str) -> None:
+    params = [np.arange(n, dtype=np.float32) + 1 for n in (5, 8, 3)]
+    opt = fastopt.NAG(params, lr=0.1)
+    opt.step(lambda: [p.copy() for p in params])
+    before, (spoil, message) = [p.copy() for p in params], LOST[what]
+
+    def leave() -> None:
+        with opt.lookahead():
+            spoil(params[1])
+
+    with pytest.raises(RuntimeError, match=f"as all others are: {message}"):
+        leave()
+    np.testing.assert_array_equal(params[0], before[0])
+    np.testing.assert_array_equal(params[2], before[2])
+    if what == "read-only":
+        params[1].setflags(write=True)
+        with pytest.raises(RuntimeError, match="must be taken at the lookahead point"):
+            opt.step([p.copy() for p in params])
+        params[1][...] = before[1]
+        opt.step(lambda: [p.copy() for p in params])
+        assert opt.state[0]["step"] == 2
+
+
+def test_a_block_that_cannot_be_left_now_is_left_later() -> None:
+    """As while another thread is at the optimizer."""
+    opt = nag()
+    before = contents(opt)
+    block = opt.lookahead()
+    block.__enter__()
+    with opt._plan, pytest.raises(RuntimeError, match="in the middle of a step"):
+        block.__exit__(None, None, None)
+    assert contents(opt)[0] != before[0]
+    del block
+    assert contents(opt) == before
 
 
 def given_error(error: type[BaseException]) -> Callable[[], Any]:

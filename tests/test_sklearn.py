@@ -32,7 +32,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import fastopt
 from fastopt import _core
 from fastopt.regularization import EarlyStopping, Jitter
-from fastopt.sklearn import MLPClassifier, MLPRegressor, blas, fit_many
+from fastopt.sklearn import MLPClassifier, MLPRegressor, blas, fit_many, search
 from fastopt.sklearn.network import Network, Shape, initial
 from fastopt.validation import cross_validate
 from fastopt.validation.estimators import CannotFitTogether
@@ -248,6 +248,13 @@ def test_the_search_tells_what_it_tried() -> None:
     assert model.lr_ in [0.1 * lr for lr in model.lr_search_["lr"]]
     assert 1e-5 < model.lr_ < 1.0
     assert np.all(np.diff(model.lr_search_["lr"]) > 0)
+
+
+def test_the_search_ends_within_an_epoch_of_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "HIGH", 1e-4)  # too small a rate for the loss to rise
+    model = net(lr="search", batch_size=2).fit(X, Y)
+    assert len(model.lr_search_["lr"]) == len(model.lr_search_["loss"]) == search.STEPS < 150
+    assert model.lr_search_["lr"][-1] == pytest.approx(1e-4)
 
 
 def test_early_stopping_keeps_the_best_weights() -> None:
@@ -495,19 +502,20 @@ CTRL_C = """
     from fastopt.sklearn import many
     from fastopt.sklearn.training import Stack
     fastopt.set_num_threads(2)
-    done, record, wait, waiting = {{}}, Stack.record, many.wait, []
+    done, record, waiting = {{}}, Stack.record, []
     def press(stack, seconds):
         record(stack, seconds)
         done[id(stack)] = stack.jobs[0].epochs_done
         if waiting and len(done) == 5 and min(done.values()) >= 20:
             waiting.clear()
             _thread.interrupt_main()
-    def wait_and_say_so(runs, timeout):
-        if not done.get("seen"):
-            done["seen"] = 10**9
-            waiting.append(True)
-        return wait(runs, timeout=timeout)
-    Stack.record, many.wait = press, wait_and_say_so
+    class Bell(many.SimpleQueue):
+        def get(self, **kwargs):
+            if not done.get("seen"):
+                done["seen"] = 10**9
+                waiting.append(True)
+            return super().get(**kwargs)
+    Stack.record, many.SimpleQueue = press, Bell
     models = [net(random_state=k, epochs=10**6) for k in range(4)]
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")

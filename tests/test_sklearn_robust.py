@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import subprocess
 import sys
 import textwrap
@@ -26,6 +28,7 @@ import fastopt
 from fastopt.regularization import EarlyStopping, Jitter
 from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many, saved
 from fastopt.sklearn.likeness import described
+from fastopt.validation.estimators import CannotFitTogether
 
 LABELS = np.arange(10)
 
@@ -104,12 +107,24 @@ def test_sparse_rows_in_any_form_are_the_same_and_stay_as_they_are(batch_size: i
         ({"callbacks": 5}, TypeError, "callbacks must be a function"), ({"callbacks": [5]}, TypeError, "callbacks"),
         ({"augment": lambda x, rng: x[:1]}, ValueError, r"augment returned ndarray of shape \(1, 64\)"),
         ({"augment": lambda x, rng: None}, ValueError, "augment returned NoneType"),
+        ({"augment": lambda x, rng: x + 1j}, TypeError, "augment returned samples of dtype complex64"),
+        ({"augment": lambda x, rng: x.astype(str)}, TypeError, "augment returned samples of dtype <U"),
         ({"optimizer": "lbfgs"}, ValueError, "optimizer must be one of"),
+        ({"verbose": "no"}, TypeError, "verbose must be True, False or an int >= 0, got 'no'"),
+        ({"verbose": None}, TypeError, "verbose must be"), ({"verbose": -1}, ValueError, "verbose must be >= 0"),
     ],
 )  # fmt: skip
 def test_rubbish_is_named(change: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        net(**change).fit(X, Y)
+    for fit in (lambda model: model.fit(X, Y), lambda model: model.partial_fit(X, Y, classes=LABELS)):
+        with pytest.raises(error, match=words):
+            fit(net(**change))
+
+
+def test_predictions_need_an_activation_that_there_is() -> None:
+    model = net().fit(X, Y).set_params(activation="swish")
+    for predict in (model.predict, model.predict_proba, model.predict_log_proba):
+        with pytest.raises(ValueError, match=r"activation must be 'relu', .*, got 'swish'"):
+            predict(X)
 
 
 def test_validation_samples_have_as_many_outputs() -> None:
@@ -130,6 +145,40 @@ def test_a_callback_s_numpy_bool_ends_and_what_it_keeps_stays() -> None:
     assert net(epochs=9, callbacks=watch).fit(X, Y).n_iter_ == 3
     assert all(np.array_equal(a, b) for a, b in kept)
     assert not np.array_equal(kept[0][0], kept[1][0])
+
+
+@pytest.mark.parametrize("verbose", [True, 1, np.bool_(True), False, 0])
+def test_the_bar_shows_the_epochs_and_the_last_values(
+    verbose: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    model = net(epochs=50, callbacks=lambda model, epoch, logs: epoch == 3, verbose=verbose)
+    model.fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    last = {name: f"{values[-1]:.4g}" for name, values in model.history_.items() if name != "seconds"}
+    assert len(set(last.values())) == 4
+    values = " ".join(f"{name}={last[name]}" for name in ("loss", "val_loss", "val_score", "lr"))
+    pattern = rf"MLPClassifier \S+ +6% 0:\d\d:\d\d {re.escape(values)}\s+" if verbose else ""
+    assert re.fullmatch(pattern, capsys.readouterr().err)
+
+
+def test_the_bar_of_a_finished_checkpoint_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net().fit(X, Y, checkpoint=tmp_path / "run.npz")
+    net(verbose=True).fit(X, Y, checkpoint=tmp_path / "run.npz")
+    assert "100%" in capsys.readouterr().err
+
+
+def test_a_copy_that_a_callback_makes_is_of_this_fit_alone() -> None:
+    copies: list[Any] = []
+    model = net(lr="search", optimizer="momentum").fit(X, Y)
+    model.set_params(lr=0.01, callbacks=lambda model, epoch, logs: copies.append(copy.deepcopy(model)))
+    first = model.fit(X[:200], Y[:200]) and copies[1]
+    assert not hasattr(first, "lr_search_")
+    assert first.n_iter_ == 2
+    twin = net(optimizer="momentum", epochs=2).fit(X[:200], Y[:200])
+    assert same(first, twin)
+    for going in (first, twin.set_params(warm_start=True, epochs=1)):
+        going.set_params(callbacks=None)
+    assert same(first.partial_fit(X, Y), twin.fit(X, Y))
 
 
 def test_settings_of_the_optimizer_are_parameters() -> None:
@@ -316,6 +365,10 @@ def test_a_checkpoint_of_another_fit_says_what_differs(tmp_path: Path) -> None:
         net().fit(X, Y, checkpoint=tmp_path / "none" / "run.npz")
     with pytest.raises(TypeError, match="checkpoint must be a path"):
         net().fit(X, Y, checkpoint=5)
+    for seed in (None, np.random.default_rng(0), np.random.RandomState(0)):
+        with pytest.raises(ValueError, match="checkpoint needs an int as random_state to go on from, got "):
+            net(random_state=seed).fit(X, Y, checkpoint=tmp_path / "new.npz")
+    assert not (tmp_path / "new.npz").exists()
 
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])
@@ -479,9 +532,10 @@ def test_ctrl_c_at_any_line_leaves_an_estimator_whole(name: str, fitted: bool) -
         assert (raised and untouched) or state(model) == "whole", k
 
 
-def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole(workers: int) -> None:
     threads = fastopt.get_num_threads()
-    fastopt.set_num_threads(1)
+    fastopt.set_num_threads(workers)
     try:
         _, lines = pressed(-1, lambda: fit_many([net(epochs=2), net(epochs=2)], [X, X], [Y, Y]))
         for k in range(1, lines, 11):
@@ -503,6 +557,9 @@ def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.part"))
 
 
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
 def test_fit_many_refuses_what_it_cannot_return() -> None:
     model = net()
     with pytest.raises(ValueError, match="twice"):
@@ -510,3 +567,29 @@ def test_fit_many_refuses_what_it_cannot_return() -> None:
     with pytest.raises(TypeError, match=r"estimators\[1\] must be an MLPClassifier"):
         fit_many([model, TheirClassifier()], [X, X], [Y, Y])
     assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_a_network_that_stops_early_stays_as_it_was_while_the_others_train_on(restore_best: bool) -> None:
+    def make(k: int) -> MLPClassifier:
+        stopping = EarlyStopping(3, restore_best=restore_best)
+        return net(random_state=k, dropout=0.1, early_stopping=stopping, epochs=40, lr=0.05)
+
+    before = fastopt.get_num_threads()
+    fastopt.set_num_threads(1)  # one stack of all
+    try:
+        together = fit_many([make(k) for k in range(4)], [X] * 4, [Y] * 4)
+    finally:
+        fastopt.set_num_threads(before)
+    assert len({model.n_iter_ for model in together}) > 1
+    for k, model in enumerate(together):
+        assert same(model, make(k).fit(X, Y)), k
+
+
+def test_a_generator_is_not_drawn_from_before_all_can_be_trained_together() -> None:
+    generator, older = np.random.default_rng(0), np.random.RandomState(0)
+    for given in (generator, older):
+        with pytest.raises(CannotFitTogether, match="a generator as random_state"):
+            fit_many([net(random_state=given), net()], [X, X], [Y, Y])
+    assert generator.random() == np.random.default_rng(0).random()
+    assert older.random() == np.random.RandomState(0).random()

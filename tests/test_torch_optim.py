@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -497,6 +498,30 @@ def test_loading_hooks_and_errors() -> None:
     assert not opt._optimizer_load_state_dict_post_hooks
 
 
+@pytest.mark.parametrize("made", [torch.tensor, lambda x: torch.tensor([x], dtype=torch.float64), float])
+@pytest.mark.parametrize("value", [3.5, -1.0, float("nan"), float("inf"), 2.0**53], ids=str)
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_count_that_is_none_is_not_loaded(made: Callable[[float], Any], value: float, hooked: bool) -> None:
+    p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
+    opt = ours.Adam([p, q], lr=0.5)
+    p.grad, q.grad = torch.ones(3), torch.ones(2)
+    opt.step()
+    before, loaded = copy.deepcopy(opt.state_dict()), copy.deepcopy(opt.state_dict())
+    loaded["param_groups"][0]["lr"] = 0.25
+    spoiled = copy.deepcopy(loaded)
+    spoiled["state"][1]["step"] = made(value)
+    if hooked:
+        opt.register_load_state_dict_pre_hook(lambda _, d: spoiled)
+    with pytest.raises(ValueError, match=r"step 1 must be a whole number >= 0 and below 2\*\*53, got ") as raised:
+        opt.load_state_dict(loaded if hooked else spoiled)
+    assert str(raised.value).endswith(f"got {value!r}")
+    assert str(opt.state_dict()) == str(before)
+    assert (len(opt._optimizer_load_state_dict_pre_hooks), len(opt._optimizer_load_state_dict_post_hooks)) == (
+        hooked,
+        0,
+    )
+
+
 def test_a_state_of_another_optimizer_is_refused() -> None:
     p = torch.nn.Parameter(torch.ones(3))
     other = ours.RMSprop([p])
@@ -585,6 +610,18 @@ def test_grad_scaler(name: str, unscaled: bool) -> None:
     assert not hasattr(a, "grad_scale")
 
 
+@pytest.mark.parametrize("scale", [0.0, -2.0, float("inf"), float("nan")])
+def test_a_scale_that_is_none_is_refused(scale: float) -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.Adam([p])
+    p.grad = torch.ones(3)
+    opt.grad_scale = torch.tensor(scale)
+    with pytest.raises(ValueError, match=f"grad_scale must be > 0 and finite, got {scale}"):
+        opt.step()
+    assert torch.equal(p.detach(), torch.ones(3))
+    assert not opt.state
+
+
 def test_a_skipped_first_step_counts_for_nothing() -> None:
     """Damped momentum: what was skipped was not the first step."""
     p, q = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
@@ -606,6 +643,7 @@ def test_a_step_that_fails_leaves_no_trace() -> None:
     p.grad, q.grad = torch.ones(2), torch.eye(2)[0].to_sparse()
     with pytest.raises(TypeError, match="gradient 1 is sparse"):
         opt.step()
+    assert not opt.state
     q.grad = torch.ones(2)
     opt.step()
     assert torch.equal(p.detach(), torch.full((2,), -1.0))
@@ -657,114 +695,6 @@ def test_threads_change_no_bit() -> None:
         opt = ours.AdamW(params, lr=0.01)
         results.append(stepped(opt, params, 5))
     assert all(equal(results[0], other) for other in results[1:])
-
-
-# -- Nesterov's accelerated gradient ----------------------------------------------------------------------------------
-
-
-def _quadratic(w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    return 0.5 * (a * w * w).sum() + w.sum()
-
-
-@pytest.mark.parametrize("way", ["context", "closure"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_nag_is_the_textbooks(way: str, dtype: torch.dtype, threads: int) -> None:
-    """a ← β a + ∇L(W − η β a);  W ← W − η a, bit for bit; with a schedule of η, where torch's form parts from it."""
-    _core.set_num_threads(threads)
-    _core.set_serial_threshold(0)
-    generator = torch.Generator().manual_seed(0)
-    curvature = torch.rand(9001, generator=generator) + 0.5
-    p = torch.nn.Parameter(torch.randn(9001, generator=generator).to(dtype))
-    w, a = p.detach().clone(), torch.zeros(9001)
-    opt = ours.NAG([p], lr=0.1, momentum=0.75)
-    for step in range(8):
-        eta = opt.param_groups[0]["lr"] = 2.0 ** -(3 + step)
-
-        def closure() -> torch.Tensor:
-            opt.zero_grad()
-            loss = _quadratic(p, curvature.to(dtype))
-            loss.backward()
-            return loss
-
-        if way == "context":
-            with opt.lookahead():
-                closure()
-            assert torch.equal(p.detach(), w)
-            opt.step()
-        else:
-            assert opt.step(closure).requires_grad
-        point = (w.float() - eta * 0.75 * a).to(dtype).requires_grad_()
-        (gradient,) = torch.autograd.grad(_quadratic(point, curvature.to(dtype)), point)
-        a = 0.75 * a + gradient.float()
-        w = (w.float() - eta * a).to(dtype)
-        assert torch.equal(p.detach(), w)
-        assert torch.equal(opt.state[p]["momentum_buffer"], a)
-
-
-def test_nag_refuses_what_is_not_the_lookahead_point() -> None:
-    p = torch.nn.Parameter(torch.ones(3))
-    opt = ours.NAG([p], lr=0.1)
-    p.grad = torch.ones(3)
-    with pytest.raises(RuntimeError, match="NAG's gradient must be taken at the lookahead point"):
-        opt.step()
-    with opt.lookahead():
-        for forbidden in (opt.step, opt.state_dict, lambda: opt.add_param_group({"params": [torch.ones(1)]})):
-            with pytest.raises(RuntimeError, match=r"inside lookahead\(\)"):
-                forbidden()
-        with pytest.raises(RuntimeError, match="already"), opt.lookahead():
-            pass
-    opt.param_groups[0]["lr"] = 0.2
-    with pytest.raises(RuntimeError, match="lr or momentum was changed since"):
-        opt.step()
-    opt.param_groups[0]["lr"] = 0.0
-    opt.step()
-    assert torch.equal(p.detach(), torch.ones(3))
-    gapped = torch.nn.Parameter(torch.ones(3, 4)[:, ::2])
-    with pytest.raises(ValueError, match="not dense"), ours.NAG([gapped]).lookahead():
-        pass
-    with pytest.raises(RuntimeError, match="moved or replaced inside"), opt.lookahead():
-        p.data = torch.zeros(3)
-
-
-def test_nag_restores_after_an_error() -> None:
-    p = torch.nn.Parameter(torch.randn(1000))
-    opt = ours.NAG([p], lr=0.1)
-    for _ in range(2):
-        opt.step(lambda: (p**2).sum().backward())
-    before = p.detach().clone()
-
-    def fail() -> None:
-        with opt.lookahead():
-            assert not torch.equal(p.detach(), before)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert torch.equal(p.detach(), before)
-    with pytest.raises(RuntimeError, match="lookahead point"):
-        opt.step()
-
-
-def test_nag_checkpoint_and_errors() -> None:
-    p = torch.nn.Parameter(torch.ones(4))
-    opt = ours.NAG([p], lr=0.1, momentum=0.7, weight_decay=0.1)
-    for _ in range(3):
-        opt.step(lambda: (opt.zero_grad(), (p**2).sum().backward()))
-    q = torch.nn.Parameter(p.detach().clone())
-    other = ours.NAG([q])
-    other.load_state_dict(saved(opt))
-    for x, o in ((p, opt), (q, other)):
-        o.step(lambda x=x, o=o: (o.zero_grad(), (x**2).sum().backward()))
-    assert torch.equal(p, q)
-    for kwargs, message in (
-        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
-        ({"momentum": -0.1}, "Invalid momentum value: -0.1"),
-        ({"weight_decay": -1}, "Invalid weight_decay value: -1"),
-        ({"lr": torch.ones(2)}, "Tensor lr must be 1-element"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            ours.NAG([p], **kwargs)
 
 
 # -- in backward ------------------------------------------------------------------------------------------------------
@@ -836,6 +766,14 @@ def test_in_backward_refuses_what_needs_all_gradients() -> None:
     assert extra.grad is None
     assert not torch.equal(extra.detach(), torch.ones(3))
     handle.remove()
+    opt.step(max_norm=1.0)
+    second = ours.step_in_backward(opt)
+    handle.remove()
+    with pytest.raises(RuntimeError, match="already"):
+        ours.step_in_backward(opt)
+    with pytest.raises(RuntimeError, match="need all gradients at once"):
+        opt.step(max_norm=1.0)
+    second.remove()
     opt.step(max_norm=1.0)
 
 

@@ -35,10 +35,13 @@ def test_the_records_are_found_whatever_the_defaults(dtype: torch.dtype, device:
         torch.set_default_dtype(before)
 
 
-def test_no_records_are_trusted_whose_end_is_not_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("off", [(-8, 0), (0, -8), (0, 8)])
+def test_no_records_are_trusted_whose_end_is_not_recognized(
+    off: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A look beyond a record would read memory that is not the tensor's, one that ends earlier would miss a change."""
     expected = _core.RECORD_BYTES
-    monkeypatch.setattr(_core, "RECORD_BYTES", (expected[0] - 8, expected[1]))
+    monkeypatch.setattr(_core, "RECORD_BYTES", (expected[0] + off[0], expected[1] + off[1]))
     assert tensors.records() is None
 
 

@@ -4,8 +4,9 @@ than they do."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -32,56 +33,54 @@ def sgemm_for(shape: Any, rows: int) -> Any:
     return SGEMM if plain and _core.is_sgemm(SGEMM) else None
 
 
-class _Single:
-    """The limit in force in this process: of fits on several threads the first sets it, the last takes it back."""
+class _OneThread:
+    """A block in which some pools have one thread, in the whole process: of those inside at once the first sees to it,
+    the last takes it back. Ctrl-C may come between any two steps of that, and whatever else may be raised: what was
+    before is written down before anything is set, and crossed out when all of it is back.
 
-    lock = threading.Lock()
-    inside = 0
-    limit: Any = None
-    controller: ThreadpoolController | None = None
+    pools: what has get_num_threads() and set_num_threads(n); asked for when the block is first entered.
+    """
+
+    def __init__(self, pools: Callable[[], Sequence[Any]]) -> None:
+        self.pools = cache(pools)
+        self.lock = threading.Lock()
+        self.inside: set[object] = set()
+        self.before: list[tuple[Any, int]] = []
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        me = object()
+        try:
+            try:
+                self._enter(me)
+                yield
+            finally:
+                self._leave(me)
+        finally:
+            self._leave(me)  # once more: the first time may not have come to its end
+
+    def _enter(self, me: object) -> None:
+        with self.lock:
+            self.inside.add(me)
+            self.before = self.before or [(pool, pool.get_num_threads()) for pool in self.pools()]
+            for pool, _ in self.before:
+                pool.set_num_threads(1)
+
+    def _leave(self, me: object) -> None:
+        with self.lock:
+            self.inside.discard(me)
+            if not self.inside:
+                for pool, threads in self.before:
+                    pool.set_num_threads(threads)
+                self.before = []
 
 
-class _Alone:
-    """The same for fastopt's threads."""
-
-    lock = threading.Lock()
-    inside = 0
-    before = 1
+def _blas() -> Sequence[Any]:
+    return ThreadpoolController().select(user_api="blas").lib_controllers  # type: ignore[no-any-return]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS runs on one thread within."""
-    with _Single.lock:
-        if _Single.inside == 0:
-            if _Single.controller is None:
-                _Single.controller = ThreadpoolController()
-            _Single.limit = _Single.controller.limit(limits=1, user_api="blas")
-        _Single.inside += 1
-    try:
-        yield
-    finally:
-        with _Single.lock:
-            _Single.inside -= 1
-            if _Single.inside == 0:
-                _Single.limit.restore_original_limits()
-
-
-@contextmanager
-def own_thread() -> Iterator[None]:
-    """fastopt's kernels run on one thread within, in the whole process; no bit depends on it."""
-    with _Alone.lock:
-        if _Alone.inside == 0:
-            _Alone.before = _core.get_num_threads()
-            _core.set_num_threads(1)
-        _Alone.inside += 1
-    try:
-        yield
-    finally:
-        with _Alone.lock:
-            _Alone.inside -= 1
-            if _Alone.inside == 0:
-                _core.set_num_threads(_Alone.before)
+one_thread = _OneThread(_blas)  # BLAS's
+own_thread = _OneThread(lambda: [_core])  # fastopt's; no bit depends on it
 
 
 @contextmanager

@@ -111,7 +111,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         x, target = self._samples(X, y, reset=not again or not (fitted or self._classes))
         classes, class_weight = getattr(self, "classes_", None), getattr(self, "class_weight", None)
         weight = samples.weights_of(sample_weight, class_weight, classes, x, target)
-        streams = copy.deepcopy(self._streams) if again and fitted else _streams(self.random_state)
+        streams = copy.deepcopy(self._streams) if again and hasattr(self, "_streams") else _streams(self.random_state)
         (x, target, weight), held_out = self._split(s, x, target, weight, validation, streams[3], again)
         shape = self._shape(x.shape[1], target)
         self._check_data(s, shape, x)
@@ -266,7 +266,9 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         return not done and any(isinstance(end, (bool, np.bool_)) and bool(end) for end in ends)
 
     def _show(self, job: Job, weights: Weights) -> None:
-        """The attributes of a fitted estimator."""
+        """The attributes of a fitted estimator, none of which is left of a former fit."""
+        for name in ("_optimizer_state", "_streams", "lr_search_"):
+            self.__dict__.pop(name, None)
         self.coefs_, self.intercepts_, self.batch_norms_ = weights.matrices, weights.biases, weights.norms
         names = [name for name in job.history if job.validation is not None or not name.startswith("val_")]
         done = min(len(job.history[name]) for name in names)  # Ctrl-C may come between two of them
@@ -281,7 +283,6 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         assert job.weights is not None
         self._show(job, job.weights)
         self._optimizer_state, self._streams = job.optimizer_state, job.streams
-        self.__dict__.pop("lr_search_", None)
         if job.found is not None:
             self.lr_search_ = job.found
 
@@ -337,7 +338,7 @@ class _MLP(BaseEstimator, ABC):  # type: ignore[misc]
         X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         weights = Weights(self.coefs_, self.intercepts_, self.batch_norms_)
         with np.errstate(over="ignore"):
-            return weights.infer(X, self.activation)
+            return weights.infer(X, settings.activation(self.activation))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

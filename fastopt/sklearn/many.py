@@ -3,12 +3,13 @@ batched products and one optimizer step for all."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import copy
-import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import repeat
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -105,36 +106,60 @@ def _stacks(jobs: list[Job], workers: int) -> list[Stack]:
 
 
 def _run_threads(stacks: list[Stack], workers: int) -> None:
-    """Ctrl-C comes to the main thread: it tells the workers, which keep what they have. Before all of them have begun
-    it is an error like others: no estimator is changed."""
-    stop, waiting = threading.Event(), deque(stacks)
-    with one_thread(), ThreadPoolExecutor(workers, "fastopt-fit") as pool:
-        try:
-            runs = [pool.submit(_work, waiting, stop) for _ in range(workers)]
-            _wait(runs, stop)
-        finally:
-            stop.set()  # whatever happened here, no worker trains on
-    for run in runs:
-        run.result()
+    """Ctrl-C comes to the main thread: it tells the workers, which keep what they have. Before they have begun it is an
+    error like others: no estimator is changed."""
+    crew = _Crew(stacks)
+    with one_thread():
+        crew.train(workers)
     for stack in stacks:
         stack.finish_all(interrupted=True)
 
 
-def _work(waiting: deque[Stack], stop: threading.Event) -> None:
-    """What goes wrong in one of them ends the others."""
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            take_turns(waiting, stop=stop.is_set)
-    except BaseException:
-        stop.set()
-        raise
+class _Crew:
+    """Threads that train the same stacks in turns.
 
+    They are started and waited for by calls into C, which Ctrl-C cannot halve. What `threading` has for it is Python:
+    one that comes at the wrong moment leaves its locks taken, and whoever waits for a thread waits for ever.
+    """
 
-def _wait(runs: list[Future[None]], stop: threading.Event) -> None:
-    """Until all have ended; Ctrl-C becomes `stop`. Not by Thread.join: interrupted, it takes a thread for ended that is
-    not (CPython 3.11), and without a time limit it sleeps through a Ctrl-C that is no signal (Windows)."""
-    while not all(run.done() for run in runs):
+    def __init__(self, stacks: Sequence[Stack]) -> None:
+        self.waiting = deque(stacks)
+        self.started: list[int] = []
+        self.ended: list[BaseException | None] = []
+        self.bell: SimpleQueue[None] = SimpleQueue()  # rung by whoever ends
+        self.stop: list[bool] = []  # a flag: empty, or not
+
+    def train(self, workers: int) -> None:
+        """Until all are trained, or Ctrl-C; raises what went wrong in one of the threads, which ends the others."""
         try:
-            wait(runs, timeout=0.1)
-        except KeyboardInterrupt:
-            stop.set()
+            self.started.extend(map(_thread.start_new_thread, repeat(self._work, workers), repeat(())))
+            self._wait()
+        finally:
+            self.stop.append(True)  # whatever happened here, no worker trains on
+            self._wait()
+        for error in self.ended:
+            if error is not None:
+                raise error
+
+    def _work(self) -> None:
+        error: BaseException | None = None
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                take_turns(self.waiting, stop=lambda: bool(self.stop))
+        except BaseException as raised:
+            self.stop.append(True)
+            error = raised
+        self.ended.append(error)
+        self.bell.put(None)
+
+    def _wait(self) -> None:
+        """Until all have ended; Ctrl-C becomes `stop`. Without a time limit this would sleep through one that is no
+        signal (Windows)."""
+        while True:
+            try:
+                while len(self.ended) < len(self.started):
+                    with contextlib.suppress(Empty):
+                        self.bell.get(timeout=0.1)
+                return
+            except KeyboardInterrupt:
+                self.stop.append(True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastopt.optional import require
+from fastopt.sklearn import settings
 
 Tick = Callable[[int, dict[str, float]], None]
 
@@ -14,7 +15,7 @@ Tick = Callable[[int, dict[str, float]], None]
 @contextmanager
 def bar(estimator: Any, job: Any) -> Iterator[Tick]:
     """A function that is told the epochs done and the last values, and shows them if the estimator is verbose."""
-    if not estimator.verbose:
+    if not settings.verbose(estimator.verbose):
         yield lambda epoch, logs: None
         return
     rich = require("rich.progress", "verbose=True", "sklearn", "rich")

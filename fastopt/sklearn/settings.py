@@ -68,6 +68,13 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def verbose(value: Any) -> bool:
+    """Whether anything is to be shown; scikit-learn's numbers say how much, of which 0 is nothing."""
+    if not isinstance(value, (bool, np.bool_, Integral)):
+        raise TypeError(f"verbose must be True, False or an int >= 0, got {value!r}")
+    return integer("verbose", int(value), 0) > 0
+
+
 def hidden_sizes(value: Any) -> tuple[int, ...]:
     if isinstance(value, Integral) and not isinstance(value, bool):
         value = (value,)
@@ -125,6 +132,7 @@ def _check_combinations(s: Settings, p: dict[str, Any]) -> None:
     if s.cutmix and (s.sample_shape is None or len(s.sample_shape) != 3):
         raise ValueError(f"cutmix needs sample_shape=(channels, height, width), got {s.sample_shape!r}")
     callbacks(p["callbacks"])
+    verbose(p["verbose"])
     if s.batch_size == 1 and p["batch_norm"]:
         raise ValueError("batch_norm needs batches of at least two samples, got batch_size=1")
     rate = None if isinstance(s.lr, str) else s.lr

@@ -419,13 +419,16 @@ class Stack:
 
 
 def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:
-    """What a transform makes of the samples; none of it is broadcast over them."""
+    """What a transform makes of the samples; none of it is broadcast over them, nothing but real numbers is taken."""
     made = augment(samples, rng=rng)
     if np.shape(made) != samples.shape:
         raise ValueError(
             f"augment returned {type(made).__name__} of shape {np.shape(made)} for samples {samples.shape}"
         )
-    return np.asarray(made)
+    array = np.asarray(made)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"augment returned samples of dtype {array.dtype}, expected real numbers")
+    return array
 
 
 def train(stacks: Sequence[Stack], after: Callable[[Stack], bool] = lambda stack: False) -> None:

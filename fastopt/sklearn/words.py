@@ -33,9 +33,9 @@ PARAMETERS = """
     max_norm : > 0, of the weights into each unit; longer ones are scaled back after each step.{class_weight}
     warm_start : fit goes on from the weights of the last one, with a new optimizer (partial_fit: with the old one).
     random_state : None, an int, a RandomState or a numpy.random.Generator.
-    verbose : a progress bar on stderr (needs rich).
+    verbose : True, or an int > 0 as in scikit-learn: a progress bar on stderr (needs rich).
     callbacks : functions (estimator, epoch, logs), called behind each epoch, when the estimator can already predict;
-        one that returns True ends the training.
+        one that returns True ends the training. A copy made there goes on with a new optimizer.
 
     Attributes
     ----------

@@ -32,8 +32,8 @@ class InBackward:
             hook.remove()
         self._hooks.clear()
         optimizer = self._optimizer()
-        if optimizer is not None:
-            optimizer.__dict__.pop("_in_backward", None)
+        if optimizer is not None and optimizer.__dict__.get("_in_backward") is self:
+            del optimizer._in_backward
 
     def __enter__(self) -> InBackward:
         return self

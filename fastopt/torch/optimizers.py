@@ -7,9 +7,12 @@ is written here. See _core.TensorPlan for how tensors are read.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.autograd.profiler as _profiler
 import torch.optim.optimizer as _of_all
@@ -89,6 +92,8 @@ class Fast(torch.optim.Optimizer):
             max_norm = self._check_norm(max_norm)
         if found_inf is not None and float(found_inf) != 0.0:
             return
+        if scale is not None and not 0.0 < float(scale) < math.inf:
+            raise ValueError(f"grad_scale must be > 0 and finite, got {float(scale)}")
         grad_scale = 1.0 if scale is None else 1.0 / float(scale)
         norm = self._plan.update(work, self.state, grad_scale, max_norm, skip_nonfinite)
         if norm is not None:
@@ -132,8 +137,9 @@ class Fast(torch.optim.Optimizer):
         twin = cls._twin(group)
         known = resolve(twin.__name__, twin.conventions, "torch")
         names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in (*cls.choosing, *OPTIONS))
-        h = {**known, **cls.fixed(), **{cls.renamed.get(k, k): _value(group[k]) for k in names}}
-        rule, lr = twin.rule_of(h), _number("lr", h["lr"])
+        given = {cls.renamed.get(k, k): _value(k, group[k], known.get(k)) for k in names}
+        h = {**known, **cls.fixed(), **given}
+        rule, lr = twin.rule_of(h), float(h["lr"])
 
         def scalars(t: int) -> dict[str, float]:
             return {**twin.scalars(h, lr, t), **prelude(h, lr)}
@@ -183,9 +189,19 @@ class Fast(torch.optim.Optimizer):
             self._in_backward.watch(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type."""
+        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type.
+
+        ValueError for a step count that is negative or no whole number; the optimizer is then as it was.
+        """
         seen: list[Mapping[str, Any]] = []
-        capture = self.register_load_state_dict_pre_hook(lambda _, d: seen.append(d))
+
+        def look(_: Any, state_dict: Mapping[str, Any]) -> None:
+            """At what the hooks of others have made of it."""
+            seen.append(state_dict)
+            for i, state in state_dict["state"].items() if self.counts else ():
+                tensors.check_count(state.get("step"), f"step {i}")
+
+        capture = self.register_load_state_dict_pre_hook(look)
         restore = self.register_load_state_dict_post_hook(lambda _: self._widen_states(seen[0]), prepend=True)
         try:
             super().load_state_dict(state_dict)
@@ -234,20 +250,16 @@ def _refuse_options(instead: str, group: Group) -> None:
             raise RuntimeError(f"{fused}{option}=True {why}: {instead} for it")
 
 
-def _value(x: Any) -> Any:
-    """A hyper-parameter as numbers: a tensor of one element is read."""
-    if isinstance(x, torch.Tensor):
-        return x.item()
-    if isinstance(x, (tuple, list)):
-        return tuple(_value(y) for y in x)
-    return x
-
-
-def _number(name: str, x: Any) -> float:
-    try:
-        return float(x)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number or a tensor of one, got {x!r}") from None
+def _value(name: str, x: Any, like: Any = None) -> Any:
+    """A hyper-parameter as a number, or as numbers where its default is; a tensor of one element is read."""
+    if isinstance(like, tuple):
+        if not isinstance(x, (tuple, list)) or len(x) != len(like):
+            raise TypeError(f"{name} must be {len(like)} numbers, got {x!r}")
+        return tuple(_value(f"{name}[{i}]", y) for i, y in enumerate(x))
+    number = x.item() if isinstance(x, torch.Tensor) and x.numel() == 1 else x
+    if not isinstance(number, (Real, np.bool_)):
+        raise TypeError(f"{name} must be a number or a tensor of one, got {x!r}")
+    return number
 
 
 class SGD(Fast, torch.optim.SGD):
@@ -357,7 +369,10 @@ class NAG(Fast):
         return {"lookahead": True}
 
     def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit."""
+        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
+
+        RuntimeError behind the block for parameters given other memory inside (p.data = …): all others hold W again.
+        """
 
         def arguments() -> tuple[TensorPlan, Work, dict[Any, Any]]:
             self._looked_with = self._shifts()
@@ -382,12 +397,12 @@ class NAG(Fast):
                 )
             if self._looked_with != self._shifts():
                 raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
-        self._plan.looked_ahead = False
         super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
+        self._plan.looked_ahead = False
         return loss
 
     def _shifts(self) -> list[tuple[float, float]]:
-        return [(_value(group["lr"]), _value(group["momentum"])) for group in self.param_groups]
+        return [(_value("lr", group["lr"]), _value("momentum", group["momentum"])) for group in self.param_groups]
 
     def _refuse_at_lookahead(self, what: str) -> None:
         if self._plan.ahead:
@@ -396,6 +411,10 @@ class NAG(Fast):
     def add_param_group(self, param_group: Group) -> None:
         self._refuse_at_lookahead("a param group cannot be added")
         super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse_at_lookahead("leave the block to take a copy")
+        return super().__getstate__()  # type: ignore[no-any-return]
 
     def state_dict(self) -> dict[str, Any]:
         self._refuse_at_lookahead("leave the block to take a checkpoint")

@@ -23,13 +23,15 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def bind(exchange: bool = True, remember: bool = True) -> bool:
-    """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe()."""
+    """How the core looks at tensors: by DLPack's C exchange API if this torch has it, or else through describe().
+
+    What it calls behind the update must not be Python, where Ctrl-C would halve the step.
+    """
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None) if exchange else None
-    version = torch.autograd.graph.increment_version
+    version = getattr(torch._C, "_increment_version", torch.autograd.graph.increment_version)
     found = records() if remember else None
-    return _core.bind_torch(
-        sys.modules[__name__], torch.Tensor, torch.nn.Parameter, torch.Tensor.is_neg, version, capsule, found
-    )
+    calls = torch.Tensor.is_neg, torch.Tensor.is_inference, torch.Tensor.copy_, version
+    return _core.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, *calls, capsule, found)
 
 
 def records() -> tuple[int, int, int] | None:
@@ -46,7 +48,8 @@ def records() -> tuple[int, int, int] | None:
         in_record = _find(x._cdata, WINDOW, storage._cdata)
         in_storage = _find(storage._cdata, WINDOW, storage.data_ptr())
         found = in_object, in_record, in_storage
-        return found if _ends_inside(found) and all(_shows(change, found) for change in CHANGES) else None
+        ends = _ends_inside(found) and _ends_with_size(found)
+        return found if ends and all(_shows(change, found) for change in CHANGES) else None
     except (AttributeError, ValueError, RuntimeError):
         return None
 
@@ -84,6 +87,16 @@ def _ends_inside(found: tuple[int, int, int]) -> bool:
     return words[0] == words[2] != words[1] == words[3]
 
 
+def _ends_with_size(found: tuple[int, int, int]) -> bool:
+    """Whether what is compared of the record of a storage ends with how many bytes there are, which the core reads."""
+    x = _example()
+    storage, told = x.untyped_storage(), []
+    for size in (96, 4000, 40, 0):
+        storage.resize_(size)
+        told.append(int.from_bytes(_seen(x, found)[1][-8:], sys.byteorder) == size)
+    return all(told)
+
+
 def _seen(x: Any, found: tuple[int, int, int]) -> tuple[bytes, bytes]:
     record = struct.unpack("Q", ctypes.string_at(id(x) + found[0], 8))[0]
     storage = struct.unpack("Q", ctypes.string_at(record + found[1], 8))[0]
@@ -118,6 +131,17 @@ CHANGES: tuple[Callable[[Any], Any], ...] = (
     lambda x: torch._lazy_clone(x),
     lambda x: torch.utils.swap_tensors(x, _example()),
 )
+
+
+def is_in_storage(x: Any) -> bool:
+    """Whether all elements of a strided tensor lie in its storage, which may have been resized since."""
+    return bool(x.numel() == 0 or _reach(x) <= x.untyped_storage().nbytes())
+
+
+def _reach(x: Any) -> int:
+    """The bytes from the start of its storage to the end of the tensor's last element."""
+    inside = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
+    return int((x.storage_offset() + inside + 1) * x.element_size())
 
 
 def describe(x: Any) -> tuple[Any, Any, int, int, int] | None:
@@ -181,33 +205,63 @@ def refuse(x: Any, label: str, cls: type) -> NoReturn:
         what = f"has dtype {x.dtype}, {expected}: optimize torch.view_as_real(x), or {advice}"
     elif x.dtype not in TYPES:
         what = f"has dtype {x.dtype}, {expected}: convert it with .float(), or {advice}"
-    elif x.data_ptr() % x.element_size() != 0:
-        raise ValueError(f"{label} is not aligned: its address {x.data_ptr():#x} is no multiple of {x.element_size()}")
     else:
-        raise ValueError(f"{label} has shape {tuple(x.shape)} and no memory: was its storage freed?")
+        _check_storage(x, label)
+        raise ValueError(
+            f"{label} is at address {x.data_ptr():#x}, expected a multiple of {x.element_size()} that is not 0"
+        )
     raise TypeError(f"{label} {what}")
 
 
+def _check_storage(x: Any, label: str) -> None:
+    """ValueError if a tensor that can be looked at lies beyond its storage."""
+    if x.layout is torch.strided and x.device.type == "cpu" and not is_in_storage(x):
+        raise ValueError(
+            f"{label} has shape {tuple(x.shape)} and reaches to byte {_reach(x)} of its storage, which has "
+            f"{x.untyped_storage().nbytes()}: was it freed or resized?"
+        )
+
+
+def check_mode(label: str) -> None:
+    """RuntimeError outside of inference mode: for a parameter that was made within."""
+    if not torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{label} was made under torch.inference_mode(): torch allows no update of it outside, pass x.clone()"
+        )
+
+
 def refuse_state(x: Any, label: str) -> NoReturn:
+    _check_storage(x, label)
     raise TypeError(f"{label} must be a dense float32 tensor of the CPU, got {x.dtype} on {x.device} ({x.layout})")
 
 
 def refuse_step(x: Any, label: str) -> NoReturn:
+    _check_storage(x, label)
     raise TypeError(
         f"{label} must be a CPU tensor of one float32, float64 or int64, got {x.dtype} on {x.device}, "
         f"shape {tuple(x.shape)}"
     )
 
 
+def check_count(step: Any, label: str) -> None:
+    """ValueError for a number, also one in a tensor, that counts no steps; what is no number the next step refuses."""
+    if isinstance(step, torch.Tensor) and step.numel() == 1 and step.device.type == "cpu" and not is_distributed(step):
+        step = step.item()
+    if isinstance(step, (int, float)) and not (0 <= step < 2**53 and step == int(step)):
+        raise ValueError(f"{label} must be a whole number >= 0 and below 2**53, got {step!r}")
+
+
 @torch.no_grad()
-def stand_in(x: Any, label: str) -> Any:
-    """A dense copy that is stepped in place of a parameter with gaps between its elements; see put_back."""
+def stand_in(x: Any, label: str) -> tuple[Any, Any]:
+    """A parameter with gaps between its elements, and a dense copy that is stepped in its place: both as plain tensors,
+    so that the way back from one to the other is a call into C."""
     if _may_overlap(x):
         raise ValueError(
             f"{label} has elements that share memory (shape {tuple(x.shape)}, strides {x.stride()}): "
             "it cannot be updated in place, pass x.contiguous()"
         )
-    return torch.empty_like(x, memory_format=torch.preserve_format).copy_(x)
+    plain = x.detach().as_subclass(torch.Tensor)
+    return plain, torch.empty_like(plain, memory_format=torch.preserve_format).copy_(plain)
 
 
 def _may_overlap(x: Any) -> bool:
@@ -240,13 +294,6 @@ def check_apart(parameters: list[Any]) -> None:
         if bool(mine.any()):
             raise ValueError(f"a parameter of shape {tuple(x.shape)}, strides {x.stride()} overlaps another in memory")
         mine.fill_(True)
-
-
-@torch.no_grad()
-def put_back(stand_ins: list[tuple[Any, Any]]) -> None:
-    """Every parameter takes what its stand-in has become."""
-    for x, stepped in stand_ins:
-        x.copy_(stepped)
 
 
 HUGE = 4 << 20  # bytes; from here on huge pages are worth asking for, as NumPy finds, too

@@ -1,0 +1,83 @@
+"""Ctrl-C where it may come, one place after another: for tests of what must take place wholly or not at all."""
+
+from __future__ import annotations
+
+import dis
+import sys
+import threading
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+LOOK = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
+TOOL = 3  # of sys.monitoring: no debugger, profiler or measure of coverage
+
+
+class Press:
+    """KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
+
+    It looks at the start of a function, behind a call into C and at a jump back; so that nothing comes between a lock
+    that a `with` has taken and the block that gives it back (CPython 3.14 looks there, too, which is its bug 148874).
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k, self.looks, self.looked, self.before = k, 0, False, ""
+        self.thread = threading.get_ident()
+
+    def at(self, code: CodeType, offset: int) -> None:
+        """In front of each instruction."""
+        if threading.get_ident() != self.thread or code.co_filename == __file__:
+            return
+        if self.looked:
+            self.looks += 1
+        name = dis.opname[code.co_code[offset]]
+        looked, self.looked = self.looked, name in LOOK and self.before != "LOAD_SPECIAL"
+        self.before = name
+        if looked and self.looks == self.k:
+            raise KeyboardInterrupt
+
+    def begin(self, code: CodeType, offset: int) -> None:
+        """At the start of a function, or where a generator goes on."""
+        self.looked = threading.get_ident() == self.thread or self.looked
+
+    def trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        frame.f_trace_opcodes = True
+        if event == "call":
+            self.begin(frame.f_code, 0)
+        elif event == "opcode":
+            self.at(frame.f_code, frame.f_lasti)
+        return self.trace
+
+    def start(self) -> None:
+        """CPython 3.12 has a way to be told of each instruction, and a trace function misses some."""
+        if sys.version_info >= (3, 12):
+            events = sys.monitoring.events
+            sys.monitoring.use_tool_id(TOOL, "Ctrl-C")
+            sys.monitoring.register_callback(TOOL, events.INSTRUCTION, self.at)
+            for event in (events.PY_START, events.PY_RESUME):
+                sys.monitoring.register_callback(TOOL, event, self.begin)
+            sys.monitoring.set_events(TOOL, events.INSTRUCTION | events.PY_START | events.PY_RESUME)
+        else:
+            self.old = sys.gettrace()
+            sys.settrace(self.trace)
+
+    def end(self) -> None:
+        self.k = -1
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(TOOL, 0)
+            sys.monitoring.free_tool_id(TOOL)
+        else:
+            sys.settrace(self.old)
+
+
+def pressed(k: int, use: Callable[[], Any]) -> bool:
+    """Whether Ctrl-C came in this call; k looks for signals ahead."""
+    press = Press(k)
+    try:
+        press.start()
+        use()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        press.end()
+    return press.looks >= k
