@@ -37,18 +37,19 @@ FO_INLINE int16_t cut_digit(double *x, double unit)
     return (int16_t)bits;
 }
 
-/* Whether the digits leave nothing of any row. */
+/* Whether the digits leave nothing of any row, and scaling has made none 0. */
 static bool write_digits(int16_t *digits, const double *x, int rows, double scale)
 {
     int64_t left = 0;
     FO_INDEPENDENT
     for (int i = 0; i < rows; i++) {
-        double rest = x[i] * scale;
+        const double scaled = x[i] * scale;
+        double rest = scaled;
         digits[3 * rows + i] = cut_digit(&rest, 0x1p45);
         digits[2 * rows + i] = cut_digit(&rest, 0x1p30);
         digits[rows + i] = cut_digit(&rest, 0x1p15);
         digits[i] = cut_digit(&rest, 1);
-        left |= rest != 0;
+        left |= (rest != 0) | ((scaled == 0) & (x[i] != 0));
     }
     return left == 0;
 }
