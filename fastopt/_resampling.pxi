@@ -65,14 +65,14 @@ cdef class _Resampling:
         for i in range(n):
             if s[i].first != rows or s[i].rows < 1 or s[i].draws < 0 or s[i].rows > 0xFFFFFFFF - rows:
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: expected "
-                                 f"row {rows}, and at most 2**32 rows in all")
+                                 f"row {rows}, and less than 2**32 rows in all")
             if s[i].draws > max(255, s[i].rows):
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: a row is counted up to 255")
             rows, draws = rows + s[i].rows, draws + s[i].draws
         if n > 0x40000000:
             raise ValueError(f"there are {n} strata, at most 2**30 can be told apart")
-        if resamples < 0 or first < 0 or first + resamples > 0x100000000:
-            raise ValueError(f"resamples {first} to {first + resamples} are not within 2**32")
+        if resamples < 0 or first < 0 or first > 0x100000000 - resamples:
+            raise ValueError(f"{resamples} resamples from number {first} on are not within 2**32")
         self.held = table
         self.job.key[0], self.job.key[1] = draw.key[0], draw.key[1]
         self.job.strata, self.job.n_strata, self.job.draws = s, n, draws
