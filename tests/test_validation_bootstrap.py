@@ -17,6 +17,7 @@ from validation_cases import assert_refused
 from fastopt import _core
 from fastopt.validation import DegenerateDataWarning, bootstrap
 from fastopt.validation.resampling import plan_of
+from fastopt.validation.statistics import named
 
 KEY = 0x0123456789ABCDEF
 X = np.random.default_rng(1).gamma(2.0, size=300)
@@ -79,7 +80,7 @@ def chances(mean: float) -> list[float]:
 
 def poisson_tables(rows: int, draws: int) -> tuple[list[int], float, list[float], float]:
     """How many of 256 bytes tell each count 0 to 4; the share that they tell; what that leaves; the mean of hits."""
-    chance = chances(min((draws - 2 * math.sqrt(draws)) / rows, 1.0))
+    chance = chances((draws - 2 * math.sqrt(draws)) / rows)
     cells = [int(256 * c) for c in chance[:5]]
     while sum(cells) < 256:
         best = max(range(5), key=lambda k: chance[k] / (cells[k] + 1))
@@ -166,14 +167,14 @@ def reference_resamples(n: int) -> Array:
     return np.array([reference_rows(np.array([[0, n, n]]), KEY, b) for b in (5, 6, 7)])
 
 
-def heavy_tailed(n: int) -> Array:
-    x = np.random.default_rng(n).normal(size=n)
-    x[n // 2] = 1e19
+def heavy_tailed(n: int, size: float = 1.0, far: float = 1e19) -> Array:
+    x = np.random.default_rng(n).normal(size=n) * size
+    x[n // 2] = far
     return x
 
 
-#: Sums by digits, but for the last three: a row that hides the others, rows that are no numbers,
-#: too small to be scaled.
+#: Sums by digits, but for the last four: a row that hides the others, or leaves nothing of them when it is scaled; rows
+#: that are no numbers, too small to be scaled.
 COLUMNS: dict[str, Any] = {
     "normal": lambda n: np.random.default_rng(n).normal(size=n),
     "whole": lambda n: np.random.default_rng(n).integers(-(2**52), 2**52, n).astype(float),
@@ -183,6 +184,7 @@ COLUMNS: dict[str, Any] = {
     "ends of digits": lambda n: np.resize([1.0, -1.0, 0.5 + 2**-15, 0.5 - 2**-30, -0.5 - 2**-16, 2**-45 - 1], n),
     "huge": lambda n: np.random.default_rng(n).uniform(-1, 1, n) * (1.7e308 / n),
     "heavy tails": heavy_tailed,
+    "from tiny to huge": functools.partial(heavy_tailed, size=1e-100, far=1e300),
     "infinite": lambda n: np.where(np.arange(n) % 3 == 0, np.inf, 1.0),
     "tiny": lambda n: np.random.default_rng(n).normal(size=n) * 1e-310,
 }
@@ -205,7 +207,7 @@ def test_sums_are_as_exact_as_those_of_doubles(name: str, n: int, isa: str) -> N
     for value, drawn in zip(got, x[rows], strict=True):
         exact, least = math.fsum(drawn), max(5e-324, float(np.abs(drawn).max()) * 2.0**-53)
         assert value == exact or abs(value - exact) <= n * least
-        if name not in ("heavy tails", "tiny"):
+        if name not in ("heavy tails", "from tiny to huge", "tiny"):
             left = 0.0 if name in ("whole", "ends of digits") else float(np.abs(x).max()) * 2.0**-59
             assert value == exact or abs(value - exact) <= 2 * np.spacing(abs(exact)) + n * left
 
@@ -224,6 +226,18 @@ def test_strata_have_rows_of_their_own(isa: str) -> None:
     with core(isa, threads=2, threshold=0):
         got = _core.resample_rows(strata, KEY, 2**32 - 2, 2)
     assert np.array_equal(got, [reference_rows(strata, KEY, 2**32 - 2), reference_rows(strata, KEY, 2**32 - 1)])
+
+
+def test_no_rows_at_all() -> None:
+    none = np.empty((0, 3), np.int64)
+    assert _core.resample_rows(none, KEY, 0, 2).shape == (2, 0)
+    assert _core.resample_sums(np.empty((1, 0)), none, KEY, 0, 2).tolist() == [[0.0], [0.0]]
+    assert _core.resample_places(np.empty(0), np.empty(0, np.uint32), np.empty(0, int), none, KEY, 0, 2).shape == (2, 0)
+
+
+@pytest.mark.parametrize("first", [-1, 2**32 - 2, 2**63 - 1])
+def test_resamples_beyond_the_last_are_refused(first: int) -> None:
+    assert_refused(lambda: _core.resample_rows(np.array([[0, 3, 3]]), KEY, first, 3), ValueError, ["3", str(first)])
 
 
 def test_counts_beyond_the_draws_are_drawn_again() -> None:
@@ -294,6 +308,20 @@ def test_kernels_against_callables_on_the_same_resamples(name: str, way: dict[st
     assert np.allclose(ours.bootstrap_distribution, plain.bootstrap_distribution, rtol=1e-12, atol=0)
     assert np.allclose(ours.confidence_interval, plain.confidence_interval, rtol=1e-11, atol=0)
     assert ours.statistic == pytest.approx(plain.statistic, rel=1e-13)
+
+
+@pytest.mark.parametrize("far", [1e10, 1e19])
+@pytest.mark.parametrize("name", ["mean", "variance", "ratio", "correlation"])
+def test_a_value_far_off_leaves_the_others_their_digits(name: str, far: float) -> None:
+    """In the resamples without it, one of three, and in the jackknife's sums without it."""
+    x = np.append(X, far)
+    data, two = ((x, np.append(Y, 5.0)), True) if name in ("ratio", "correlation") else ((x,), False)
+    options: dict[str, Any] = {"method": "percentile", "n_resamples": 50, "rng": 3, "paired": two}
+    ours, plain = bootstrap(data, name, **options), bootstrap(data, of_several(name), **options)
+    assert np.allclose(ours.bootstrap_distribution, plain.bootstrap_distribution, rtol=1e-12, atol=0)
+    plan, plainly = plan_of(301), functools.partial(of_several(name), **({} if two else {"axis": 0}))
+    left_out = named(name, data, plan).jackknife(plan)
+    assert np.allclose(left_out, [plainly(*(np.delete(a, i) for a in data)) for i in range(301)], rtol=1e-12, atol=0)
 
 
 def test_resamples_keep_strata_groups_and_blocks() -> None:
@@ -378,6 +406,7 @@ def test_constant_data_fall_back_to_the_percentile_interval() -> None:
         result = bootstrap(np.full(20, 3.7), "mean", n_resamples=50, rng=0)
     assert caught[0].filename == __file__
     assert result.method == "percentile"
+    assert result.statistic == 3.7
     assert result.confidence_interval == (3.7, 3.7)
     assert_refused(
         lambda: bootstrap(np.full(20, 3.0), method="studentized", rng=0), ValueError, ["studentized", "is 0"]
