@@ -32,7 +32,6 @@ cdef extern from "fastopt_resample.h" nogil:
 
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
     void fo_run_resample(int kernel, const fo_resample *job, int threads)
-    int fo_draws_per_word(int64_t n)
     bint fo_digits_of(const double *x, const fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
     bint fo_is_counted(const fo_stratum *stratum)
     fo_poisson fo_poisson_for(const fo_stratum *stratum)
@@ -40,11 +39,6 @@ cdef extern from "fastopt_resample.h" nogil:
 
 cdef enum:
     LINE_BYTES = 64  # of the cache
-
-
-def draws_per_word(int64_t n):
-    """How many rows of n a 64-bit word draws."""
-    return fo_draws_per_word(n)
 
 
 cdef class _Resampling:
