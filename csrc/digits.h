@@ -9,7 +9,7 @@ static int digit_rows(int64_t left) { return left < FO_DIGIT_ROWS ? (int)left : 
  * its last bit of 53 is no finer. In a resample with such a row doubles would round by as much as the digits of others
  * are off, half of that; without one, they would not. There is none, of 64 expected, in one resample of 10²⁷. */
 static const double NEAR = 0x1p-6;
-enum { EXPECTED = 64, DIGITS_ABOVE = FO_DIGITS * FO_DIGIT_BITS - 1, LEAST_EXPONENT = -900 };
+enum { EXPECTED = 64, WHOLE_BITS = FO_DIGITS * FO_DIGIT_BITS - 1, LEAST_EXPONENT = -900 };
 
 /* The bits of |x| ascend with it; infinities and NaN are beyond. */
 static double largest_of(const double *x, int64_t rows)
@@ -37,18 +37,19 @@ FO_INLINE int16_t cut_digit(double *x, double unit)
     return (int16_t)bits;
 }
 
-/* Whether the digits leave nothing of any row. */
+/* Whether the digits leave nothing of any row, and scaling has made none 0. */
 static bool write_digits(int16_t *digits, const double *x, int rows, double scale)
 {
     int64_t left = 0;
     FO_INDEPENDENT
     for (int i = 0; i < rows; i++) {
-        double rest = x[i] * scale;
+        const double scaled = x[i] * scale;
+        double rest = scaled;
         digits[3 * rows + i] = cut_digit(&rest, 0x1p45);
         digits[2 * rows + i] = cut_digit(&rest, 0x1p30);
         digits[rows + i] = cut_digit(&rest, 0x1p15);
         digits[i] = cut_digit(&rest, 1);
-        left |= rest != 0;
+        left |= (rest != 0) | ((scaled == 0) & (x[i] != 0));
     }
     return left == 0;
 }
@@ -80,8 +81,8 @@ static bool digits_of(const double *x, const struct fo_stratum *strata, int64_t 
         return false;
     bool exact = true;
     for (int64_t i = 0; i < rows; i += FO_DIGIT_ROWS)
-        exact &= write_digits(digits + FO_DIGITS * i, x + i, digit_rows(rows - i), ldexp(1, DIGITS_ABOVE - above));
-    *exponent = above - DIGITS_ABOVE;
+        exact &= write_digits(digits + FO_DIGITS * i, x + i, digit_rows(rows - i), ldexp(1, WHOLE_BITS - above));
+    *exponent = above - WHOLE_BITS;
     return exact || expected_above(x, NEAR * largest, strata, n_strata) >= EXPECTED;
 }
 

@@ -62,8 +62,7 @@ static void hits_for(uint64_t hits[FO_HITS], double told)
 /* In sums, products, quotients and a root alone, which IEEE rounds alike everywhere. */
 struct fo_poisson fo_poisson_for(const struct fo_stratum *stratum)
 {
-    const double draws = (double)stratum->draws, wanted = (draws - 2 * sqrt(draws)) / (double)stratum->rows;
-    const double mean = wanted < 1 ? wanted : 1;
+    const double draws = (double)stratum->draws, mean = (draws - 2 * sqrt(draws)) / (double)stratum->rows;
     struct fo_poisson p;
     double chance[FO_RESTS + 1] = {1}, all = 1, sum = 0;
     for (int k = 1; k <= FO_RESTS; k++)

@@ -217,7 +217,7 @@ static void resample_places(const struct fo_resample *job, int64_t from, int64_t
     uint8_t *const counts = counts_for(job, thread);
     for (int64_t b = from; b < to; b++) {
         draw_resample(counts, job, b);
-        int64_t place = 0, below = counts[job->order[0]]; /* below: how many were drawn up to this place */
+        int64_t place = -1, below = 0; /* below: how many were drawn up to this place */
         for (int64_t p = 0; p < job->columns; p++) {
             while (below <= job->places[p])
                 below += counts[job->order[++place]];

@@ -32,7 +32,6 @@ cdef extern from "fastopt_resample.h" nogil:
 
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
     void fo_run_resample(int kernel, const fo_resample *job, int threads)
-    int fo_draws_per_word(int64_t n)
     bint fo_digits_of(const double *x, const fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
     bint fo_is_counted(const fo_stratum *stratum)
     fo_poisson fo_poisson_for(const fo_stratum *stratum)
@@ -40,11 +39,6 @@ cdef extern from "fastopt_resample.h" nogil:
 
 cdef enum:
     LINE_BYTES = 64  # of the cache
-
-
-def draws_per_word(int64_t n):
-    """How many rows of n a 64-bit word draws."""
-    return fo_draws_per_word(n)
 
 
 cdef class _Resampling:
@@ -65,14 +59,14 @@ cdef class _Resampling:
         for i in range(n):
             if s[i].first != rows or s[i].rows < 1 or s[i].draws < 0 or s[i].rows > 0xFFFFFFFF - rows:
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: expected "
-                                 f"row {rows}, and at most 2**32 rows in all")
+                                 f"row {rows}, and less than 2**32 rows in all")
             if s[i].draws > max(255, s[i].rows):
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: a row is counted up to 255")
             rows, draws = rows + s[i].rows, draws + s[i].draws
         if n > 0x40000000:
             raise ValueError(f"there are {n} strata, at most 2**30 can be told apart")
-        if resamples < 0 or first < 0 or first + resamples > 0x100000000:
-            raise ValueError(f"resamples {first} to {first + resamples} are not within 2**32")
+        if resamples < 0 or first < 0 or first > 0x100000000 - resamples:
+            raise ValueError(f"{resamples} resamples from number {first} on are not within 2**32")
         self.held = table
         self.job.key[0], self.job.key[1] = draw.key[0], draw.key[1]
         self.job.strata, self.job.n_strata, self.job.draws = s, n, draws

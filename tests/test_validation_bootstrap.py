@@ -17,6 +17,7 @@ from validation_cases import assert_refused
 from fastopt import _core
 from fastopt.validation import DegenerateDataWarning, bootstrap
 from fastopt.validation.resampling import plan_of
+from fastopt.validation.statistics import named
 
 KEY = 0x0123456789ABCDEF
 X = np.random.default_rng(1).gamma(2.0, size=300)
@@ -79,7 +80,7 @@ def chances(mean: float) -> list[float]:
 
 def poisson_tables(rows: int, draws: int) -> tuple[list[int], float, list[float], float]:
     """How many of 256 bytes tell each count 0 to 4; the share that they tell; what that leaves; the mean of hits."""
-    chance = chances(min((draws - 2 * math.sqrt(draws)) / rows, 1.0))
+    chance = chances((draws - 2 * math.sqrt(draws)) / rows)
     cells = [int(256 * c) for c in chance[:5]]
     while sum(cells) < 256:
         best = max(range(5), key=lambda k: chance[k] / (cells[k] + 1))
@@ -166,48 +167,84 @@ def reference_resamples(n: int) -> Array:
     return np.array([reference_rows(np.array([[0, n, n]]), KEY, b) for b in (5, 6, 7)])
 
 
-def heavy_tailed(n: int) -> Array:
-    x = np.random.default_rng(n).normal(size=n)
-    x[n // 2] = 1e19
+def heavy_tailed(n: int, size: float = 1.0, far: float = 1e19) -> Array:
+    x = np.random.default_rng(n).normal(size=n) * size
+    x[n // 2] = far
+    x[6144:] = 0  # a last block of which digits leave nothing
     return x
 
 
-#: Sums by digits, but for the last three: a row that hides the others, rows that are no numbers,
-#: too small to be scaled.
+def whole_numbers(n: int) -> Array:
+    """One far above the others, which still are whole multiples of its unit."""
+    x = np.random.default_rng(n).integers(-(2**30), 2**30, n).astype(float)
+    x[n // 2] = 2.0**58
+    return x
+
+
+#: Sums by digits.
 COLUMNS: dict[str, Any] = {
     "normal": lambda n: np.random.default_rng(n).normal(size=n),
     "whole": lambda n: np.random.default_rng(n).integers(-(2**52), 2**52, n).astype(float),
+    "whole, one far above": whole_numbers,
     "with zeros": lambda n: np.arange(n) % 7 * 0.1 * (np.arange(n) % 100 == 0),
     "constant": lambda n: np.full(n, -1 / 3),
+    "below a power of two": lambda n: np.full(n, 1 - 2**-53),
+    "negative": lambda n: -np.random.default_rng(n).gamma(0.1, size=n),
     "zero": np.zeros,
     "ends of digits": lambda n: np.resize([1.0, -1.0, 0.5 + 2**-15, 0.5 - 2**-30, -0.5 - 2**-16, 2**-45 - 1], n),
     "huge": lambda n: np.random.default_rng(n).uniform(-1, 1, n) * (1.7e308 / n),
+}
+#: Sums of doubles: a row that hides the others, or leaves nothing of them when it is scaled; rows that are no numbers,
+#: or too small to be scaled.
+IN_DOUBLES: dict[str, Any] = {
     "heavy tails": heavy_tailed,
+    "from tiny to huge": functools.partial(heavy_tailed, size=1e-100, far=1e300),
     "infinite": lambda n: np.where(np.arange(n) % 3 == 0, np.inf, 1.0),
+    "small": lambda n: np.random.default_rng(n).normal(size=n) * 1e-294,
     "tiny": lambda n: np.random.default_rng(n).normal(size=n) * 1e-310,
 }
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("n", [256, 2047, 2049, 6200])
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", [*COLUMNS, *IN_DOUBLES])
 def test_sums_are_as_exact_as_those_of_doubles(name: str, n: int, isa: str) -> None:
     """Of each resample, also of those that have none of the largest rows: within n roundings of its own terms; and to
     the last bits by digits, but for what they leave of each row, 2⁻⁶⁰ of the power of two above the largest."""
-    x = COLUMNS[name](n)
+    x = (COLUMNS | IN_DOUBLES)[name](n)
     strata = np.array([[0, n, n]])
     with core(isa, threads=2, threshold=0):
-        got = _core.resample_sums(x[None], strata, KEY, 3, 19)[:, 0]
+        got, negative = _core.resample_sums(np.stack([x, -x]), strata, KEY, 3, 19).T
         rows = _core.resample_rows(strata, KEY, 3, 19)
+    assert np.array_equal(negative, -got, equal_nan=True)
     if name == "infinite":
         assert not np.isfinite(got).any()
         return
     for value, drawn in zip(got, x[rows], strict=True):
         exact, least = math.fsum(drawn), max(5e-324, float(np.abs(drawn).max()) * 2.0**-53)
         assert value == exact or abs(value - exact) <= n * least
-        if name not in ("heavy tails", "tiny"):
-            left = 0.0 if name in ("whole", "ends of digits") else float(np.abs(x).max()) * 2.0**-59
+        if name in COLUMNS:
+            left = 0.0 if name.startswith(("whole", "ends of digits")) else float(np.abs(x).max()) * 2.0**-59
             assert value == exact or abs(value - exact) <= 2 * np.spacing(abs(exact)) + n * left
+
+
+def test_rows_that_lose_less_by_doubles() -> None:
+    """Digits would leave 2⁻⁶⁰ of each beside a row of 1, which a third of the resamples lack."""
+    x = np.random.default_rng(1).choice([-1.0, 1.0], 256) * 2**-8 + 2**-60
+    x[100] = 1
+    strata = np.array([[0, 256, 256]])
+    got, rows = _core.resample_sums(x[None], strata, KEY, 0, 9)[:, 0], _core.resample_rows(strata, KEY, 0, 9)
+    for value, drawn in zip(got, x[rows], strict=True):
+        assert abs(value - math.fsum(drawn)) <= 256 * 2**-53 * np.abs(drawn).max()
+
+
+def test_large_rows_that_are_seldom_drawn_hide_the_others() -> None:
+    """One of 5000 rows is drawn, of which 100 are large: most resamples have none."""
+    strata = np.array([[0, 5000, 1], [5000, 300, 300]])
+    x = np.random.default_rng(1).normal(size=5300)
+    x[:100] = 1e19
+    got, rows = _core.resample_sums(x[None], strata, KEY, 0, 9)[:, 0], _core.resample_rows(strata, KEY, 0, 9)
+    assert np.allclose(got, [math.fsum(drawn) for drawn in x[rows]], rtol=1e-12, atol=0)
 
 
 def test_sums_of_strata_that_are_drawn_more_often_than_they_have_rows() -> None:
@@ -216,21 +253,41 @@ def test_sums_of_strata_that_are_drawn_more_often_than_they_have_rows() -> None:
     assert _core.resample_sums(np.full((1, 5000), 0.75), strata, KEY, 0, 2).tolist() == [[5000 * 255 * 0.75]] * 2
 
 
+def strata_of(sizes: list[tuple[int, int]]) -> Array:
+    rows, draws = np.array(sizes).T
+    return np.stack([np.cumsum(rows) - rows, rows, draws], axis=1)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_strata_have_rows_of_their_own(isa: str) -> None:
-    """Counted ones and others, few draws of many rows, none at all, more draws than rows."""
-    strata = np.array([[0, 3, 3], [3, 1, 2], [4, 200_000, 70], [200_004, 300, 0], [200_304, 900, 900],
-                       [201_204, 1100, 280], [202_304, 2, 255]])  # fmt: skip
+    """Counted ones and others, few draws of many rows, none at all, more draws than rows; the last that are counted and
+    the first that are not; the last of two draws per word and the first of one."""
+    sizes = [(3, 3), (1, 2), (200_000, 70), (300, 0), (900, 900), (1123, 280), (1124, 280), (2, 255)]
+    strata = strata_of([*sizes, (2**20, 65), (2**20 + 1, 65)])
     with core(isa, threads=2, threshold=0):
         got = _core.resample_rows(strata, KEY, 2**32 - 2, 2)
     assert np.array_equal(got, [reference_rows(strata, KEY, 2**32 - 2), reference_rows(strata, KEY, 2**32 - 1)])
 
 
-def test_counts_beyond_the_draws_are_drawn_again() -> None:
-    """One resample of 44: the first that is, word by word."""
+def test_no_rows_at_all() -> None:
+    none = np.empty((0, 3), np.int64)
+    assert _core.resample_rows(none, KEY, 0, 2).shape == (2, 0)
+    assert _core.resample_sums(np.empty((1, 0)), none, KEY, 0, 2).tolist() == [[0.0], [0.0]]
+    assert _core.resample_places(np.empty(0), np.empty(0, np.uint32), np.empty(0, int), none, KEY, 0, 2).shape == (2, 0)
+
+
+@pytest.mark.parametrize("first", [-1, 2**32 - 2, 2**63 - 1])
+def test_resamples_beyond_the_last_are_refused(first: int) -> None:
+    assert_refused(lambda: _core.resample_rows(np.array([[0, 3, 3]]), KEY, first, 3), ValueError, ["3", str(first)])
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_counts_beyond_the_draws_are_drawn_again(beyond: int) -> None:
+    """One resample of 44: the first that is, word by word; and the first whose counts are the draws, which is kept."""
     strata = np.array([[0, 256, 256]])
-    again = next(b for b in range(1000) if reference_counts(256, 256, Stream(KEY, b, 0, DRAWS)).sum() > 256)
-    assert np.array_equal(_core.resample_rows(strata, KEY, again, 1)[0], reference_rows(strata, KEY, again))
+    sums = ((b, reference_counts(256, 256, Stream(KEY, b, 0, DRAWS)).sum()) for b in range(5000))
+    found = next(b for b, drawn in sums if min(drawn - 256, 1) == beyond)
+    assert np.array_equal(_core.resample_rows(strata, KEY, found, 1)[0], reference_rows(strata, KEY, found))
 
 
 @pytest.mark.parametrize(("rows", "draws"), [(256, 256), (1000, 1000), (1024, 256), (2000, 900)])
@@ -294,6 +351,20 @@ def test_kernels_against_callables_on_the_same_resamples(name: str, way: dict[st
     assert np.allclose(ours.bootstrap_distribution, plain.bootstrap_distribution, rtol=1e-12, atol=0)
     assert np.allclose(ours.confidence_interval, plain.confidence_interval, rtol=1e-11, atol=0)
     assert ours.statistic == pytest.approx(plain.statistic, rel=1e-13)
+
+
+@pytest.mark.parametrize("far", [1e10, 1e19])
+@pytest.mark.parametrize("name", ["mean", "variance", "ratio", "correlation"])
+def test_a_value_far_off_leaves_the_others_their_digits(name: str, far: float) -> None:
+    """In the resamples without it, one of three, and in the jackknife's sums without it."""
+    x = np.append(X, far)
+    data, two = ((x, np.append(Y, 5.0)), True) if name in ("ratio", "correlation") else ((x,), False)
+    options: dict[str, Any] = {"method": "percentile", "n_resamples": 50, "rng": 3, "paired": two}
+    ours, plain = bootstrap(data, name, **options), bootstrap(data, of_several(name), **options)
+    assert np.allclose(ours.bootstrap_distribution, plain.bootstrap_distribution, rtol=1e-12, atol=0)
+    plan, plainly = plan_of(301), functools.partial(of_several(name), **({} if two else {"axis": 0}))
+    left_out = named(name, data, plan).jackknife(plan)
+    assert np.allclose(left_out, [plainly(*(np.delete(a, i) for a in data)) for i in range(301)], rtol=1e-12, atol=0)
 
 
 def test_resamples_keep_strata_groups_and_blocks() -> None:
@@ -378,6 +449,7 @@ def test_constant_data_fall_back_to_the_percentile_interval() -> None:
         result = bootstrap(np.full(20, 3.7), "mean", n_resamples=50, rng=0)
     assert caught[0].filename == __file__
     assert result.method == "percentile"
+    assert result.statistic == 3.7
     assert result.confidence_interval == (3.7, 3.7)
     assert_refused(
         lambda: bootstrap(np.full(20, 3.0), method="studentized", rng=0), ValueError, ["studentized", "is 0"]

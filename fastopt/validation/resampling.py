@@ -2,7 +2,7 @@
 
 What stratum s draws in resample b is a function of (key, s, b): the same on any thread, worker and instruction set. The
 kernel draws how often each unit is drawn (csrc/resample.h says how), and statistics that it knows need no more; others
-get the samples in random order. Where it draws one by one, a 64-bit word of Philox makes k draws of n as long as
+get the samples in random order. Where it draws one by one, a random word of 64 bits makes k draws of n as long as
 nᵏ <= 2⁴⁰, so that no tuple's chance is off by more than a share of 2⁻²⁴ (k = 1 for any n below 2³²).
 """
 

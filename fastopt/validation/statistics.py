@@ -1,7 +1,8 @@
 """What the bootstrap's kernel knows: functions of sums over the samples drawn, or of places in their order.
 
 Samples are scaled by a power of two and centred before they are summed, so that squares and products lose no digits to
-a large mean, and neither overflow nor underflow.
+a large mean, and neither overflow nor underflow. The centre is the median, never further from the mean than a standard
+deviation: a mean would take the digits of all other values, where one is far off, in the resamples without it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Named:
 
     @functools.cached_property
     def _centre(self) -> float:
-        return float(np.mean(self._scaled[0]))
+        return float(np.median(self._scaled[0]))
 
     def columns(self, errors: bool = False) -> Array:
         """(n, m): what is summed up. The last one counts the samples."""
@@ -64,7 +65,7 @@ class Named:
             y = self._scaled[1]
             parts = [x, y, x * x, y * y, x * y] if errors else [x, y]
         elif self.name == "correlation":
-            x, y = x - np.mean(x), self._scaled[1] - np.mean(self._scaled[1])
+            x, y = x - self._centre, self._scaled[1] - np.median(self._scaled[1])
             parts = [x, y, x * x, y * y, x * y]
         else:
             d = x - self._centre
@@ -112,18 +113,19 @@ class Named:
     def observed(self) -> float:
         if self.name == "quantile":
             return float(np.quantile(self.samples[0], self.q))
-        if self.name == "mean":
-            return math.ldexp(self._centre, self._exponents[0])
-        return float(self.value(self.columns().sum(axis=0)[None])[0])
+        return float(self.value(self._sums())[0])
 
     def error(self) -> float:
-        return float(self.errors(self.columns(True).sum(axis=0)[None])[0])
+        return float(self.errors(self._sums(True))[0])
+
+    def _sums(self, errors: bool = False) -> Array:
+        """(1, m): of the samples themselves, each column in one run, which NumPy adds pairwise."""
+        return np.atleast_2d(np.ascontiguousarray(self.columns(errors).T).sum(axis=1))
 
     def jackknife(self, plan: Plan) -> Array:
         """Without each unit of the plan, in O(n): the sums without it, or the places in the order without it."""
         if self.name != "quantile":
-            totals = plan.totals(self.columns())
-            return self.value(totals.sum(axis=0) - totals)
+            return self.value(_sums_without_each(plan.totals(self.columns())))
         x, order = self._sorted(plan)
         rank = np.empty(len(x), np.int64)
         rank[order] = np.arange(len(x))
@@ -152,6 +154,14 @@ def standard_deviation(x: Array) -> float:
         return math.nan
     exponent = math.frexp(float(np.abs(x).max()))[1]
     return float(np.ldexp(np.std(np.ldexp(x, -exponent), ddof=1), exponent))
+
+
+def _sums_without_each(rows: Array) -> Array:
+    """(n, m): of the rows before each and those behind it: total − row would leave no digits without one far off."""
+    sums = np.zeros_like(rows)
+    sums[1:] = np.cumsum(rows[:-1], axis=0)
+    sums[:-1] += np.cumsum(rows[:0:-1], axis=0)[::-1]
+    return sums
 
 
 def _times(x: Array, exponent: int) -> Array:
