@@ -17,8 +17,7 @@
 /* Seconds: waking a sleeping thread takes less. Shares differ by less than the factor. */
 static const double LONG = 1e-3, UNEVEN = 2;
 
-/* In jobs: what a pause has after a first team in vain, and at most, and after how many others that one is forgotten.
- */
+/* In jobs: what a pause has after a first team in vain; at most; and after how many others that one is forgotten. */
 enum { LEAST_PAUSE = 8, MOST_PAUSE = 128, FORGOTTEN = 256 };
 
 /* left: of the pause, whose length was the last one; since: jobs of teams since. Relaxed: threads of the caller that
@@ -27,8 +26,13 @@ static struct {
     int off, length, left, since;
 } pause;
 
+#ifdef _OPENMP
 static int get(const int *x) { return __atomic_load_n(x, __ATOMIC_RELAXED); }
 static void set(int *x, int value) { __atomic_store_n(x, value, __ATOMIC_RELAXED); }
+#else /* no teams, and maybe a compiler without atomics */
+static int get(const int *x) { return *x; }
+static void set(int *x, int value) { *x = value; }
+#endif
 
 bool fo_set_pauses(bool on)
 {
