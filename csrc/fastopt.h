@@ -104,8 +104,8 @@ struct fo_team {
     double waited; /* seconds, for others */
 };
 typedef void fo_share(void *job, struct fo_team *team);
-void fo_run_team(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */
-void fo_meet(struct fo_team *team);                        /* until all have come */
+void fo_share_out(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */
+void fo_meet(struct fo_team *team);                         /* until all have come */
 /* After a team took so many seconds, and one of its threads worked the least of them: how many jobs one thread does
  * now, if one had been faster */
 int fo_judge_team(double total, double least, int of);

@@ -27,7 +27,7 @@ static void share_units(void *all, struct fo_team *team)
 static void run(work *do_units, const void *job, int64_t units, int threads)
 {
     struct units all = {do_units, job, units};
-    fo_run_team(share_units, &all, (int)least(units, threads));
+    fo_share_out(share_units, &all, (int)least(units, threads));
 }
 
 static int64_t tiles_of(int64_t size) { return (size + FO_TILE - 1) / FO_TILE; }

@@ -120,5 +120,5 @@ bool fo_digits_of(const double *x, const struct fo_stratum *strata, int64_t n_st
 void fo_run_resample(int kernel, const struct fo_resample *job, int threads)
 {
     struct drawing all = {fo_kernels()->layers->resample[kernel], job};
-    fo_run_team(draw, &all, job->resamples < threads ? (int)job->resamples : threads);
+    fo_share_out(draw, &all, job->resamples < threads ? (int)job->resamples : threads);
 }

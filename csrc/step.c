@@ -231,7 +231,7 @@ void fo_run_step(struct fo_step *step, int64_t cost)
     struct step_job job = {step, cost};
     step->norm = 0;
     step->skipped = false;
-    fo_run_team(step_share, &job, step->threads);
+    fo_share_out(step_share, &job, step->threads);
 }
 
 static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t begin, int64_t end)
@@ -278,5 +278,5 @@ static void look_ahead(void *all, struct fo_team *team)
 void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
 {
     struct lookahead_job job = {step, cost, shift};
-    fo_run_team(look_ahead, &job, step->threads);
+    fo_share_out(look_ahead, &job, step->threads);
 }

@@ -94,7 +94,7 @@ int64_t fo_run_stump(struct fo_stump *job, int threads)
         lay_out_classes(job);
     else
         lay_out_squares(job);
-    fo_run_team(search, job, job->features < threads ? (int)job->features : threads);
+    fo_share_out(search, job, job->features < threads ? (int)job->features : threads);
     int64_t best = -1;
     for (int64_t f = 0; f < job->features; f++)
         if (job->split[f].at >= 0 && (best < 0 || job->split[f].score > job->split[best].score))

@@ -106,7 +106,7 @@ static void run_by_several(fo_share *share, void *job, int threads)
 }
 #endif
 
-void fo_run_team(fo_share *share, void *job, int threads)
+void fo_share_out(fo_share *share, void *job, int threads)
 {
 #ifdef _OPENMP
     if (threads > 1 && !fo_forked() && !is_paused()) {
