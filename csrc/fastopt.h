@@ -102,6 +102,7 @@ enum { FO_MOST_THREADS = 4096 };
 struct fo_team {
     int part, of;  /* this thread, of so many */
     double waited; /* seconds, for others */
+    bool claims;   /* its shares are claimed one by one: a thread that is late leaves them to the others */
 };
 typedef void fo_share(void *job, struct fo_team *team);
 void fo_share_out(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */

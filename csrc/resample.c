@@ -105,6 +105,7 @@ static void draw(void *all, struct fo_team *team)
 #ifdef _OPENMP
     const int64_t shares = d->job->resamples < SHARES * team->of ? d->job->resamples : SHARES * team->of;
     if (team->of > 1) {
+        team->claims = true;
 #pragma omp for schedule(dynamic) nowait
         for (int64_t s = 0; s < shares; s++)
             d->resample(d->job, first_of_share(d->job, s, shares), first_of_share(d->job, s + 1, shares), team->part);

@@ -88,10 +88,10 @@ static void run_by_several(fo_share *share, void *job, int threads)
     const double begun = omp_get_wtime();
 #pragma omp parallel num_threads(threads)
     {
-        struct fo_team team = {omp_get_thread_num(), omp_get_num_threads(), 0};
+        struct fo_team team = {omp_get_thread_num(), omp_get_num_threads(), 0, false};
         const double start = omp_get_wtime();
         share(job, &team);
-        work[team.part] = omp_get_wtime() - start - team.waited;
+        work[team.part] = team.claims ? INFINITY : omp_get_wtime() - start - team.waited;
         if (team.part == 0)
             of = team.of;
     }
@@ -114,7 +114,7 @@ void fo_share_out(fo_share *share, void *job, int threads)
         return;
     }
 #endif
-    struct fo_team one = {0, 1, 0};
+    struct fo_team one = {0, 1, 0, false};
     (void)threads;
     share(job, &one);
 }
