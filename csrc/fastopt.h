@@ -107,10 +107,11 @@ struct fo_team {
 typedef void fo_share(void *job, struct fo_team *team);
 void fo_share_out(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */
 void fo_meet(struct fo_team *team);                         /* until all have come */
-/* After a team took so many seconds, and one of its threads worked the least of them: how many jobs one thread does
- * now, if one had been faster */
-int fo_judge_team(double total, double least, int of);
-bool fo_set_pauses(bool on); /* whether there are such; forgets what was; gives what was so before */
+/* After a job took so many seconds, and a thread of its team worked the least of them: whether teams are held down,
+ * which this one was or was not */
+void fo_judge_team(double total, double least, int of, bool held);
+int fo_team_size(int threads); /* of the next job, which it counts */
+bool fo_set_holds(bool on);    /* whether teams are ever held down; forgets what was; gives what was so before */
 
 /* steps (step.c) */
 int64_t fo_lay_out(struct fo_span *span, int64_t n_spans,

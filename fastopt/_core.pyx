@@ -84,8 +84,9 @@ cdef extern from "fastopt.h" nogil:
     bint fo_isa_runs(int index)
     int fo_forks()
     int FO_MOST_THREADS
-    int fo_judge_team(double total, double least, int of)
-    bint fo_set_pauses(bint on)
+    void fo_judge_team(double total, double least, int of, bint held)
+    int fo_team_size(int threads)
+    bint fo_set_holds(bint on)
     const char *fo_openmp_runtime()
     void fo_huge_pages(void *memory, size_t bytes)
     int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
@@ -224,16 +225,20 @@ def set_num_threads(threads):
     n_threads = threads
 
 
-def judge_team(double total, double least, int threads):
-    """As if a team had done a job in so many seconds, of which one of its threads worked the least: how many jobs one
-    thread does now. For tests."""
-    return fo_judge_team(total, least, threads)
+def judge_team(double total, double least, int threads, bint held=False):
+    """As if a team had done a job in so many seconds, of which one of its threads worked the least. For tests."""
+    fo_judge_team(total, least, threads, held)
 
 
-def set_pauses(bint on):
-    """Whether one thread does the work for a while after a team that waited for a core; forgets what was, and returns
+def team_size(int threads):
+    """How many threads do the next job, if so many may. For tests."""
+    return fo_team_size(threads)
+
+
+def set_holds(bint on):
+    """Whether fewer threads do the work for a while after a team that waited for a core; forgets what was, and returns
     the old setting. For tests."""
-    return fo_set_pauses(on)
+    return fo_set_holds(on)
 
 
 def serial_threshold():

@@ -28,9 +28,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _core_settings() -> Iterator[None]:
     before = _core.isa(), _core.get_num_threads(), _core.serial_threshold()
-    pauses = _core.set_pauses(False)  # on a busy machine too, tests of several threads have several
+    holds = _core.set_holds(False)  # on a busy machine too, tests of several threads have several
     yield
-    _core.set_pauses(pauses)
+    _core.set_holds(holds)
     _core.set_isa(before[0])
     _core.set_num_threads(before[1])
     _core.set_serial_threshold(before[2])

@@ -1,4 +1,4 @@
-"""Teams of threads where a core is somebody else's: one thread does the work for a while, and no bit depends on it."""
+"""Teams of threads where a core is somebody else's: fewer do the work for a while, and no bit depends on it."""
 
 from __future__ import annotations
 
@@ -18,37 +18,60 @@ shared = pytest.mark.skipif(
 )
 
 
+def sizes(threads: int, jobs: int) -> list[int]:
+    return [_core.team_size(threads) for _ in range(jobs)]
+
+
 @pytest.mark.parametrize(
     ("total", "least", "threads", "after"),
     [
-        (0.0009, 0.0, 2, 0),  # not long
-        (0.0011, 0.0002, 2, 8),  # one thread: 0.4 ms
-        (0.0041, 0.0010, 2, 8),
-        (0.0039, 0.0010, 2, 0),  # of uneven shares, of 1 and 3 ms
-        (0.0310, 0.0010, 16, 0),
+        (0.0009, 0.0, 2, 2),  # not long
+        (0.0011, 0.0002, 2, 1),  # one thread: 0.4 ms
+        (0.0041, 0.0010, 2, 1),
+        (0.0039, 0.0010, 2, 2),  # of uneven shares, of 1 and 3 ms
+        (0.0310, 0.0010, 16, 16),
         (0.0330, 0.0010, 16, 8),
+        (0.0330, 0.0010, 7, 3),
     ],
 )
-def test_a_pause_follows_where_one_thread_would_have_been_faster(
+def test_fewer_follow_where_one_thread_would_have_been_faster(
     total: float, least: float, threads: int, after: int
 ) -> None:
-    _core.set_pauses(True)
-    assert _core.judge_team(total, least, threads) == after
+    _core.set_holds(True)
+    _core.judge_team(total, least, threads)
+    assert sizes(threads, 9) == [after] * 8 + [threads]
 
 
-def test_pauses_grow_and_are_forgotten() -> None:
-    _core.set_pauses(True)
-    vain, good = (0.0042, 0.0002, 2), (0.0002, 0.0002, 2)
-    assert [_core.judge_team(*vain) for _ in range(7)] == [8, 16, 32, 64, 128, 128, 128]
-    for _ in range(255):
-        _core.judge_team(*good)
-    assert _core.judge_team(*vain) == 128
-    for _ in range(256):
-        _core.judge_team(*good)
-    assert _core.judge_team(*vain) == 8
-    assert _core.set_pauses(False)
-    assert _core.judge_team(*vain) == 0
-    assert not _core.set_pauses(True)
+def test_teams_are_held_down_for_longer_each_time_until_that_is_forgotten() -> None:
+    _core.set_holds(True)
+    for held in (8, 16, 32, 64, 128, 128):
+        _core.judge_team(0.0042, 0.0002, 2)
+        assert sizes(2, held + 1) == [1] * held + [2]
+    for good in (255, 256):
+        for _ in range(good):
+            _core.judge_team(0.0002, 0.0002, 2)
+        _core.judge_team(0.0042, 0.0002, 2)
+        held = 128 if good == 255 else 8
+        assert sizes(2, held + 1) == [1] * held + [2]
+    assert _core.set_holds(False)
+    _core.judge_team(0.0042, 0.0002, 2)
+    assert sizes(2, 2) == [2, 2]
+    assert not _core.set_holds(True)
+
+
+def test_a_team_that_is_held_down_may_be_in_vain_too() -> None:
+    _core.set_holds(True)
+    _core.judge_team(0.0330, 0.0001, 16)
+    assert sizes(16, 3) == [8] * 3
+    _core.judge_team(0.0330, 0.0001, 8, held=True)
+    assert sizes(16, 3) == [4] * 3
+    _core.judge_team(0.0002, 0.0001, 4, held=True)  # good: nothing changes
+    assert sizes(16, 6) == [4] * 5 + [16]
+    assert sizes(4, 1) == [4]
+    _core.judge_team(0.0330, 0.0001, 16)  # the whole one again: what was found before is remembered
+    assert sizes(16, 17) == [4] * 16 + [16]
+    _core.judge_team(0.0330, 0.0001, 16)
+    assert sizes(3, 32) == [3] * 32  # fewer than may be
 
 
 ONE_CORE = """
@@ -78,9 +101,9 @@ ONE_CORE = """
     opt.step(gradients, max_norm=1.0)                     # makes the threads
     for thread in os.listdir("/proc/self/task"):
         os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
-    _core.set_pauses(False)
+    _core.set_holds(False)
     waiting = mean(opt, gradients, 29)
-    _core.set_pauses(True)
+    _core.set_holds(True)
     noticed = mean(opt, gradients, 270)
     fastopt.set_num_threads(1)
     alone, gradients = optimizer()
