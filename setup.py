@@ -1,7 +1,7 @@
 """The one extension, and the flags of each kernels_<isa>.c. Nothing else: metadata is in pyproject.toml.
 
 FASTOPT_OPENMP=0 builds without OpenMP (same results, one thread); FASTOPT_WERROR=1 makes warnings errors, as CI does;
-FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tasks.sanitize runs the tests so).
+FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tools.sanitize runs the tests so).
 """
 
 import os

@@ -4,10 +4,6 @@
 No test of correctness, and no part of the package: it runs from a checkout, whose tests hold the reference.
 """
 
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-
-if str(ROOT / "tests") not in sys.path:
-    sys.path.append(str(ROOT / "tests"))  # rows.py has the rows, reference.py the equations

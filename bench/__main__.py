@@ -35,7 +35,7 @@ from bench.cells import COMMON, SIZES, TEXTBOOK, WORKS
 from bench.contenders import CONTENDERS
 from bench.report import Options, Report
 from bench.shapes import MODELS
-from fastopt import _core
+from fastopt._native import runtime
 
 PARTS: dict[str, Callable[[Options], Report]] = {
     "core": core.report,
@@ -121,7 +121,7 @@ def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
 def _options(args: argparse.Namespace) -> tuple[Options, list[Callable[[Options], Report]]]:
     names = tuple(c.name for c in CONTENDERS)
     options = Options(
-        rows=_choose(args.rows, _core.RULES, {"textbook": TEXTBOOK, "common": COMMON, "all": tuple(_core.RULES)}),
+        rows=_choose(args.rows, runtime.RULES, {"textbook": TEXTBOOK, "common": COMMON, "all": tuple(runtime.RULES)}),
         threads=tuple(dict.fromkeys(_count("--threads", n) for n in args.threads.split(","))),
         works=_choose(args.works, WORKS, {"all": tuple(WORKS), "sizes": SIZES, "models": tuple(MODELS)}),
         rounds=_count("--rounds", args.rounds),

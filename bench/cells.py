@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import reference
-from rows import ROWS, Row
 
 from bench.shapes import MODELS, Shape
 from bench.timing import Run
-from fastopt import _core
+from fastopt._native import runtime
+from tests.support import reference
+from tests.support.rows import ROWS, Row
 
 Array = npt.NDArray[np.float32]
 
-if missing := set(_core.RULES) - set(ROWS):
+if missing := set(runtime.RULES) - set(ROWS):
     raise ImportError(f"rows without a benchmark: {', '.join(sorted(missing))}")
 
 #: Shapes of the parameters, by name.
@@ -109,7 +109,7 @@ def comparable(rule: str, work: str, threads: int, phase: str = STEP) -> Cell:
 
 def traffic(rule: str) -> int:
     """Bytes per element that a step moves at least."""
-    return 4 * (2 * len(_core.RULES[rule][0]) + 1)
+    return 4 * (2 * len(runtime.RULES[rule][0]) + 1)
 
 
 def _fill(rng: np.random.Generator, shape: Shape) -> Array:

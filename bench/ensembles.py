@@ -29,19 +29,19 @@ def report(options: Options) -> Report:
 
 def contenders() -> dict[str, dict[str, Callable[[], Any]]]:
     """Ours first, then the namesake, then what else does the same."""
-    from sklearn import ensemble, tree
+    from sklearn import tree
 
-    from fastopt import validation
+    from fastopt import ensemble
 
     stump = tree.DecisionTreeClassifier(max_depth=1)
     binned = {"max_iter": STUMPS, "max_leaf_nodes": 2, "early_stopping": False}
     return {
         "AdaBoost": {
-            "fastopt": lambda: validation.AdaBoostClassifier(n_estimators=STUMPS),
+            "fastopt": lambda: ensemble.AdaBoostClassifier(n_estimators=STUMPS),
             "scikit-learn": lambda: ensemble.AdaBoostClassifier(stump, n_estimators=STUMPS),
         },
         "gradient boosting": {
-            "fastopt": lambda: validation.GradientBoostingClassifier(n_estimators=STUMPS),
+            "fastopt": lambda: ensemble.GradientBoostingClassifier(n_estimators=STUMPS),
             "scikit-learn": lambda: ensemble.GradientBoostingClassifier(n_estimators=STUMPS, max_depth=1),
             "scikit-learn, in 255 bins": lambda: ensemble.HistGradientBoostingClassifier(**binned),
         },

@@ -11,7 +11,7 @@ from bench.contenders import FASTOPT
 from bench.report import Options, Report, between, duration, ratios, seconds
 from bench.roofline import best_limit, limits_of
 from bench.timing import Run, Spread, interleave, ratio
-from fastopt import _core
+from fastopt._native import runtime
 
 WORKS = ("20k", "20M")
 
@@ -37,7 +37,7 @@ def compare(cell: Cell, isas: tuple[str, ...], rounds: int) -> list[dict[str, An
     try:
         samples = interleave([*runs, *limits_of(cell, run)], rounds)
     finally:
-        _core.set_isa(before)
+        runtime.set_isa(before)
     _, limit = best_limit(samples)
     base = {"work": cell.work, "rule": cell.rule, "threads": cell.threads}
     return [
@@ -49,7 +49,7 @@ def compare(cell: Cell, isas: tuple[str, ...], rounds: int) -> list[dict[str, An
 
 
 def with_isa(run: Run, isa: str) -> Run:
-    return replace(run, name=isa, enter=lambda: _core.set_isa(isa))
+    return replace(run, name=isa, enter=lambda: runtime.set_isa(isa))
 
 
 def _shown(r: dict[str, Any]) -> list[Any]:

@@ -16,7 +16,8 @@ import numpy as np
 import fastopt
 from bench.report import Options, Report, between, duration, ratios, seconds
 from bench.timing import Run, Spread, interleave, ratio
-from fastopt import _core, regularization
+from fastopt import regularization
+from fastopt._native import layers as layer_kernels
 
 Array = Any
 Call = Callable[[], object]
@@ -109,7 +110,7 @@ def _moments(sample: Array, mean: float, std: float, label: str) -> None:
 
 def _copy(x: Array, out: Array) -> dict[str, Call]:
     """The speed of memory: one read, one write."""
-    return {COPY: lambda: _core.each("copy", x, out)}
+    return {COPY: lambda: layer_kernels.each("copy", x, out)}
 
 
 # -- cases ------------------------------------------------------------------------------------------------------------

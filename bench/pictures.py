@@ -19,7 +19,7 @@ from bench.cells import COMMON, SIZES, STEP, TEXTBOOK, WORKS, Cell
 from bench.contenders import CONTENDERS
 from bench.scaling import WORKS as SCALED
 from bench.targets import Parts, best_peer, find, of_limit
-from fastopt.pictures import COLOURS, STYLE
+from fastopt._plotting import COLOURS, STYLE
 
 ELEMENTS = {work: Cell("sgd", work).elements for work in WORKS}
 #: fastopt in black and bold; every other contender keeps its colour and dashes in all panels

@@ -24,7 +24,7 @@ from bench import machine
 from bench.cells import Array, Cell, traffic
 from bench.report import Options, Report, seconds
 from bench.timing import Run, Spread, interleave
-from fastopt import _core
+from fastopt._native import runtime
 
 LIMIT = "limit"  # how the names of these runs begin
 #: loop in streams.c -> arrays that it touches beside the gradient, bytes per element
@@ -60,13 +60,13 @@ ISA_FLAGS = {
 
 def loop_of(rule: str) -> str:
     """The loop with the streams of this row; a row that has none cannot be benchmarked."""
-    name = f"update_{len(_core.RULES[rule][0])}"
+    name = f"update_{len(runtime.RULES[rule][0])}"
     if name not in LOOPS or LOOPS[name][1] != traffic(rule):
         raise ImportError(f"streams.c has no loop with the streams of {rule}: {name}")
     return name
 
 
-RULE_LOOPS = {rule: loop_of(rule) for rule in _core.RULES}
+RULE_LOOPS = {rule: loop_of(rule) for rule in runtime.RULES}
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def library(isa: str) -> ctypes.CDLL:
     if cc is None:
         raise RuntimeError("no C compiler: set CC, or install one, to measure what this machine gives")
     flags = [*FLAGS, *(ISA_FLAGS[isa] if platform.machine().lower() in ("x86_64", "amd64") else ())]
-    if _core.build_info()["openmp"] is not None:
+    if runtime.build_info()["openmp"] is not None:
         flags.append("-fopenmp")
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / f"streams_{isa}.so")

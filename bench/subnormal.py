@@ -18,7 +18,7 @@ from bench.contenders import FASTOPT
 from bench.report import Options, Report, between, duration, ratios, seconds
 from bench.roofline import LOOPS, aligned, stream
 from bench.timing import Run, Spread, interleave, ratio
-from fastopt import _core
+from fastopt._native import runtime
 
 WORKS = ("20k", "20M")
 FLOORS = ("decay", "decay_root")  # loops of streams.c
@@ -31,7 +31,7 @@ def report(options: Options) -> Report:
     records = []
     for work in WORKS:
         for rule in options.rows:
-            if len(_core.RULES[rule][0]) > 1:  # it has states
+            if len(runtime.RULES[rule][0]) > 1:  # it has states
                 cell = Cell(rule, work, threads)
                 run = FASTOPT.run(cell)
                 records += compare(run, run.buffers()[0][1:], run.gradients[0], cell, options.rounds)

@@ -12,7 +12,7 @@ import fastopt
 from bench.cells import comparable
 from bench.contenders import CONTENDERS, FASTOPT, Contender
 from bench.timing import Run
-from fastopt import _core
+from fastopt._native import runtime
 
 pytest.importorskip("pytest_benchmark")
 os.environ.setdefault("NPROC", str(fastopt.get_num_threads()))  # XLA's number of threads, taken when it starts
@@ -20,9 +20,9 @@ os.environ.setdefault("NPROC", str(fastopt.get_num_threads()))  # XLA's number o
 WORKS = ("1x64", "100x64", "20k", "1M")
 ROUNDS = 50  # where every call needs a preparation of its own
 
-CASES = [(c, rule, work) for work, rule in product(WORKS, _core.RULES) for c in CONTENDERS if rule in c.rules]
+CASES = [(c, rule, work) for work, rule in product(WORKS, runtime.RULES) for c in CONTENDERS if rule in c.rules]
 
-if missing := set(_core.RULES) - {rule for c, rule, _ in CASES if c is FASTOPT}:
+if missing := set(runtime.RULES) - {rule for c, rule, _ in CASES if c is FASTOPT}:
     raise ImportError(f"rows without a benchmark: {', '.join(sorted(missing))}")
 
 

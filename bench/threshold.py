@@ -14,7 +14,7 @@ from bench.cells import WORKS, Cell
 from bench.contenders import FASTOPT
 from bench.report import Options, Report, between, duration, ratios
 from bench.timing import Run, Spread, interleave, ratio
-from fastopt import _core
+from fastopt._native import _testing
 
 SIZES = tuple(2**k for k in range(12, 21))
 IDLE = 5e-3  # seconds of other work between two steps; an OpenMP team spins for less before it sleeps
@@ -32,7 +32,7 @@ def report(options: Options) -> Report:
         for size in SIZES
     ]
     head = ["row", "between steps", "elements", "serial", "parallel", "serial / parallel"]
-    notes = ["", f"the threshold in use is {_core.serial_threshold()} elements; {threads} threads"]
+    notes = ["", f"the threshold in use is {_testing.serial_threshold()} elements; {threads} threads"]
     return Report("threshold", "Serial threshold", head, [_shown(r) for r in records], records, notes)
 
 
@@ -41,19 +41,19 @@ def compare(rule: str, size: int, threads: int, idle: float, rounds: int) -> dic
     run = FASTOPT.run(Cell(rule, str(size), threads))
     if idle:
         run = replace(run, prepare=lambda: busy(idle))
-    before = _core.serial_threshold()
+    before = _testing.serial_threshold()
     try:
         runs = [from_size(run, "serial", NEVER), from_size(run, "parallel", 0)]
         samples = interleave(runs, rounds) if not idle else interleave(runs, 4 * rounds, batch=0.0)
     finally:
-        _core.set_serial_threshold(before)
+        _testing.set_serial_threshold(before)
     medians = {f"{name}_median": Spread.of(times).median for name, times in samples.items()}
     base = {"rule": rule, "elements": size, "threads": threads, "idle": idle}
     return {**base, **medians, **ratios(ratio(samples["serial"], samples["parallel"]))}
 
 
 def from_size(run: Run, name: str, elements: int) -> Run:
-    return replace(run, name=name, enter=lambda: _core.set_serial_threshold(elements))
+    return replace(run, name=name, enter=lambda: _testing.set_serial_threshold(elements))
 
 
 def busy(seconds: float) -> None:

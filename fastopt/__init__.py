@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 try:
-    from fastopt import _core
+    from fastopt._native import runtime
 except ImportError as error:
-    if "cannot import name '_core'" not in str(error):
+    if "cannot import name 'runtime'" not in str(error):
         raise
     raise ImportError(
         f"fastopt's extension is not in {__path__[0]}: in a clone that was not installed with 'pip install -e .', "
         "start Python from another folder"
     ) from error
-from fastopt._core import available_isas, build_info, get_num_threads, isa
-from fastopt.base import Optimizer
+from fastopt._native.runtime import available_isas, build_info, get_num_threads, isa
 from fastopt.batches import Batches, batches
+from fastopt.optimizer import Optimizer
 from fastopt.optimizers import NAG, SGD, Adadelta, Adagrad, Adam, AdamW, Momentum, RMSprop
 from fastopt.threads import choose_isa, default_num_threads, set_num_threads
 
@@ -49,7 +49,7 @@ for _cls in Optimizer.registry.values():  # one more optimizer is public without
         __all__.append(_cls.__name__)
 
 choose_isa()
-_core.set_num_threads(default_num_threads())
+runtime.set_num_threads(default_num_threads())
 
 
 def __getattr__(name: str) -> Any:

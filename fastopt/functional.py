@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt import _core
-from fastopt.base import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
+from fastopt._native import runtime
+from fastopt._native import step as native_step
 from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
+from fastopt.optimizer import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
@@ -91,7 +92,7 @@ def _update(
     recipe = _recipe(rule, convention, hyper)
     lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
-    plan = _core.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
+    plan = native_step.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
     plan.set(0, recipe.scalars(lr, int(step)), recipe.corrections, int(step))
     max_norm = options.get("max_norm")
     return plan.step(
@@ -145,8 +146,8 @@ def _function(cls: type[Optimizer], rule: str) -> Callable[..., float | None]:
     return function
 
 
-__all__ = [f"{rule}_" for rule in _core.RULES]
-for _rule in _core.RULES:
+__all__ = [f"{rule}_" for rule in runtime.RULES]
+for _rule in runtime.RULES:
     globals()[f"{_rule}_"] = _function(Optimizer.registry[_rule], _rule)
 
 
@@ -156,7 +157,7 @@ def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr:
     single, (params, buffers, origins) = _lists(
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
     )
-    plan = _core.Plan([("nag", list(zip(params, buffers, strict=True)))], [("param", "momentum_buffer")], single)
+    plan = native_step.Plan([("nag", list(zip(params, buffers, strict=True)))], [("param", "momentum_buffer")], single)
     plan.look_ahead(origins, [shift])
 
 

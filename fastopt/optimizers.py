@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
-from fastopt._core import Lookahead
-from fastopt.base import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
+from fastopt._native.step import Lookahead
 from fastopt.conventions import scheduled
+from fastopt.optimizer import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastopt._core import Plan
+    from fastopt._native.step import Plan
     from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]

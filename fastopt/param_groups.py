@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastopt._core import Clock
+from fastopt._native.step import Clock
 from fastopt.conventions import CHECKS, Check
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 
-from fastopt import _core
+from fastopt._native import runtime
 
 
 def set_num_threads(threads: int | None) -> None:
     """Use at most this many threads in a step (1 to 4096); None: the default again. No result depends on it."""
-    _core.set_num_threads(default_num_threads() if threads is None else threads)
+    runtime.set_num_threads(default_num_threads() if threads is None else threads)
 
 
 def default_num_threads() -> int:
@@ -64,6 +64,6 @@ def choose_isa() -> None:
     asked = os.environ.get("FASTOPT_ISA")
     if asked:
         try:
-            _core.set_isa(asked)
+            runtime.set_isa(asked)
         except ValueError as error:
             raise ImportError(f"FASTOPT_ISA: {error}") from None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fastopt import _core
+from fastopt._native import _testing, runtime
 
 # A slow shared machine is not a failing test; the examples of CI are the same in every run.
 settings.register_profile("fastopt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,13 +27,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(autouse=True)
 def _core_settings() -> Iterator[None]:
-    before = _core.isa(), _core.get_num_threads(), _core.serial_threshold()
-    holds = _core.set_holds(False)  # on a busy machine too, tests of several threads have several
+    before = runtime.isa(), runtime.get_num_threads(), _testing.serial_threshold()
+    holds = _testing.set_holds(False)  # on a busy machine too, tests of several threads have several
     yield
-    _core.set_holds(holds)
-    _core.set_isa(before[0])
-    _core.set_num_threads(before[1])
-    _core.set_serial_threshold(before[2])
+    _testing.set_holds(holds)
+    runtime.set_isa(before[0])
+    runtime.set_num_threads(before[1])
+    _testing.set_serial_threshold(before[2])
 
 
 def _forbidden_skips(reporter: pytest.TerminalReporter) -> list[str]:

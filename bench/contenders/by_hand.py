@@ -17,7 +17,7 @@ import numpy as np
 from bench.cells import Array, Cell
 from bench.contenders.base import Contender
 from bench.timing import Run
-from fastopt import _core
+from fastopt._native import runtime
 
 PARALLEL_FROM = 65_536  # elements of a tensor, for numba
 # Its OpenMP layer reconfigures the runtime that the others share: torch's steps became ten times slower beside it.
@@ -151,7 +151,7 @@ def loops(rule: str) -> tuple[Callable[..., None], Callable[..., None]]:
     import numba
 
     update = numba.njit(RULES[rule])
-    n = len(_core.RULES[rule][0])
+    n = len(runtime.RULES[rule][0])
 
     def one(w: Any, g: Any, s: Any) -> None:
         for i in numba.prange(w.size):
@@ -175,7 +175,7 @@ def loops(rule: str) -> tuple[Callable[..., None], Callable[..., None]]:
 def _scalars(cell: Cell) -> Callable[[], tuple[np.float32, ...]]:
     """The scalars of one step after the other, formed as fastopt's class says."""
     h, steps = cell.row.hyper(**cell.values), itertools.count(1)
-    cls, names = cell.row.cls, _core.RULES[cell.rule][1]
+    cls, names = cell.row.cls, runtime.RULES[cell.rule][1]
     if h.get("eps_in_sqrt", False) and cell.rule != "adadelta":
         raise ValueError(f"by hand, epsilon stands outside the root: convention {cell.convention}")
 

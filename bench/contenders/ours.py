@@ -12,7 +12,7 @@ import fastopt
 from bench.cells import MAX_NORM, PHASE, STEP, Array, Cell
 from bench.contenders.base import Contender, refill
 from bench.timing import Run
-from fastopt import _core
+from fastopt._native import runtime
 
 
 def classes(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
@@ -76,7 +76,7 @@ def _buffers(opt: Any, params: Sequence[Array]) -> Callable[[], list[tuple[Array
     return buffers
 
 
-FASTOPT = Contender("fastopt", "fastopt", frozenset(_core.RULES), classes, phases=frozenset({STEP, PHASE}))
+FASTOPT = Contender("fastopt", "fastopt", frozenset(runtime.RULES), classes, phases=frozenset({STEP, PHASE}))
 MOVING = Contender("fastopt, moving gradients", "fastopt", FASTOPT.rules - {"nag"}, moving)
 FUNCTIONAL = Contender("fastopt functional", "fastopt", FASTOPT.rules - {"nag"}, functional)
 CONTENDERS = (FASTOPT, FUNCTIONAL)

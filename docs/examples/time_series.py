@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from statsmodels.datasets import co2
 
-from fastopt.pictures import COLOURS, new_figure, style
+from fastopt._plotting import COLOURS, new_figure, style
 from fastopt.validation import BlockedKFold, ExpandingWindow, KFold, cross_validate
 
 YEAR = np.timedelta64(365, "D")

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from fastopt import optional
+from fastopt import _optional
 
 
 class LabError(Exception):
@@ -19,7 +19,7 @@ def require(module: str, package: str | None = None) -> ModuleType:
     `--help` stay quick and work without the extra.
     """
     try:
-        return optional.require(module, "fastopt compare", "lab", package)
+        return _optional.require(module, "fastopt compare", "lab", package)
     except ModuleNotFoundError:  # the package is there, and something that it needs is not
         raise
     except ImportError as error:

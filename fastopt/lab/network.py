@@ -1,4 +1,4 @@
-"""The estimator's network (fastopt.sklearn.network) as the lab trains it: one model, from weights that are given.
+"""The estimator's network (fastopt.mlp.network) as the lab trains it: one model, from weights that are given.
 
 Refuses to be another network: names of tasks, rows as they come, losses and scores in double.
 """
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 def initial_parameters(sizes: list[int], rng: np.random.Generator) -> list[Array]:
     """Weights and biases [W0, b0, W1, b1, ...] of a ReLU network in float32 (He et al. 2015)."""
-    from fastopt.sklearn.network import Shape, initial  # loads scikit-learn
+    from fastopt.mlp.network import Shape, initial  # loads scikit-learn
 
     return initial(Shape(tuple(sizes)), rng)
 
@@ -28,7 +28,7 @@ class Learner:
     """
 
     def __init__(self, task: Task, start: list[Array], rows: int) -> None:
-        from fastopt.sklearn.network import Network, Shape
+        from fastopt.mlp.network import Network, Shape
 
         sizes = (start[0].shape[0], *(w.shape[1] for w in start[::2]))
         self.task: Task = task
@@ -51,7 +51,7 @@ class Learner:
 
     def evaluate(self, x: Array, y: Array) -> tuple[float, float]:
         """Loss and score over all rows: accuracy, or R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)² (0 where y is constant)."""
-        from fastopt.sklearn.training import loss_of
+        from fastopt.mlp.training import loss_of
 
         output = self.network.weights(0).infer(x, "relu").astype(np.float64)
         if self.task == "classification":

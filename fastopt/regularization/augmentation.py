@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag, number
 from fastopt.regularization.common import (
     Array,
@@ -74,7 +74,9 @@ class _Drawn(Transform):
 
     def _uniforms(self, n: int, key: int, first: int, stream: int) -> Array:
         """float64 (n, uniforms or more) in [0, 1), row i a function of (key, stream, first + i)."""
-        return _core.sample_uniforms(key, first, n, -(-self.uniforms // 4), stream)  # what is more than needed is left
+        return layer_kernels.sample_uniforms(
+            key, first, n, -(-self.uniforms // 4), stream
+        )  # what is more than needed is left
 
 
 class Compose(Transform):
@@ -161,7 +163,7 @@ class RandomFlip(_Images):
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         self._size(x)
         how = (u[:, 0] < self.horizontal) + 2 * (u[:, 1] < self.vertical).astype(np.int64)
-        return _core.images("flip", x, self.channels_last, out, place=how)
+        return layer_kernels.images("flip", x, self.channels_last, out, place=how)
 
 
 class RandomCrop(_Images):
@@ -207,7 +209,9 @@ class RandomCrop(_Images):
         place = _scaled(u[:, :2], places) - self.padding
         fill = _fill(self.fill, x, self.channels_last)
         reflect = self.mode == "reflect"
-        return _core.images("crop", x, self.channels_last, out, size=cut, place=place, fill=fill, reflect=reflect)
+        return layer_kernels.images(
+            "crop", x, self.channels_last, out, size=cut, place=place, fill=fill, reflect=reflect
+        )
 
 
 class _Boxes(_Images):
@@ -219,7 +223,7 @@ class _Boxes(_Images):
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         box = self._boxes(u, *self._size(x))
         fill = _fill(self.fill, x, self.channels_last)
-        return _core.images("paste", x, self.channels_last, out, place=np.ascontiguousarray(box), fill=fill)
+        return layer_kernels.images("paste", x, self.channels_last, out, place=np.ascontiguousarray(box), fill=fill)
 
     @abstractmethod
     def _boxes(self, u: Array, height: int, width: int) -> Array:
@@ -269,7 +273,7 @@ class RandomErasing(_Boxes):
     def _boxes(self, u: Array, height: int, width: int) -> Array:
         area = (self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])) * (height * width)
         fraction = float(np.log(self.ratio[0] / self.ratio[1]))
-        shrink = _core.each("exps", (fraction * u[:, 2]).astype(np.float32)).astype(np.float64)
+        shrink = layer_kernels.each("exps", (fraction * u[:, 2]).astype(np.float32)).astype(np.float64)
         ratio = self.ratio[1] * shrink
         sides = [np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))]
         box = np.zeros((len(u), 4), np.int64)
@@ -359,14 +363,14 @@ class RandomBrightnessContrast(_Images):
         bias = (b0 + u[:, 0] * (b1 - b0) + self.pivot * (1.0 - gain)) * most
         low, high = (0.0, most) if self.clip else (-np.inf, np.inf)
         tone = np.stack([gain, bias], 1)
-        return _core.images("tone", x, self.channels_last, out, number=tone, low=low, high=high)
+        return layer_kernels.images("tone", x, self.channels_last, out, number=tone, low=low, high=high)
 
 
 def _circle(degrees: Array) -> tuple[Array, Array]:
     """Sine and cosine, from the kernels: the same on every machine."""
     turn = np.rint(np.fmod(degrees, 360.0) / 360.0 * 2.0**32).astype(np.int64) & 0xFFFFFFFF
     words = turn.astype(np.uint32).view(np.float32)
-    sine, cosine = _core.each("sines", words), _core.each("cosines", words)
+    sine, cosine = layer_kernels.each("sines", words), layer_kernels.each("cosines", words)
     return sine.astype(np.float64), cosine.astype(np.float64)
 
 
@@ -432,7 +436,7 @@ class RandomAffine(_Images):
         numbers = np.ascontiguousarray(self.matrices(u, *self._size(x)))
         fill = _fill(self.fill, x, self.channels_last)
         reflect = self.mode == "reflect"
-        return _core.images("warp", x, self.channels_last, out, number=numbers, fill=fill, reflect=reflect)
+        return layer_kernels.images("warp", x, self.channels_last, out, number=numbers, fill=fill, reflect=reflect)
 
 
 # -- tables and signals -----------------------------------------------------------------------------------------------
@@ -460,7 +464,7 @@ class Jitter(Transform):
         offset = first * (x.size // len(x))
         if offset > MOST_ELEMENTS:
             raise ValueError(f"first must be at most {MOST_ELEMENTS // (x.size // len(x))} here, got {first}")
-        return _core.each("add_normal", x, out, a=self.std, key=key, stream=stream, offset=offset)
+        return layer_kernels.each("add_normal", x, out, a=self.std, key=key, stream=stream, offset=offset)
 
 
 class Scaling(Transform):
@@ -489,9 +493,9 @@ class Scaling(Transform):
                 raise ValueError(f"per_channel needs samples and channels, got shape {x.shape}")
             channels = x.shape[-1 if self.channels_last else 1]
         ones = np.ones(len(x) * channels, np.float32)
-        factors = _core.each("add_normal", ones, a=self.std, key=key, stream=stream, offset=first * channels)
+        factors = layer_kernels.each("add_normal", ones, a=self.std, key=key, stream=stream, offset=first * channels)
         layout: Layout = (len(x), channels, x.size // ones.size, self.channels_last and self.per_channel)
-        return _core.scale_channels(x, layout, factors, out, per_outer=True)
+        return layer_kernels.scale_channels(x, layout, factors, out, per_outer=True)
 
 
 class WindowShift(_Drawn):
@@ -528,7 +532,7 @@ class WindowShift(_Drawn):
         shape = (n, 1, length, x.shape[2]) if last else (n, x.size // (n * length), 1, length)
         place = np.zeros((n, 2), np.int64)
         place[:, 1] = _scaled(u[:, 0], 2 * self.most + 1) - self.most
-        images = _core.images(
+        images = layer_kernels.images(
             "crop",
             _view(x, shape, "signals"),
             last,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag, number, positive
 from fastopt.regularization.common import Array, Layer, Layout, choice, layout_of, whole
 
@@ -132,7 +132,7 @@ class BatchNorm(Layer):
         invstd = 1.0 / np.sqrt(var + self.eps)
         high, low, scale = self._factors(mean, invstd)
         bias = np.zeros_like(scale) if self.bias is None else self._own(self.bias, "bias")
-        y = _core.normalize(x, layout, high, low, scale, bias, out, same_allowed=not self.training)
+        y = layer_kernels.normalize(x, layout, high, low, scale, bias, out, same_allowed=not self.training)
         if update and self.track_running_stats:
             self._update_running(count, mean, var)
         kept = not np.may_share_memory(x, y)  # in place, x is gone and there is nothing to go back to
@@ -147,7 +147,7 @@ class BatchNorm(Layer):
             raise ValueError(f"x has one value per channel (shape {x.shape}): it has no variance to normalize by")
         first = x.reshape(-1, channels)[0] if last else x.reshape(outer, channels, inner)[0, :, 0]
         shift = np.ascontiguousarray(first, np.float64)
-        sums = _core.channel_sums(x, layout, shift)
+        sums = layer_kernels.channel_sums(x, layout, shift)
         offset = sums[:, 0] / count
         with np.errstate(invalid="ignore"):  # an infinity makes its channel NaN, without a warning
             mean, squares = shift + offset, np.maximum(sums[:, 1] - sums[:, 0] * offset, 0.0)
@@ -200,15 +200,15 @@ class BatchNorm(Layer):
         if self._forward is None:
             raise RuntimeError("backward needs a forward before it that was not in place")
         f = self._forward
-        sums = _core.channel_sums(f.x, f.layout, f.mean, grad)
+        sums = layer_kernels.channel_sums(f.x, f.layout, f.mean, grad)
         total = self.sync(sums.copy()) if self.sync is not None and f.batch_statistics else sums
         high, low, scale = self._factors(f.mean, f.invstd)
         if f.batch_statistics:
             bias = (total[:, 0] / f.size).astype(np.float32)
             slope = (total[:, 1] / f.size * f.invstd**2).astype(np.float32)
-            result = _core.normalize_back(f.x, grad, f.layout, high, low, scale, bias, slope, out)
+            result = layer_kernels.normalize_back(f.x, grad, f.layout, high, low, scale, bias, slope, out)
         else:
-            result = _core.scale_channels(grad, f.layout, scale, out, name="grad")
+            result = layer_kernels.scale_channels(grad, f.layout, scale, out, name="grad")
         if self.weight is not None:
             self.weight_grad = (sums[:, 1] * f.invstd).astype(np.float32)
         if self.bias is not None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag
 from fastopt.regularization.common import Array, Layer, Layout, Rng, draw_key, key_of, layout_of, probability, whole
 
@@ -19,7 +19,7 @@ def _threshold(p: float) -> int:
 
 def _same(x: Array, out: Array | None, name: str) -> Array:
     """x itself, or a copy in out."""
-    return x if out is None else _core.each("copy", x, out, names=(name, "out", ""))
+    return x if out is None else layer_kernels.each("copy", x, out, names=(name, "out", ""))
 
 
 def dropout(
@@ -63,11 +63,13 @@ def dropout(
     if not flag("training", training) or p == 0.0:
         return _same(x, out, name)
     if p == 1.0:
-        y = _core.each("copy", x, out, names=(name, "out", ""))
+        y = layer_kernels.each("copy", x, out, names=(name, "out", ""))
         y.fill(0.0)
         return y
     scale = 1.0 / (1.0 - p)
-    return _core.each("drop", x, out, a=scale, threshold=_threshold(p), key=key_of(rng, key), names=(name, "out", ""))
+    return layer_kernels.each(
+        "drop", x, out, a=scale, threshold=_threshold(p), key=key_of(rng, key), names=(name, "out", "")
+    )
 
 
 def dropout_bits(size: int, p: float, key: int) -> Array:
@@ -82,7 +84,7 @@ def dropout_bits(size: int, p: float, key: int) -> Array:
     if p in (0.0, 1.0):
         bits = np.full(size, p == 0.0)
         return np.packbits(bits, bitorder="little")
-    return _core.drop_bits(size, _threshold(p), key_of(None, key))
+    return layer_kernels.drop_bits(size, _threshold(p), key_of(None, key))
 
 
 class _RandomLayer(Layer, ABC):
@@ -158,7 +160,7 @@ class SpatialDropout(_RandomLayer):
     def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
         layout = layout_of(x, self.channels_last, name)
         factors = dropout(np.ones(layout[0] * layout[1], np.float32), self.p, key=key)
-        return _core.scale_channels(x, layout, factors, out, per_outer=True, name=name)
+        return layer_kernels.scale_channels(x, layout, factors, out, per_outer=True, name=name)
 
 
 class GaussianDropout(_RandomLayer):
@@ -180,7 +182,7 @@ class GaussianDropout(_RandomLayer):
 
     def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
         std = math.sqrt(self.p / (1.0 - self.p))
-        return _core.each("times_normal", x, out, a=std, key=key, names=(name, "out", ""))
+        return layer_kernels.each("times_normal", x, out, a=std, key=key, names=(name, "out", ""))
 
 
 class StochasticDepth(_RandomLayer):
@@ -209,4 +211,4 @@ class StochasticDepth(_RandomLayer):
         samples = x.shape[0] if self.mode == "row" else 1
         layout: Layout = (1, samples, x.size // max(samples, 1), False)
         factors = dropout(np.ones(samples, np.float32), self.p, key=key)
-        return _core.scale_channels(x, layout, factors, out, name=name)
+        return layer_kernels.scale_channels(x, layout, factors, out, name=name)

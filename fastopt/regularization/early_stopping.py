@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag, nonnegative, number
 from fastopt.regularization.common import Array, as_list, choice, whole
 
@@ -16,7 +16,7 @@ any_value = number(-math.inf, math.inf)
 FIELDS = ("best_value", "best_step", "step", "wait", "cooling", "reason")
 
 
-class EarlyStopping(_core.Restorer):
+class EarlyStopping(layer_kernels.Restorer):
     """Stop when a monitored value has not improved for `patience` updates; keep and restore the best parameters.
 
     An update improves if value < best − δ (mode="min") or value > best + δ ("max"), with δ = min_delta, or
@@ -137,10 +137,12 @@ class EarlyStopping(_core.Restorer):
         names = ("parameter", "best parameter", "")
         self._check_alike(tensors)
         if self._best is None and improved:
-            _core.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))  # checked, not changed
+            layer_kernels.each_of(
+                "copy", tensors, tensors, names=("parameter", "parameter", "")
+            )  # checked, not changed
             self._best = [p.copy(order="K") for p in tensors]
         elif self._best is not None and improved:
-            _core.each_of("copy", tensors, self._best, names=names)
+            layer_kernels.each_of("copy", tensors, self._best, names=names)
         self._params = tensors
 
     def _check_alike(self, tensors: list[Array]) -> None:
@@ -167,7 +169,7 @@ class EarlyStopping(_core.Restorer):
             return False
         if len(targets) != len(self._best):
             raise ValueError(f"params has {len(targets)} arrays, the best parameters are {len(self._best)}")
-        _core.each_of("copy", self._best, targets, names=("best parameter", "parameter", ""))
+        layer_kernels.each_of("copy", self._best, targets, names=("best parameter", "parameter", ""))
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag, positive
 from fastopt.regularization.common import Array, Rng, choice, probability, whole
 
@@ -107,7 +107,7 @@ def cross_entropy(
     if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
         if ignore >= 0:
             raise ValueError(f"ignore_index={ignore} has no meaning for soft targets")
-        return _core.entropy(logits, None, _checked_soft(targets), w, ignore, eps, reduction, out)
+        return layer_kernels.entropy(logits, None, _checked_soft(targets), w, ignore, eps, reduction, out)
     index = np.asarray(targets)
     if index.dtype.kind not in "iu" or index.shape != logits.shape[:1]:
         raise ValueError(
@@ -116,7 +116,7 @@ def cross_entropy(
         )
     if index.dtype == np.uint64:
         index = np.minimum(index, 2**63 - 1)  # what is no class must not become a negative number
-    return _core.entropy(logits, np.ascontiguousarray(index, np.int64), None, w, ignore, eps, reduction, out)
+    return layer_kernels.entropy(logits, np.ascontiguousarray(index, np.int64), None, w, ignore, eps, reduction, out)
 
 
 def _checked_weight(weight: Any, classes: int) -> Array:
@@ -213,7 +213,7 @@ def mixup(
 
 
 def _mixed(x: Array, mix: Mix, out: Array | None) -> Array:
-    return _core.mix(x, mix.partner, mix.lam.astype(np.float32), (1.0 - mix.lam).astype(np.float32), out)
+    return layer_kernels.mix(x, mix.partner, mix.lam.astype(np.float32), (1.0 - mix.lam).astype(np.float32), out)
 
 
 def _boxes(lam: Array, height: int, width: int, shared: Array, rng: np.random.Generator) -> Array:
@@ -274,7 +274,7 @@ def _cut(
     shared = {"batch": each * 0, "pair": np.minimum(each, mix.partner), "sample": each}[mode]
     box = _boxes(mix.lam, height, width, shared, rng)
     area = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2])
-    y = _core.images("paste", x, channels_last, out, place=box, other=x, partner=mix.partner)
+    y = layer_kernels.images("paste", x, channels_last, out, place=box, other=x, partner=mix.partner)
     return y, Mix(1.0 - area / (height * width), mix.partner)
 
 

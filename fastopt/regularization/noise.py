@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import flag, number
 from fastopt.regularization.common import (
     Array,
@@ -40,7 +40,7 @@ def add_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = None, 
     array([-0.03381715, -0.09201784, -0.09832451], dtype=float32)
     """
     std = standard_deviation("std", std)
-    return _core.each("add_normal" if std else "copy", x, out, a=std, key=key_of(rng, key))
+    return layer_kernels.each("add_normal" if std else "copy", x, out, a=std, key=key_of(rng, key))
 
 
 def multiply_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = None, out: Array | None = None) -> Array:
@@ -55,7 +55,7 @@ def multiply_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = N
     (2.0, 0.2)
     """
     std = standard_deviation("std", std)
-    return _core.each("times_normal" if std else "copy", x, out, a=std, key=key_of(rng, key))
+    return layer_kernels.each("times_normal" if std else "copy", x, out, a=std, key=key_of(rng, key))
 
 
 class GaussianNoise(Layer):
@@ -80,7 +80,7 @@ class GaussianNoise(Layer):
         """x with noise in training; x itself, or a copy in out, in inference."""
         if not self.training:
             self.key, self._ran = None, True
-            return x if out is None else _core.each("copy", x, out)
+            return x if out is None else layer_kernels.each("copy", x, out)
         key = draw_key(self.rng)
         y = (multiply_noise if self.multiplicative else add_noise)(x, self.std, key=key, out=out)
         self.key, self._ran = key, True
@@ -91,13 +91,13 @@ class GaussianNoise(Layer):
         self._check_ran()
         if self.multiplicative and self.key is not None:
             return multiply_noise(grad, self.std, key=self.key, out=out)
-        return grad if out is None else _core.each("copy", grad, out, names=("grad", "out", ""))
+        return grad if out is None else layer_kernels.each("copy", grad, out, names=("grad", "out", ""))
 
     def __repr__(self) -> str:
         return f"GaussianNoise(std={self.std:g}, multiplicative={self.multiplicative})"
 
 
-def perturbed(params: Array | Iterable[Array], std: float, rng: Rng = None) -> _core.Perturbed:
+def perturbed(params: Array | Iterable[Array], std: float, rng: Rng = None) -> layer_kernels.Perturbed:
     """A block in which the parameters hold W + std · n; however it is left, W is back bit for bit.
 
     The object may be entered again: new noise each time, in buffers allocated once. Parameters are float32 arrays as an
@@ -120,7 +120,7 @@ def perturbed(params: Array | Iterable[Array], std: float, rng: Rng = None) -> _
     tensors = as_list(params, "params")
     std = standard_deviation("std", std)
     generator = np.random.default_rng(rng)
-    return _core.Perturbed(tensors, std, lambda: draw_key(generator))
+    return layer_kernels.Perturbed(tensors, std, lambda: draw_key(generator))
 
 
 class GradientNoise:
@@ -169,4 +169,4 @@ class GradientNoise:
         """grads ← grads + σₜ n in place, all tensors in one parallel region."""
         tensors = as_list(grads, "grads")
         std, key = self.draw(t)
-        _core.each_of("add_normal", tensors, tensors, a=std, key=key, names=("gradient", "gradient", ""))
+        layer_kernels.each_of("add_normal", tensors, tensors, a=std, key=key, names=("gradient", "gradient", ""))

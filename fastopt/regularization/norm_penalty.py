@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import layers as layer_kernels
 from fastopt.conventions import nonnegative, positive
 from fastopt.regularization.common import Array, Layout, as_list
 
@@ -55,7 +55,7 @@ def norm_penalty(
     for i in _included(tensors, exclude):
         for factor, power in ((l2 / 2, 2), (l1, 1)):
             if factor:
-                total += factor * _core.sum_of_powers(tensors[i], power, f"parameter {i}")
+                total += factor * layer_kernels.sum_of_powers(tensors[i], power, f"parameter {i}")
     return total
 
 
@@ -85,7 +85,7 @@ def add_norm_penalty_(
     chosen = _included(weights, exclude)
     targets, weights = [targets[i] for i in chosen], [weights[i] for i in chosen]
     names = ("gradient", "gradient", "parameter")
-    _core.each_of("penalize", targets, targets, weights, a=l2, b=l1, names=names)
+    layer_kernels.each_of("penalize", targets, targets, weights, a=l2, b=l1, names=names)
 
 
 def penalty_groups(
@@ -141,7 +141,7 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
         raise ValueError(f"w is empty: its shape is {w.shape}")
     count = w.shape[0] if axis == 1 else w.shape[-1]
     layout: Layout = (1, count, w.size // count, axis == 0)
-    norms = np.sqrt(_core.channel_sums(w, layout, np.zeros(count), names=("w", ""))[:, 1])
+    norms = np.sqrt(layer_kernels.channel_sums(w, layout, np.zeros(count), names=("w", ""))[:, 1])
     above = (norms > limit) & np.isfinite(norms)
     factors = np.where(above, limit / np.where(above, norms, 1.0), 1.0).astype(np.float32)
-    return _core.scale_channels(w, layout, factors, w, name="w")
+    return layer_kernels.scale_channels(w, layout, factors, w, name="w")

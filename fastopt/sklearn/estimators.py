@@ -19,11 +19,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastopt.sklearn import progress, samples, saved, settings, words
-from fastopt.sklearn.blas import threads_for
-from fastopt.sklearn.many import fit_many
-from fastopt.sklearn.network import Array, Shape, Weights
-from fastopt.sklearn.training import Job, Stack
+from fastopt.mlp import checkpoint as saved
+from fastopt.mlp import settings
+from fastopt.mlp.blas import threads_for
+from fastopt.mlp.fit_many import fit_many
+from fastopt.mlp.network import Array, Shape, Weights
+from fastopt.mlp.training import Job, Stack
+from fastopt.sklearn import docstrings as words
+from fastopt.sklearn import progress, samples
 
 MERGED = 4096  # samples looked through for equal ones
 INTERRUPTED = "Training interrupted by user after {} epochs: the estimator is fitted, with the {} weights so far."

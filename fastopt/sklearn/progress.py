@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastopt.optional import require
-from fastopt.sklearn import settings
+from fastopt._optional import require
+from fastopt.mlp import settings
 
 Tick = Callable[[int, dict[str, float]], None]
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
-from fastopt.sklearn.network import Array
+from fastopt.mlp.network import Array
 
 
 def canonical(x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fastopt._core import TensorPlan
+from fastopt.torch._step import TensorPlan
 from fastopt.torch.optimizers import NAG, Fast
 
 

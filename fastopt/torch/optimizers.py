@@ -1,7 +1,7 @@
 """The optimizers for torch: torch's constructors and states, the step of fastopt's core.
 
 Each class derives from its namesake in torch.optim and names the fastopt optimizer that forms its scalars: no formula
-is written here. See _core.TensorPlan for how tensors are read.
+is written here. See _step.TensorPlan for how tensors are read.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import torch.autograd.profiler as _profiler
 import torch.optim.optimizer as _of_all
 
 from fastopt import optimizers
-from fastopt._core import Form, Lookahead, TensorPlan
-from fastopt.base import Optimizer as Twin
-from fastopt.base import any_norm, prelude
+from fastopt._native.step import Lookahead
 from fastopt.conventions import resolve
+from fastopt.optimizer import Optimizer as Twin
+from fastopt.optimizer import any_norm, prelude
 from fastopt.torch import tensors
+from fastopt.torch._step import Form, TensorPlan
 
 Group = dict[str, Any]
 Work = list[tuple[Group, list[Any]]]

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import torch
 
-from fastopt import _core
+from fastopt._native import runtime
+from fastopt.torch import _step
 
 #: DLPack's code and bits of the types that a step may meet
 CODES = {torch.float32: (2, 32), torch.float64: (2, 64), torch.float16: (2, 16), torch.bfloat16: (4, 16)}
@@ -31,7 +32,7 @@ def bind(exchange: bool = True, remember: bool = True) -> bool:
     version = getattr(torch._C, "_increment_version", torch.autograd.graph.increment_version)
     found = records() if remember else None
     calls = torch.Tensor.is_neg, torch.Tensor.is_inference, torch.Tensor.copy_, version
-    return _core.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, *calls, capsule, found)
+    return _step.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, *calls, capsule, found)
 
 
 def records() -> tuple[int, int, int] | None:
@@ -100,8 +101,8 @@ def _ends_with_size(found: tuple[int, int, int]) -> bool:
 def _seen(x: Any, found: tuple[int, int, int]) -> tuple[bytes, bytes]:
     record = struct.unpack("Q", ctypes.string_at(id(x) + found[0], 8))[0]
     storage = struct.unpack("Q", ctypes.string_at(record + found[1], 8))[0]
-    of_tensor = ctypes.string_at(record + found[1], _core.RECORD_BYTES[0])
-    return of_tensor, ctypes.string_at(storage + found[2], _core.RECORD_BYTES[1])
+    of_tensor = ctypes.string_at(record + found[1], _step.RECORD_BYTES[0])
+    return of_tensor, ctypes.string_at(storage + found[2], _step.RECORD_BYTES[1])
 
 
 def _set_data(view: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -304,7 +305,7 @@ def filled_like(parameter: Any, value: float) -> Any:
     """A state: float32 in the memory layout of its parameter, all elements `value`."""
     state = torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format)
     if type(state) is torch.Tensor and state.device.type == "cpu" and state.nbytes >= HUGE:
-        _core.ask_for_huge_pages(state.data_ptr(), state.nbytes)
+        runtime.ask_for_huge_pages(state.data_ptr(), state.nbytes)
     return state.fill_(value)
 
 

@@ -3,16 +3,6 @@
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
 from fastopt.validation.bias_variance import BiasVariance, BiasVarianceCurve, bias_variance, bias_variance_curve
 from fastopt.validation.bootstrap import BootstrapResult, ConfidenceInterval, DegenerateDataWarning, bootstrap
-from fastopt.validation.ensembles import (
-    AdaBoostClassifier,
-    AdaBoostRegressor,
-    BaggingClassifier,
-    BaggingRegressor,
-    DecisionStumpClassifier,
-    DecisionStumpRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-)
 from fastopt.validation.evaluate import (
     CrossValidation,
     NestedCrossValidation,
@@ -55,10 +45,6 @@ from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedK
 from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
 
 __all__ = [
-    "AdaBoostClassifier",
-    "AdaBoostRegressor",
-    "BaggingClassifier",
-    "BaggingRegressor",
     "BatchSizeSweep",
     "BiasVariance",
     "BiasVarianceCurve",
@@ -71,14 +57,10 @@ __all__ = [
     "ConstantGuess",
     "CrossValidation",
     "Curve",
-    "DecisionStumpClassifier",
-    "DecisionStumpRegressor",
     "DegenerateDataWarning",
     "Diagnosis",
     "ExpandingWindow",
     "GeneralizationGap",
-    "GradientBoostingClassifier",
-    "GradientBoostingRegressor",
     "GroupKFold",
     "HessianEigenvalue",
     "Interval",

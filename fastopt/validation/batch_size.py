@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastopt import SGD
+from fastopt._optional import require
 from fastopt.batches import batches
-from fastopt.optional import require
 from fastopt.validation import parallel
 from fastopt.validation.checks import Array, Rng, count, number, samples
 from fastopt.validation.evaluate import table

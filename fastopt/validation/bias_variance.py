@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.pictures import COLOURS
+from fastopt._plotting import COLOURS
 from fastopt.validation import parallel
 from fastopt.validation.checks import Array, Rng, count, encode, one_of, same_length, samples, take
 from fastopt.validation.estimators import check_estimator, example, fit, fit_parts, fits_together, fresh, predictions
@@ -146,7 +146,8 @@ def bias_variance(
     noise_effect is the error on y_test less that on the truth.
 
     >>> import numpy as np
-    >>> from fastopt.validation import DecisionStumpRegressor, bias_variance
+    >>> from fastopt.ensemble import DecisionStumpRegressor
+    >>> from fastopt.validation import bias_variance
     >>> x = np.linspace(0, 1, 40)[:, None]
     >>> def sampler(rng):
     ...     return x, x[:, 0] + 0.1 * rng.normal(size=40)
@@ -393,7 +394,8 @@ def bias_variance_curve(
     The others as in bias_variance.
 
     >>> import numpy as np
-    >>> from fastopt.validation import DecisionStumpRegressor, GradientBoostingRegressor, bias_variance_curve
+    >>> from fastopt.ensemble import DecisionStumpRegressor, GradientBoostingRegressor
+    >>> from fastopt.validation import bias_variance_curve
     >>> x = np.linspace(0, 1, 40)[:, None]
     >>> y = np.sin(6 * x[:, 0]) + 0.3 * np.random.default_rng(0).normal(size=40)
     >>> model = GradientBoostingRegressor(learning_rate=0.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.optional import require
+from fastopt._optional import require
 from fastopt.validation import parallel
 from fastopt.validation.checks import Array, Rng, count, encode, number, same_length, samples, take
 from fastopt.validation.estimators import (

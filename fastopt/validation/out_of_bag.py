@@ -186,7 +186,8 @@ def bootstrap_score(
     var(y) + var(ŷ) + (ȳ − mean ŷ)² for the squared loss.
 
     >>> import numpy as np
-    >>> from fastopt.validation import DecisionStumpClassifier, bootstrap_score
+    >>> from fastopt.ensemble import DecisionStumpClassifier
+    >>> from fastopt.validation import bootstrap_score
     >>> x = np.random.default_rng(0).normal(size=(60, 1))
     >>> labels = np.random.default_rng(1).random(60) < 0.5
     >>> score = bootstrap_score(DecisionStumpClassifier(), x, labels, rng=0)

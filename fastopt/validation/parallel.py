@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import runtime
+from fastopt._optional import require
 from fastopt.conventions import flag
-from fastopt.optional import require
 from fastopt.threads import default_num_threads
 from fastopt.validation.checks import Rng, rng_like
 
@@ -117,8 +117,8 @@ def bounded_threads(threads: int) -> Iterator[None]:
     """
     with _Bound.lock:
         if _Bound.inside == 0:
-            _Bound.before = _core.get_num_threads()
-            _core.set_num_threads(min(threads, _Bound.before))
+            _Bound.before = runtime.get_num_threads()
+            runtime.set_num_threads(min(threads, _Bound.before))
             if importlib.util.find_spec("threadpoolctl") is not None:
                 _Bound.pools = require("threadpoolctl", "n_jobs", EXTRA).threadpool_limits(threads)
         _Bound.inside += 1
@@ -128,7 +128,7 @@ def bounded_threads(threads: int) -> Iterator[None]:
         with _Bound.lock:
             _Bound.inside -= 1
             if _Bound.inside == 0:
-                _core.set_num_threads(_Bound.before)
+                runtime.set_num_threads(_Bound.before)
                 if _Bound.pools is not None:
                     _Bound.pools.restore_original_limits()
                     _Bound.pools = None

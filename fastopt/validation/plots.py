@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.pictures import COLOURS, new_figure, style
+from fastopt._plotting import COLOURS, new_figure, style
 from fastopt.validation.checks import Array
 from fastopt.validation.parallel import EXTRA
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import resample as resample_kernels
 from fastopt.validation.checks import Array, Rng, column, count, encode
 from fastopt.validation.parallel import seed_sequence
 
@@ -51,7 +51,7 @@ class Plan:
 
     def samples_of(self, key: int, resample: int) -> Array:
         """The positions that one resample draws: stratum by stratum, each in random order."""
-        drawn = _core.resample_rows(self.strata, key, resample, 1)[0]
+        drawn = resample_kernels.resample_rows(self.strata, key, resample, 1)[0]
         if self.starts is not None and self.lengths is not None:
             lengths = self.lengths[drawn]
             before = np.cumsum(lengths) - lengths

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt import _core
+from fastopt._native import resample as resample_kernels
 from fastopt.validation.checks import Array, count
 from fastopt.validation.resampling import Plan
 
@@ -105,9 +105,9 @@ class Named:
         if plan.starts is None:  # every resample has n samples: no need to count
             sums = np.full((resamples, totals.shape[1]), float(plan.n))
             summed = np.ascontiguousarray(totals[:, :-1].T)
-            sums[:, :-1] = _core.resample_sums(summed, plan.strata, key, first, resamples)
+            sums[:, :-1] = resample_kernels.resample_sums(summed, plan.strata, key, first, resamples)
         else:
-            sums = _core.resample_sums(np.ascontiguousarray(totals.T), plan.strata, key, first, resamples)
+            sums = resample_kernels.resample_sums(np.ascontiguousarray(totals.T), plan.strata, key, first, resamples)
         return self.value(sums), self.errors(sums) if errors else None
 
     def observed(self) -> float:
@@ -144,7 +144,7 @@ class Named:
         x, order = self._sorted(plan)
         at, share = _place(len(x), self.q)
         places = np.array([at, min(at + 1, len(x) - 1)], np.int64)
-        found = _core.resample_places(x, order, places, plan.strata, key, first, resamples)
+        found = resample_kernels.resample_places(x, order, places, plan.strata, key, first, resamples)
         return _between(found[:, 0], found[:, 1], share)
 
 

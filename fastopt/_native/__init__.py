@@ -1,0 +1,1 @@
+"""The Cython modules. Import the public names from fastopt instead."""

@@ -1,0 +1,18 @@
+from fastopt._core import (  # noqa: F401
+    Perturbed,
+    Restorer,
+    channel_sums,
+    drop_bits,
+    each,
+    each_of,
+    entropy,
+    images,
+    mix,
+    normalize,
+    normalize_back,
+    philox,
+    sample_uniforms,
+    scale_channels,
+    sum_of_powers,
+    words,
+)

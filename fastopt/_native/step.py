@@ -1,0 +1,1 @@
+from fastopt._core import Clock, Lookahead, Plan, copy_all  # noqa: F401

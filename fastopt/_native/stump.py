@@ -1,0 +1,1 @@
+from fastopt._core import StumpSearch  # noqa: F401

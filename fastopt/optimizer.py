@@ -1,0 +1,551 @@
+"""What all optimizers share: params, states, the step, state to dict and back. Knows no formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
+
+import numpy as np
+
+from fastopt._native import runtime
+from fastopt._native import step as native_step
+from fastopt.conventions import CHECKS, COMMON, LARGEST, Check, flag, number, resolve, scheduled
+from fastopt.param_groups import ParamGroup, check_values
+
+if TYPE_CHECKING:
+    from pathlib import Path  # costs 4 ms
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
+Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
+LR: TypeAlias = float | Callable[[int], Any]
+Hyper: TypeAlias = Mapping[str, Any]
+Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
+
+STATE_VERSION = 1
+LINE = 16  # floats in a cache line
+MAX_STEPS = 2**53  # the largest count that is exact in double
+any_number = number(-LARGEST)
+any_norm = number(0.0, math.inf)
+any_std = number(0.0)
+
+
+class Noise(Protocol):
+    """What a step asks about its noise."""
+
+    def draw(self, t: int) -> tuple[float, int]:
+        """Standard deviation and 64-bit key of the step after t others."""
+
+
+class Common(TypedDict, total=False):
+    """Keyword arguments of every optimizer; see Optimizer."""
+
+    weight_decay: float
+    decoupled: bool | None
+    l1: float
+    clip_value: float | None
+    maximize: bool
+    convention: str
+    skip_nonfinite: bool
+
+
+class Optimizer:
+    """The common part of all optimizers. Use one of its subclasses.
+
+    Parameters of every optimizer
+    ----------
+    params : a float32 array, or a list of them, or a list of dicts {"params": ..., "lr": ..., ...} (param groups, each
+        with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
+    lr : the learning rate η >= 0, or a schedule: a callable that is given the count of steps done (0, 1, ...) and
+        returns it, the same number each time (NAG asks twice). None: the convention's.
+    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
+    l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
+    clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
+    maximize : ascend instead.
+    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the form of that library. An
+        argument that is given always wins.
+    skip_nonfinite : a step whose gradients hold a NaN or an infinity changes nothing and is counted in `skipped`.
+
+    Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
+    """
+
+    #: rule (a row of csrc/rules.h) -> names of its states, in the row's order
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: convention -> values of the hyper-parameters where they differ from the textbook's
+    conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: rule -> hyper-parameters whose value the choice of the rule implies
+    implied: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: ranges of hyper-parameters that conventions.CHECKS does not know
+    checks: ClassVar[Mapping[str, Check]] = {}
+
+    _plan: native_step.Plan
+    _groups: list[ParamGroup]
+    _states: list[dict[str, list[Array]]]
+
+    registry: ClassVar[dict[str, type[Optimizer]]] = {}  # rule -> class
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__doc__ and "conventions" in cls.__dict__:
+            cls.__doc__ = f"{cls.__doc__.rstrip()}\n{_defaults_section(cls.conventions)}"
+        if "rules" in cls.__dict__:
+            for rule in cls.rules:
+                Optimizer.registry[rule] = cls
+
+    # -- what a subclass says -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def rule_of(cls, h: Hyper) -> str:
+        """The rule that these hyper-parameters ask for."""
+        return next(iter(cls.rules))
+
+    @classmethod
+    def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
+        """The rule's scalars in step t = 1, 2, ... with its learning rate; before the bias corrections."""
+        return {"lr": lr}
+
+    @classmethod
+    def corrections(cls, h: Hyper) -> Corrections:
+        """Bias corrections: scalar -> ((β, power), ...), power −1 or ½; the step uses scalar · Π (1 − βᵗ)^power."""
+        return {}
+
+    @classmethod
+    def depends_on_step(cls, h: Hyper) -> bool:
+        """Whether scalars() depends on t at a constant learning rate: they are formed anew in each step then."""
+        return False
+
+    @classmethod
+    def initial(cls, h: Hyper) -> dict[str, float]:
+        """What a state is filled with at first, where that is not 0."""
+        return {}
+
+    # -- construction -------------------------------------------------------------------------------------------------
+
+    def __init__(self, params: Params, common: Common, own: dict[str, Any]) -> None:
+        options: dict[str, Any] = dict(common)
+        self.convention = options.pop("convention", "textbook")
+        self.skip_nonfinite = flag("skip_nonfinite", options.pop("skip_nonfinite", False))
+        given = {k: v for k, v in {**own, **options}.items() if v is not None}
+        defaults = resolve(type(self).__name__, self.conventions, self.convention)
+        self.defaults = {**defaults, **self._checker(defaults)(given)}
+        self._single = isinstance(params, np.ndarray)
+        self._set_groups([self._make_group(group) for group in _as_groups(params)])
+
+    @classmethod
+    def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Checks values by name. Of the class: a group that held its optimizer would keep its arrays alive."""
+        return partial(check_values, cls.__name__, known=frozenset(known), checks=cls.checks)
+
+    def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
+        values = {k: v for k, v in group.items() if k != "params"}
+        params = group["params"]
+        if isinstance(params, np.ndarray):
+            params = (params,)
+        elif not isinstance(params, Iterable) or isinstance(params, (str, bytes, dict)):
+            raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
+        return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
+
+    def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
+        """Checks and allocates everything for these groups, then makes them the optimizer's."""
+        self._check_groups(groups)
+        skips = self._plan.skips if hasattr(self, "_plan") else 0
+        states = list(states or [])
+        names = [("parameter", *self.rules[group.rule]) for group in groups]
+        if len(states) < len(groups):
+            no_states: list[Any] = [("sgd", [(p,) for p in group["params"]]) for group in groups]
+            native_step.Plan(
+                no_states, names, self._single
+            )  # the parameters are in order: before states are made for them
+        for group in groups[len(states) :]:
+            states.append(self._allocate(group))
+        spans: list[tuple[str, list[tuple[Array, ...]]]] = [
+            (group.rule, list(zip(group["params"], *_like(group["params"], state).values(), strict=True)))
+            for group, state in zip(groups, states, strict=True)
+        ]
+        plan = native_step.Plan(spans, names, self._single, groups, self._scalars)
+        plan.skips = skips
+        self._plan, self._groups, self._states = plan, groups, states
+        for group in groups:
+            group.clock.stale = True  # the new plan has no scalars yet
+
+    def _check_groups(self, groups: list[ParamGroup]) -> None:
+        """ValueError if these groups cannot be together."""
+
+    def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
+        """Each state in one block for all parameters of the group, as 1-d arrays.
+
+        A state starts at the same place in its cache line as its parameter, so that one vector crosses a line's border
+        in all of them or in none.
+        """
+        initial = self.initial(group)
+        states: dict[str, list[Array]] = {}
+        for name in self.rules[group.rule]:
+            block = np.zeros(sum(p.size + LINE for p in group["params"]), np.float32)
+            if initial.get(name):
+                block.fill(initial[name])
+            states[name] = []
+            end = 0
+            for p in group["params"]:
+                start = end + (_word(p) - _word(block) - end) % LINE
+                end = start + p.size
+                states[name].append(block[start:end])
+        return states
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Add parameters with hyper-parameters of their own; their step count starts at 0."""
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
+        single, self._single = self._single, False
+        try:
+            with self._plan:
+                self._set_groups([*self._groups, self._make_group(group)], self._states)
+        except BaseException:
+            self._single = single
+            raise
+
+    @property
+    def skipped(self) -> int:
+        """Steps that skip_nonfinite left out so far."""
+        return self._plan.skips
+
+    @property
+    def param_groups(self) -> tuple[ParamGroup, ...]:
+        """Dicts of "params" and their hyper-parameters. A value that is set counts from the next step on."""
+        return tuple(self._groups)
+
+    @property
+    def _params(self) -> list[Array]:
+        return [p for group in self._groups for p in group["params"]]
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        grads: Grads,
+        *,
+        max_norm: float | None = None,
+        grad_scale: float = 1.0,
+        zero_grads: bool = False,
+        noise: Noise | None = None,
+    ) -> float | None:
+        """Update every parameter, wholly or not at all.
+
+        Parameters
+        ----------
+        grads : gradients like the params: one float32 array if those were one array, else a list over all groups in
+            order; or a function without arguments that returns them. A gradient that is not contiguous is copied.
+        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm. With infinity the norm
+            is only measured.
+        grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
+        zero_grads : set the gradients to 0 in the same pass.
+        noise : None, or a fastopt.regularization.GradientNoise: Gaussian noise is added after grad_scale and max_norm,
+            before clip_value and the penalties, in the same pass and without writing to the gradients.
+
+        Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
+        skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
+        """
+        if callable(grads):
+            grads = grads()
+        if max_norm is not None:
+            max_norm = any_norm("max_norm", max_norm)
+        if type(grad_scale) is not float or grad_scale != 1.0:
+            grad_scale = any_number("grad_scale", grad_scale)
+        if type(zero_grads) is not bool:
+            zero_grads = flag("zero_grads", zero_grads)
+        if noise is None:
+            return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
+        if not hasattr(noise, "draw"):
+            raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
+        std, key = noise.draw(self._groups[0].clock.steps)
+        std = any_std("standard deviation of the noise", std)
+        return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+
+    @classmethod
+    def _scalars(cls, group: ParamGroup) -> tuple[dict[str, float], Corrections]:
+        """What Plan.set takes for the group's next step."""
+        clock = group.clock
+        lr = scheduled(group["lr"], clock.steps)
+        values = {**cls.scalars(group, lr, clock.steps + 1), **prelude(group, lr)}
+        if callable(group["lr"]) or cls.depends_on_step(group):
+            clock.stale = True  # to be formed again in every step
+        return values, cls.corrections(group)
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> list[dict[str, Any]]:
+        """Per parameter, in order: its "step" count and views of its states by name."""
+        return [
+            {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
+            for group, flat in zip(self._groups, self._states, strict=True)
+            for states in [_like(group["params"], flat)]
+            for i in range(len(group["params"]))
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of all that a run needs to go on, as plain dicts, numbers and arrays.
+
+        A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
+        """
+        with self._plan:
+            return self._state_dict()
+
+    def _state_dict(self) -> dict[str, Any]:
+        first = 0
+        groups = []
+        for group in self._groups:
+            values = {k: None if callable(v) else v for k, v in group.items() if k != "params"}
+            indices = list(range(first, first + len(group["params"])))
+            groups.append({**values, "steps": group.clock.steps, "params": indices})
+            first += len(indices)
+        state = [{k: v.copy(order="K") if k != "step" else v for k, v in s.items()} for s in self.state]
+        return {
+            "version": STATE_VERSION,
+            "optimizer": type(self).__name__,
+            "convention": self.convention,
+            "skipped": self.skipped,
+            "param_groups": groups,
+            "state": state,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
+        with self._plan:
+            self._load(state_dict, [])
+
+    def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
+        """Check all, then take it: an interruption before the copy undoes the rest, after it all is done."""
+        values = self._check_state_dict(d)
+        mine = [(dict(group), group.clock.steps) for group in self._groups]
+        targets = [a for state in self.state for name, a in state.items() if name != "step"]
+        names = [[name for name in state if name != "step"] for state in self.state]
+        sources = [saved[name] for saved, ordered in zip(d["state"], names, strict=True) for name in ordered]
+        theirs = [(new, saved["steps"]) for new, saved in zip(values, d["param_groups"], strict=True)]
+        done: list[bool] = []
+        try:
+            self._set_values(theirs)
+            native_step.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
+        finally:
+            if not done:
+                self._set_values(mine)
+        self._plan.skips = d["skipped"]
+
+    def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
+        """The hyper-parameters and step counts of the groups."""
+        for group, (new, steps) in zip(self._groups, values, strict=True):
+            group.update(new)
+            group.clock.steps = steps
+            group.clock.stale = True
+
+    def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The checked hyper-parameters of each group."""
+        name = type(self).__name__
+        if not isinstance(d, Mapping) or "version" not in d:
+            raise ValueError("state_dict must be a dict from state_dict(), with a 'version'")
+        if type(d["version"]) is not int or d["version"] != STATE_VERSION:
+            raise ValueError(f"state_dict has version {d['version']!r}, this fastopt reads version {STATE_VERSION}")
+        missing = {"optimizer", "convention", "skipped", "param_groups", "state"} - d.keys()
+        if missing:
+            raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
+        if d["optimizer"] != name:
+            raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
+        if d["convention"] != self.convention:
+            raise ValueError(f"state_dict is of convention {d['convention']!r}, this {name}'s is {self.convention!r}")
+        _check_count("skipped", d["skipped"])
+        _check_dicts("param groups", d["param_groups"], len(self._groups))
+        _check_dicts("parameters", d["state"], len(self._params))
+        values = [
+            self._check_saved_group(i, mine, theirs)
+            for i, (mine, theirs) in enumerate(zip(self._groups, d["param_groups"], strict=True))
+        ]
+        steps = [g["steps"] for mine, g in zip(self._groups, d["param_groups"], strict=True) for _ in mine["params"]]
+        for i, (mine, theirs) in enumerate(zip(self.state, d["state"], strict=True)):
+            _check_saved_state(i, mine, theirs, steps[i])
+        return values
+
+    def _check_saved_group(self, index: int, mine: ParamGroup, saved: Mapping[str, Any]) -> dict[str, Any]:
+        _check_count(f"steps of param group {index}", saved.get("steps"))
+        params = saved.get("params")
+        if not isinstance(params, (list, tuple)) or len(params) != len(mine["params"]):
+            raise ValueError(
+                f"param group {index} of state_dict has params {params!r}, here it has {len(mine['params'])}"
+            )
+        new = {k: v for k, v in saved.items() if k not in ("params", "steps")}
+        missing = mine.keys() - {"name", "params"} - new.keys()
+        if missing:
+            raise ValueError(f"param group {index} of state_dict lacks {', '.join(sorted(missing))}")
+        if new["lr"] is None:
+            new["lr"] = mine["lr"]
+            if not callable(mine["lr"]):
+                raise ValueError(f"param group {index} was saved with a schedule for lr: make this optimizer with one")
+        new = self._checker(self.defaults)(new)
+        rule = self.rule_of({**mine, **new})
+        if rule != mine.rule:
+            raise ValueError(f"param group {index} of state_dict has the states of {rule}, this has {mine.rule}'s")
+        return new
+
+    def save(self, path: str | Path, *, params: bool = False) -> None:
+        """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
+        from fastopt import checkpoint
+
+        with self._plan:
+            state = self._state_dict()
+            copies = [p.copy(order="K") for p in self._params] if params else None
+        checkpoint.save(path, state, copies)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a file of save(), with its parameters if it holds them; a damaged file changes nothing."""
+        from fastopt import checkpoint
+
+        state_dict, params = checkpoint.load(path)
+        with self._plan:
+            if params is not None:
+                self._check_saved_params(path, params)
+            self._load(state_dict, params or [])
+
+    def _check_saved_params(self, path: str | Path, params: Sequence[Array]) -> None:
+        self._plan.check()
+        mine = self._params
+        if len(params) != len(mine):
+            raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
+        for i, (p, q) in enumerate(zip(mine, params, strict=True)):
+            _check_saved_array(f"parameter {i}", p, q)
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._plan:
+            keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+            groups = [({**group}, group.clock.steps) for group in self._groups]
+            states = [{k: [a.copy() for a in arrays] for k, arrays in state.items()} for state in self._states]
+            whole = {"attributes": keep, "single": self._single, "skips": self.skipped, "groups": groups}
+            return {**whole, "states": states}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self._single = state["single"]
+        groups = []
+        for values, steps in state["groups"]:
+            groups.append(self._make_group(values))
+            groups[-1].clock.steps = steps
+        self._set_groups(groups)
+        self._plan.skips = state["skips"]
+        for mine, theirs in zip(self._states, state["states"], strict=True):
+            for name in mine:
+                for a, b in zip(mine[name], theirs[name], strict=True):
+                    a[...] = b
+
+    def __repr__(self) -> str:
+        lines = []
+        for i, group in enumerate(self._groups):
+            shown = {k: v for k, v in group.items() if k != "params" and v != COMMON.get(k, math.nan)}
+            tensors, elements = len(group["params"]), sum(p.size for p in group["params"])
+            values = ", ".join(f"{k}={v!r}" for k, v in shown.items())
+            size = f"{tensors} tensor{'' if tensors == 1 else 's'}, {elements:,} elements"
+            lines.append(f"  group {i}: {size}, step {group.clock.steps}: {values}")
+        return "\n".join([f"{type(self).__name__}(convention={self.convention!r},", *lines, ")"])
+
+
+def prelude(h: Hyper, lr: float) -> dict[str, float]:
+    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/fastopt.h)."""
+    decoupled = h["decoupled"]
+    return {
+        "scale": -1.0 if h["maximize"] else 1.0,
+        "clip": math.inf if h["clip_value"] is None else h["clip_value"],
+        "weight_decay": 0.0 if decoupled else h["weight_decay"],
+        "l1": h["l1"],
+        "decay": 1.0 - lr * h["weight_decay"] if decoupled else 1.0,
+    }
+
+
+def _defaults_section(table: Mapping[str, Mapping[str, Any]]) -> str:
+    """The conventions' values for a docstring: from the table that counts, so that the two cannot part."""
+    lines = ["", "    Defaults", "    --------"]
+    for convention, values in table.items():
+        lines.append(f"    {convention} : " + (", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"))
+    return "\n".join([*lines, "    "])
+
+
+def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
+    if isinstance(params, np.ndarray):
+        return [{"params": params}]
+    if isinstance(params, (dict, str, bytes)) or not isinstance(params, Iterable):
+        raise TypeError(
+            f"params must be a float32 array, a list of them or a list of param groups, got {type(params).__name__}"
+        )
+    items = list(params)
+    if not items:
+        raise ValueError("params is empty: there is nothing to optimize")
+    if not any(isinstance(item, dict) for item in items):
+        return [{"params": items}]
+    for i, item in enumerate(items):
+        if not isinstance(item, dict) or "params" not in item:
+            raise TypeError(f"param group {i} must be a dict with 'params', got {type(item).__name__}")
+    return items
+
+
+def _word(a: Array) -> int:
+    """The address in units of four bytes."""
+    return int(a.__array_interface__["data"][0]) // 4
+
+
+def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:
+    """Views of flat states in the shapes and memory orders of the parameters."""
+    return {name: [_shaped(a, p) for a, p in zip(arrays, params, strict=True)] for name, arrays in flat.items()}
+
+
+def _shaped(state: Array, param: Array) -> Array:
+    """A parameter that was resized meanwhile will be refused by the next step; its state can still be looked at."""
+    if param.size != state.size:
+        return state.view()
+    return state.reshape(param.shape, order="C" if param.flags.c_contiguous else "F")
+
+
+def _check_count(label: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_STEPS:
+        raise ValueError(f"{label} must be an int in [0, 2**53], got {value!r}")
+
+
+def _check_dicts(label: str, value: Any, count: int) -> None:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, Mapping) for item in value):
+        raise ValueError(f"{label} of state_dict must be a list of dicts, got {value!r:.80}")
+    if len(value) != count:
+        raise ValueError(f"state_dict has {len(value)} {label}, this optimizer has {count}")
+
+
+def _check_saved_state(index: int, mine: Mapping[str, Any], saved: Mapping[str, Any], steps: int) -> None:
+    if mine.keys() != saved.keys():
+        raise ValueError(f"parameter {index} has the states {sorted(mine)}, state_dict has {sorted(saved)}")
+    if saved["step"] != steps or type(saved["step"]) is not int:
+        raise ValueError(f"step of parameter {index} is {saved['step']!r} in state_dict, its param group has {steps}")
+    for name in mine.keys() - {"step"}:
+        _check_saved_array(f"{name} of parameter {index}", mine[name], saved[name])
+
+
+def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
+    if not isinstance(saved, np.ndarray) or saved.dtype.str != np.dtype(np.float32).str:
+        raise TypeError(
+            f"{label} in the saved state must be a float32 array, got {getattr(saved, 'dtype', type(saved))}"
+        )
+    if saved.shape != mine.shape:
+        raise ValueError(f"{label} has shape {saved.shape} in the saved state, here it has {mine.shape}")
+
+
+def check_registry() -> None:
+    """Every row of csrc/rules.h has a class that names its states and forms its scalars. Runs once at import."""
+    for rule, (buffers, scalars) in runtime.RULES.items():
+        cls = Optimizer.registry.get(rule)
+        if cls is None:
+            raise ImportError(f"rule {rule} has no optimizer class: name it in the class's `rules`")
+        if len(cls.rules[rule]) != len(buffers) - 1:
+            raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
+        h = {**COMMON, **cls.conventions["textbook"], **cls.implied.get(rule, {})}
+        missing = (set(scalars) | cls.corrections(h).keys()) - cls.scalars(h, 0.1, 1).keys()
+        if missing:
+            raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")
+        unknown = set(h) - CHECKS.keys() - cls.checks.keys()
+        if unknown:
+            raise ImportError(f"{cls.__name__} says no range for {', '.join(sorted(unknown))}: name it in `checks`")
+    for rule in Optimizer.registry:
+        if rule not in runtime.RULES:
+            raise ImportError(f"{Optimizer.registry[rule].__name__} names rule {rule!r}, which csrc/rules.h lacks")

@@ -1,0 +1,120 @@
+"""Teams of threads where a core is somebody else's: fewer do the work for a while, and no bit depends on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastopt
+from fastopt._native import _testing
+from tests.core.test_threads import script
+
+shared = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or fastopt.build_info()["openmp"] is None or len(os.sched_getaffinity(0)) < 2,
+    reason="not here: two threads on one of several processors, as Linux has them",
+)
+
+
+def sizes(threads: int, jobs: int) -> list[int]:
+    return [_testing.team_size(threads) for _ in range(jobs)]
+
+
+@pytest.mark.parametrize(
+    ("total", "least", "threads", "after"),
+    [
+        (0.0009, 0.0, 2, 2),  # not long
+        (0.0011, 0.0002, 2, 1),  # one thread: 0.4 ms
+        (0.0041, 0.0010, 2, 1),
+        (0.0039, 0.0010, 2, 2),  # of uneven shares, of 1 and 3 ms
+        (0.0310, 0.0010, 16, 16),
+        (0.0330, 0.0010, 16, 8),
+        (0.0330, 0.0010, 7, 3),
+    ],
+)
+def test_fewer_follow_where_one_thread_would_have_been_faster(
+    total: float, least: float, threads: int, after: int
+) -> None:
+    _testing.set_holds(True)
+    _testing.judge_team(total, least, threads)
+    assert sizes(threads, 9) == [after] * 8 + [threads]
+
+
+def test_teams_are_held_down_for_longer_each_time_until_that_is_forgotten() -> None:
+    _testing.set_holds(True)
+    for held in (8, 16, 32, 64, 128, 128):
+        _testing.judge_team(0.0042, 0.0002, 2)
+        assert sizes(2, held + 1) == [1] * held + [2]
+    for good in (255, 256):
+        for _ in range(good):
+            _testing.judge_team(0.0002, 0.0002, 2)
+        _testing.judge_team(0.0042, 0.0002, 2)
+        held = 128 if good == 255 else 8
+        assert sizes(2, held + 1) == [1] * held + [2]
+    assert _testing.set_holds(False)
+    _testing.judge_team(0.0042, 0.0002, 2)
+    assert sizes(2, 2) == [2, 2]
+    assert not _testing.set_holds(True)
+
+
+def test_a_team_that_is_held_down_may_be_in_vain_too() -> None:
+    _testing.set_holds(True)
+    _testing.judge_team(0.0330, 0.0001, 16)
+    assert sizes(16, 3) == [8] * 3
+    _testing.judge_team(0.0330, 0.0001, 8, held=True)
+    assert sizes(16, 3) == [4] * 3
+    _testing.judge_team(0.0002, 0.0001, 4, held=True)  # good: nothing changes
+    assert sizes(16, 6) == [4] * 5 + [16]
+    assert sizes(4, 1) == [4]
+    _testing.judge_team(0.0330, 0.0001, 16)  # the whole one again: what was found before is remembered
+    assert sizes(16, 17) == [4] * 16 + [16]
+    _testing.judge_team(0.0330, 0.0001, 16)
+    assert sizes(3, 32) == [3] * 32  # fewer than may be
+
+
+ONE_CORE = """
+    import os, time
+    import numpy as np
+    import fastopt
+    from fastopt._native import _testing
+
+    def optimizer():
+        rng = np.random.default_rng(1)
+        return fastopt.Adam([rng.normal(size=500_000).astype(np.float32)]), \\
+            [rng.normal(size=500_000).astype(np.float32)]
+
+    def bits(opt):
+        arrays = [opt.param_groups[0]["params"][0]] + [v for k, v in opt.state[0].items() if k != "step"]
+        assert len(arrays) == 3
+        return [x.tobytes() for x in arrays]
+
+    def mean(opt, gradients, steps):
+        begun = time.perf_counter()
+        for _ in range(steps):
+            opt.step(gradients, max_norm=1.0)
+        return (time.perf_counter() - begun) / steps
+
+    fastopt.set_num_threads(2)
+    opt, gradients = optimizer()
+    opt.step(gradients, max_norm=1.0)                     # makes the threads
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
+    _testing.set_holds(False)
+    waiting = mean(opt, gradients, 29)
+    _testing.set_holds(True)
+    noticed = mean(opt, gradients, 270)
+    fastopt.set_num_threads(1)
+    alone, gradients = optimizer()
+    serial = mean(alone, gradients, 300)
+    print(waiting, noticed, serial, bits(opt) == bits(alone))
+"""
+
+
+@shared
+def test_two_threads_on_one_core_are_about_as_fast_as_one(tmp_path: Path) -> None:
+    """Waiting for each other they take 10 to 30 times as long as one thread."""
+    waiting, noticed, serial, same = script(tmp_path, ONE_CORE).split()
+    assert same == "True"
+    assert float(noticed) < 0.5 * float(waiting), f"{waiting} s a step if they wait, {noticed} s, {serial} s alone"

@@ -1,0 +1,395 @@
+"""Augmentation against slow loops over pixels; its streams against splits of the batch; distributions; bad input."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastopt._native import layers as layer_kernels
+from fastopt.regularization import (
+    Compose,
+    Cutout,
+    Jitter,
+    RandomAffine,
+    RandomBrightnessContrast,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    Scaling,
+    Transform,
+    WindowShift,
+    draw_key,
+)
+from tests.support import reference_layers as reference
+from tests.support.rows import Array, assert_same_bits, core, settings
+
+KEY = 0xFEDCBA9876543210
+dtypes = pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["channels first", "channels last"])
+
+
+def images(n: int = 5, c: int = 3, h: int = 7, w: int = 10, dtype: Any = np.uint8, seed: int = 0) -> Array:
+    x = np.random.default_rng(seed).integers(1, 255, (n, c, h, w))
+    return (x / 255).astype(dtype) if dtype == np.float32 else x.astype(dtype)
+
+
+def laid_out(x: Array, channels_last: bool) -> Array:
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if channels_last else x
+
+
+def uniforms(t: Transform, n: int, first: int = 0, stream: int = 0) -> Array:
+    """Sample s, block b: counter (s, s >> 32, b, 1 + stream)."""
+    rows = []
+    for s in range(first, first + n):
+        counters = [[s & 0xFFFFFFFF, s >> 32, b, 1 + stream] for b in range(-(-t.uniforms // 4))]
+        rows.append(reference.philox(counters, reference.halves(KEY)).ravel()[: t.uniforms] / 2.0**32)
+    return np.array(rows)
+
+
+def planes(f: Callable[[int, int, Array], Array], x: Array) -> Array:
+    """f(sample, channel, plane) over all planes of (N, C, H, W)."""
+    return np.array([[f(i, c, x[i, c]) for c in range(x.shape[1])] for i in range(len(x))]).astype(x.dtype)
+
+
+def check(t: Transform, x: Array, expected: Array, channels_last: bool, tolerance: float = 0.0) -> None:
+    """On every instruction set and number of threads, into `out`, split, and in place where that is right."""
+    given = laid_out(x, channels_last).copy()
+    before = given.copy()
+    results = []
+    for setting in settings():
+        with core(**setting):
+            y = t(given, key=KEY, out=np.full_like(laid_out(expected, channels_last), 9, x.dtype))
+        results.append(y)
+        assert np.array_equal(results[0], y), setting
+    got = np.moveaxis(results[0], -1, 1) if channels_last else results[0]
+    assert got.dtype == x.dtype
+    if tolerance:
+        assert np.abs(got.astype(float) - expected).max() <= tolerance
+    else:
+        assert np.array_equal(got, expected)
+    assert np.array_equal(given, before)
+    parts = [t(given[:2].copy(), key=KEY), t(given[2:].copy(), key=KEY, first=2)]
+    assert np.array_equal(np.concatenate(parts), results[0])
+    if t.in_place:
+        assert t(given, key=KEY, out=given) is given
+        assert np.array_equal(given, results[0])
+    else:
+        with pytest.raises(ValueError, match=r"overlaps|has shape"):
+            t(given, key=KEY, out=given)
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("c", [1, 3, 4])
+def test_flip(c: int, dtype: Any, channels_last: bool) -> None:
+    t = RandomFlip(0.5, 0.4, channels_last=channels_last)
+    x = images(40, c, 3, 37, dtype)
+    u = uniforms(t, 40)
+    expected = planes(lambda i, _, p: p[:: -1 if u[i, 1] < 0.4 else 1, :: -1 if u[i, 0] < 0.5 else 1], x)
+    assert len({(a < 0.5, b < 0.4) for a, b in u}) == 4
+    check(t, x, expected, channels_last)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+@pytest.mark.parametrize(("size", "padding"), [(None, 4), ((5, 6), 0), ((3, 12), 2), ((1, 1), 0), (None, 25)])
+def test_crop(size: Any, padding: int, mode: str, dtype: Any, channels_last: bool) -> None:
+    fill = (7.0, 8.0, 9.0) if dtype == np.uint8 else (0.1, 0.2, 0.3)
+    t = RandomCrop(size, padding, mode=mode, fill=fill, channels_last=channels_last)
+    x = images(12, 3, 7, 10, dtype)
+    u = uniforms(t, 12)
+    cut = size or (7, 10)
+    place = (u * [7 + 2 * padding - cut[0] + 1, 10 + 2 * padding - cut[1] + 1]).astype(int) - padding
+    filled = np.array(fill).astype(dtype)
+    expected = planes(lambda i, c, p: reference.crop(p, *place[i], cut, filled[c], mode == "reflect"), x)
+    check(t, x, expected, channels_last)
+    if mode == "reflect" and padding == 4:  # as numpy pads
+        padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect")
+        for i in range(len(x)):
+            dy, dx = place[i] + 4
+            assert np.array_equal(expected[i], padded[i, :, dy : dy + 7, dx : dx + 10])
+
+
+@layouts
+@dtypes
+def test_erasing(dtype: Any, channels_last: bool) -> None:
+    t = RandomErasing(0.7, scale=(0.1, 0.5), ratio=(0.5, 3.0), fill=(1.0, 2.0, 3.0), channels_last=channels_last)
+    x = images(60, 3, 12, 9, dtype) if dtype == np.uint8 else images(60, 3, 12, 9, dtype) + 4
+    u = uniforms(t, 60)
+    expected = x.copy()
+    for i in range(60):
+        area = (0.1 + u[i, 1] * 0.4) * 12 * 9
+        ratio = 3.0 * math.exp(np.float32(math.log(0.5 / 3.0) * u[i, 2]))
+        h = min(max(round(math.sqrt(area * ratio)), 1), 12)
+        w = min(max(round(math.sqrt(area / ratio)), 1), 9)
+        y0, x0 = int(u[i, 3] * (12 - h + 1)), int(u[i, 4] * (9 - w + 1))
+        if u[i, 0] < 0.7:
+            expected[i, :, y0 : y0 + h, x0 : x0 + w] = np.array([1, 2, 3], dtype)[:, None, None]
+    check(t, x, expected, channels_last)
+
+
+@layouts
+@dtypes
+def test_cutout(dtype: Any, channels_last: bool) -> None:
+    for size in (1, 2, 5, 40):
+        t = Cutout(size, channels_last=channels_last)
+        x = images(30, 2, 7, 9, dtype)
+        u = uniforms(t, 30)
+        expected = x.copy()
+        for i in range(30):
+            y, column = int(u[i, 0] * 7) - size // 2, int(u[i, 1] * 9) - size // 2
+            expected[i, :, max(y, 0) : y + size, max(column, 0) : column + size] = 0
+        check(t, x, expected, channels_last)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("pivot", [0.0, 0.5])
+def test_brightness_and_contrast(pivot: float, dtype: Any, channels_last: bool) -> None:
+    t = RandomBrightnessContrast(0.3, (-0.5, 0.9), pivot=pivot, channels_last=channels_last)
+    x = images(20, 3, 8, 17, dtype)
+    u = uniforms(t, 20)
+    most = 255.0 if dtype == np.uint8 else 1.0
+    c, b = (-0.5 + 1.4 * u[:, 1])[:, None, None, None], (-0.3 + 0.6 * u[:, 0])[:, None, None, None]
+    exact = (1 + c) * (x - pivot * most) + pivot * most + b * most
+    if dtype == np.float32:
+        check(t, x, np.clip(exact, 0, 1), channels_last, 1e-6)
+        free = RandomBrightnessContrast(0.3, (-0.5, 0.9), pivot=pivot, clip=False)(x, key=KEY)
+        assert np.abs(free - exact).max() < 1e-6
+        assert free.min() < 0 < 1 < free.max()
+        return
+    check(t, x, reference.to_byte(exact).astype(float), channels_last, 1)  # where rounding decides, one off
+    off = t(laid_out(x, channels_last), key=KEY) != laid_out(reference.to_byte(exact), channels_last)
+    assert off.mean() < 1e-3
+
+
+def test_every_byte() -> None:
+    """All 256 values under known gains and offsets: rounding to the nearest, halves up, cut to 0 … 255."""
+    x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    for gain, bias in ((1, 0), (0.5, 0), (2, -100), (0, 7.5), (-1, 255), (1, 300), (1, -300), (0.5, 0.25)):
+        y = layer_kernels.images("tone", x, False, number=np.array([[gain, bias]], float))
+        assert np.array_equal(y, reference.to_byte(np.float32(gain) * x.astype(float) + bias))
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+def test_affine(mode: str, dtype: Any, channels_last: bool) -> None:
+    t = RandomAffine(
+        70, translate=(0.2, 0.3), scale=(0.5, 1.5), shear=20, mode=mode, fill=0.5, channels_last=channels_last
+    )
+    x = images(6, 2, 7, 9, dtype)
+    u = uniforms(t, 6)
+    matrices = []
+    for i in range(6):
+        angle, shear = (math.radians(-a + 2 * a * v) for a, v in ((70, u[i, 0]), (20, u[i, 1])))
+        scale, shift = 0.5 + u[i, 2], (2 * u[i, 3:5] - 1) * [0.2 * 7, 0.3 * 9]
+        # in (y, x), y down: a counter-clockwise turn takes (0, 1) to (−sin, cos); shear moves x by tan · y
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        forward = scale * rotation @ np.array([[1, 0], [math.tan(shear), 1]])
+        center = np.array([3.0, 4.0])
+        inverse = np.linalg.inv(forward)
+        matrices.append(
+            [
+                *inverse[0],
+                (center - inverse @ (center + shift))[0],
+                *inverse[1],
+                (center - inverse @ (center + shift))[1],
+            ]
+        )
+    assert np.allclose(t.matrices(u, 7, 9)[:, [0, 1, 2, 3, 4, 5]], np.array(matrices)[:, [0, 1, 2, 3, 4, 5]], atol=2e-6)
+    exact = t.matrices(u, 7, 9)
+    fill = float(np.array(0.5).astype(dtype))
+    expected = np.array(
+        [[reference.warp(x[i, c].astype(float), exact[i], fill, mode == "reflect") for c in range(2)] for i in range(6)]
+    )
+    if dtype == np.uint8:
+        check(t, x, np.floor(expected + 0.5).astype(np.uint8), channels_last, 1)
+    else:
+        check(t, x, expected.astype(np.float32), channels_last, 1e-6)
+
+
+def test_affine_by_right_angles_moves_pixels() -> None:
+    x = images(2, 3, 6, 6)
+    for turns in range(-3, 4):
+        y = RandomAffine((90.0 * turns, 90.0 * turns))(x, rng=0)
+        assert np.array_equal(y, np.rot90(x, turns, axes=(2, 3))), turns
+    assert np.array_equal(RandomAffine(0)(x, rng=0), x)
+
+
+def test_compose() -> None:
+    """One after another, each with a stream of its own, the images left alone and `out` used."""
+    chain = [RandomFlip(), RandomCrop(padding=2), RandomErasing(1.0), RandomBrightnessContrast()]
+    for k in range(5):
+        for some in itertools.permutations(chain, k):
+            x = images(9)
+            before = x.copy()
+            expected = x.copy()
+            for i, t in enumerate(some):
+                expected = t._run(expected, KEY, 5, 1 + i, None)
+            out = np.zeros_like(x)
+            assert Compose(some)(x, key=KEY, first=5, out=out) is out
+            assert np.array_equal(out, expected)
+            assert np.array_equal(x, before)
+            assert np.array_equal(Compose(some)(x, key=KEY, first=5), expected)
+            parts = [Compose(some)(x[a:b], key=KEY, first=5 + a) for a, b in ((0, 4), (4, 5), (5, 9))]
+            assert np.array_equal(np.concatenate(parts), expected)
+    twice = Compose([RandomFlip(), RandomFlip()])
+    assert not np.array_equal(twice(images(50), key=KEY), images(50))  # the second draws anew
+    nested = Compose([Compose([RandomFlip()]), RandomCrop(padding=1)])
+    assert nested(images(), rng=0).shape == images().shape
+    assert np.array_equal(RandomFlip()(images(), rng=3), RandomFlip()(images(), key=draw_key(3)))
+
+
+def test_distributions() -> None:
+    """Chances, uniform places, and nothing shared between samples or transforms."""
+    n = 40_000
+    x = np.arange(5, dtype=np.uint8).reshape(1, 1, 1, 5).repeat(n, 0)
+    flipped = RandomFlip(0.3)(x, rng=0)[:, 0, 0, 0] == 4
+    assert abs(flipped.mean() - 0.3) < 4 * math.sqrt(0.21 / n)
+    assert abs(np.corrcoef(flipped[:-1], flipped[1:])[0, 1]) < 4 / math.sqrt(n)
+    cropped = RandomCrop((1, 1), 0)(x, rng=1)[:, 0, 0, 0]
+    counts = np.bincount(cropped, minlength=5)
+    assert ((counts - n / 5) ** 2 / (n / 5)).sum() < 20  # χ², 4 degrees of freedom: 1 in 2000
+    shifted = WindowShift(2, fill=9)(x[:, 0, 0, :], rng=2)
+    assert all(abs((shifted[:, 2] == v).mean() - 0.2) < 4 * math.sqrt(0.16 / n) for v in range(5))
+
+
+# -- tables and signals -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(10,), (10, 1), (10, 7), (10, 3, 33)])
+def test_jitter(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    expected = x + 0.2 * reference.normals(x.size, KEY).reshape(shape)
+    check(Jitter(0.2), x, expected, False, 3e-6)
+
+
+@layouts
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_scaling(per_channel: bool, channels_last: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(10, 3, 33)).astype(np.float32)
+    count = 30 if per_channel else 10
+    factors = (1 + 0.2 * reference.normals(count, KEY)).reshape(10, -1, 1)
+    t = Scaling(0.2, per_channel=per_channel, channels_last=channels_last)
+    check(t, x, x * factors, channels_last, 3e-6)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+def test_window_shift(mode: str, dtype: Any, channels_last: bool) -> None:
+    x = images(12, 3, 1, 11, dtype)[:, :, 0]
+    t = WindowShift(4, mode=mode, channels_last=channels_last)
+    place = (uniforms(t, 12)[:, 0] * 9).astype(int) - 4
+    assert len(set(place)) > 4
+    expected = np.array(
+        [[reference.crop(p[None], 0, place[i], (1, 11), 0, mode == "reflect")[0] for p in x[i]] for i in range(12)]
+    )
+    check(t, x, expected.astype(dtype), channels_last)
+    flat = x[:, 0].copy()
+    assert np.array_equal(WindowShift(4, mode=mode)(flat, key=KEY), expected[:, 0].astype(dtype))
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_refuses() -> None:
+    x = images()
+    out = np.full_like(x, 7)
+    room = np.zeros(2 * x.size, np.uint8)
+    first, second = room[: x.size].reshape(x.shape), room[9 : 9 + x.size].reshape(x.shape)
+    frozen = out.copy()
+    frozen.flags.writeable = False
+    for call, text in (
+        (lambda: RandomFlip(1.5), "horizontal must be"),
+        (lambda: RandomFlip(vertical=-0.1), "vertical must be"),
+        (lambda: RandomFlip(channels_last=1), "channels_last"),
+        (lambda: RandomCrop(padding=-1), "padding must be"),
+        (lambda: RandomCrop((0, 3)), "size"),
+        (lambda: RandomCrop(mode="wrap"), "mode must be"),
+        (lambda: RandomCrop((9, 10))(x, out=out), "exceeds the image's"),
+        (lambda: RandomCrop(padding=1, fill=(1, 2))(x, out=out), "fill must be"),
+        (lambda: RandomCrop(padding=1, fill=256)(x, out=out), "fill must be in"),
+        (lambda: RandomErasing(2), "p must be"),
+        (lambda: RandomErasing(scale=(0.5, 0.1)), "scale must be"),
+        (lambda: RandomErasing(scale=1.5), "scale must be"),
+        (lambda: RandomErasing(ratio=(0, 1)), "ratio"),
+        (lambda: Cutout(0), "size must be"),
+        (lambda: RandomAffine(shear=95), "shear must be"),
+        (lambda: RandomAffine(scale=(0, 1)), "scale must be"),
+        (lambda: RandomAffine(translate=(0, 2)), "translate"),
+        (lambda: RandomAffine(math.nan), "degrees"),
+        (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast"),
+        (lambda: RandomBrightnessContrast(max_value=0), "max_value"),
+        (lambda: Jitter(-1), "std must be"),
+        (lambda: Jitter(0.1)(x), "x has dtype uint8"),
+        (lambda: Scaling(0.1, per_channel=True)(np.ones(3, np.float32)), "per_channel needs"),
+        (lambda: WindowShift(-1), "most must be"),
+        (lambda: WindowShift(1)(x), "signals must have shape"),
+        (lambda: WindowShift(1)(x[:, 0, 0, ::2]), "signals must be C-contiguous"),
+        (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
+        (lambda: RandomFlip()(x[0], out=out), "images must have shape"),
+        (lambda: RandomFlip()(x[:0], out=out), "must not be empty"),
+        (lambda: RandomFlip()(x.tolist()), "must be a numpy.ndarray"),
+        (lambda: RandomFlip()(x.astype(np.int16)), "images has dtype int16"),
+        (lambda: RandomFlip()(x[:, :, :, ::2]), "images is not C-contiguous"),
+        (lambda: RandomFlip()(x, out=out[:3]), "out has shape"),
+        (lambda: RandomFlip()(x, out=out.astype(np.float32)), "out must be a uint8"),
+        (lambda: RandomFlip()(x, out=frozen), "out is read-only"),
+        (lambda: RandomFlip()(first, out=second), "out overlaps images"),
+        (lambda: RandomErasing()(first, out=second), "out overlaps images"),
+        (lambda: RandomFlip()(x, first=-1, out=out), "first must be"),
+        (lambda: RandomFlip()(x, key=2**64, out=out), "key must be"),
+        (lambda: RandomFlip()(x, 3, key=3, out=out), "rng or key"),
+        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 8, 0, 1]] * 5)), "box 0 is rows 0:8"),
+        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 1, 2, 1]] * 5)), "box 0 is rows"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=text):
+            call()
+        assert (out == 7).all(), text
+
+
+def test_reads_read_only_images() -> None:
+    x = images()
+    x.flags.writeable = False
+    assert_same_bits(RandomFlip(1.0)(x).astype(np.float32), x[..., ::-1].astype(np.float32), "flip")
+
+
+def test_a_chain_in_a_chain_is_the_same_chain() -> None:
+    """Each transform has a stream of its own, however they are grouped."""
+    flat = Compose([Jitter(0.1), Scaling(0.2), Jitter(0.3)])
+    nested = Compose([Compose([Jitter(0.1), Scaling(0.2)]), Jitter(0.3)])
+    x = np.ones((5, 7), np.float32)
+    assert np.array_equal(flat(x, rng=3), nested(x, rng=3))
+    noise = [Compose([Compose([Jitter(a)]), Jitter(b)])(x, rng=3) - 1 for a, b in ((1.0, 0.0), (0.0, 1.0))]
+    assert (noise[0] != noise[1]).all()
+
+
+def test_limits() -> None:
+    x, table = np.full((1, 1, 2, 2), 90, np.uint8), np.ones((2, 3), np.float32)
+    assert (RandomBrightnessContrast((1, 1), 0, max_value=100)(x) == 100).all()
+    assert (RandomBrightnessContrast((1, 1), 0, max_value=100, clip=False)(x) == 190).all()
+    y = RandomAffine(degrees=(90 + 360e9, 90 + 360e9))(np.array([[[[1, 2], [3, 4]]]], np.uint8))
+    assert y.tolist() == [[[[2, 4], [1, 3]]]]
+    for call, text in (
+        (lambda: Compose([])(table, out=np.empty((2, 3))), "out must be float32"),
+        (lambda: RandomBrightnessContrast(0, 2.0), "contrast must be"),
+        (lambda: RandomAffine(scale=(1e-30, 1.0)), "scale must be"),
+        (lambda: RandomAffine(shear=89.5), "shear must be"),
+        (lambda: WindowShift(2**40), "most must be"),
+        (lambda: RandomCrop(padding=2**40), "padding must be"),
+        (lambda: Jitter(0.1)(table, first=2**62), "first must be at most"),
+        (lambda: WindowShift(1)(table, out=np.empty((3, 2), np.float32)), "out has shape"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            call()

@@ -1,0 +1,211 @@
+"""Whole fits against slow ones: the equations and torch's autograd in float64, each fit's start, order and draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("torch")
+
+import torch
+from scipy.sparse import csr_array
+
+from fastopt.mlp.network import Shape, initial
+from fastopt.regularization import add_noise, cutmix, draw_key, dropout, mixup
+from fastopt.sklearn import MLPClassifier, MLPRegressor
+from fastopt.sklearn.estimators import _streams
+
+RNG = np.random.default_rng(1)
+N, K = 150, 3
+X = RNG.normal(size=(N, 16)).astype(np.float32)
+PLANES = RNG.normal(size=(16, K))
+CLASSES, NUMBERS = (X @ PLANES).argmax(axis=1), (X @ PLANES / 4).astype(np.float32)
+WEIGHTS = np.where(np.arange(N) < 20, 0.0, 3 * RNG.random(N))
+COMMON: dict[str, Any] = {
+    "hidden_layer_sizes": (9, 7), "activation": "relu", "epochs": 4, "lr": 0.02, "optimizer": "momentum",
+    "batch_size": 32, "random_state": 3,
+}  # fmt: skip
+OPTIONS: list[dict[str, Any]] = [
+    {}, {"l1": 1e-3, "l2": 1e-2}, {"l2": 0.1, "decoupled": True}, {"dropout": 0.3}, {"batch_norm": True},
+    {"batch_norm": True, "dropout": 0.2, "l2": 0.1}, {"max_norm": 0.8}, {"optimizer": "sgd"},
+    {"optimizer": "nag", "lr": 0.01}, {"optimizer": "adam", "lr": 1e-3}, {"input_noise": 0.2}, {"mixup": 0.4},
+    {"mixup": 0.4, "cutmix": 1.0, "sample_shape": (1, 4, 4)}, {"batch_size": 1, "epochs": 1, "lr": 0.005},
+    {"batch_size": None, "l2": 0.1}, {"batch_size": 149}, {"batch_size": 149, "batch_norm": True},
+    {"hidden_layer_sizes": ()},
+]  # fmt: skip
+SMOOTHED: list[dict[str, Any]] = [{}, {"mixup": 0.3}, {"batch_norm": True, "dropout": 0.1}]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Of torch's: on arrays this small its threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Slow:
+    """The same training, sample by sample as the docstrings have it."""
+
+    def __init__(self, params: dict[str, Any], y: Any, weight: Any) -> None:
+        self.p = p = {"dropout": 0.0, "batch_norm": False, "label_smoothing": 0.0, **params}
+        self.x, self.y, self.classes = X, y, y.dtype == np.int64
+        self.weight = None if weight is None else weight / weight.mean()
+        self.start, self.order, self.noise, _ = _streams(p["random_state"])
+        hidden = tuple(p["hidden_layer_sizes"])
+        shape = Shape((16, *hidden, K), p["activation"], self.classes, p["batch_norm"], p["dropout"])
+        first = [torch.tensor(w.astype(np.float64), requires_grad=True) for w in initial(shape, self.start)]
+        scales = [torch.ones(n, dtype=torch.float64, requires_grad=True) for n in hidden if p["batch_norm"]]
+        self.layers, self.params, self.scales = len(hidden) + 1, first + scales, scales
+        self.m, self.v = ([torch.zeros_like(w) for w in self.params] for _ in range(2))
+        self.running = [(torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)) for n in hidden]
+        self.steps, self.losses = 0, []
+
+    def fit(self) -> Slow:
+        size = min(self.p["batch_size"] or N, N)
+        for _ in range(self.p["epochs"]):
+            order = np.arange(N) if self.p["batch_size"] is None else self.order.permutation(N)
+            cuts = [order[i : i + size] for i in range(0, N, size)]
+            if self.p["batch_norm"] and len(cuts[-1]) == 1:
+                cuts.pop()
+            self.losses.append(sum(map(self.step, cuts)) / sum(map(len, cuts)))
+        return self
+
+    def step(self, index: Any) -> float:
+        self.steps += 1
+        x, w = self.x[index].copy(), None if self.weight is None else self.weight[index]
+        x, mix = self.changed(x)
+        ahead = self.p["lr"] * 0.9 if self.p["optimizer"] == "nag" else 0.0
+        with torch.no_grad():
+            for q, m in zip(self.params, self.m, strict=True):
+                q -= ahead * m
+        rows = self.loss(torch.tensor(x.astype(np.float64)), self.y[index], mix)
+        if w is not None:
+            rows = rows * torch.tensor(w if mix is None else mix.lam * w + (1 - mix.lam) * w[mix.partner])
+        slopes = torch.autograd.grad(rows.mean(), self.params)
+        with torch.no_grad():
+            for i, (q, g) in enumerate(zip(self.params, slopes, strict=True)):
+                q += ahead * self.m[i]
+                self.update(i, q, g, penalized=i < 2 * self.layers and i % 2 == 0)
+        return float(rows.detach().sum())
+
+    def changed(self, x: Any) -> tuple[Any, Any]:
+        if self.p.get("input_noise"):
+            add_noise(x, self.p["input_noise"], rng=self.noise, out=x)
+        both = self.p.get("cutmix") and self.p.get("mixup")
+        if not self.p.get("mixup"):
+            return x, None
+        if both and self.noise.random() < 0.5:
+            mixed, mix = cutmix(x.reshape(-1, *self.p["sample_shape"]), self.p["cutmix"], rng=self.noise)
+        else:
+            mixed, mix = mixup(x, self.p["mixup"], rng=self.noise)
+        return np.asarray(mixed).reshape(x.shape), mix
+
+    def loss(self, z: Any, y: Any, mix: Any) -> Any:
+        z = self.outputs(z)
+
+        def each(target: Any) -> Any:
+            if not self.classes:
+                return 0.5 * ((z - torch.tensor(target.astype(np.float64))) ** 2).sum(1)
+            eps = self.p["label_smoothing"]
+            soft = torch.nn.functional.one_hot(torch.tensor(target), K) * (1 - eps) + eps / K
+            return -(soft * torch.log_softmax(z, 1)).sum(1)
+
+        if mix is None:
+            return each(y)
+        lam = torch.tensor(mix.lam.astype(np.float64))
+        if self.classes:
+            return lam * each(y) + (1 - lam) * each(y[mix.partner])
+        return each(mix.lam[:, None] * y + (1 - mix.lam[:, None]) * y[mix.partner])
+
+    def outputs(self, z: Any, *, predicting: bool = False) -> Any:
+        for i in range(self.layers):
+            z = z @ self.params[2 * i]
+            if i == self.layers - 1:
+                return z + self.params[2 * i + 1]
+            if self.scales and predicting:
+                mean, var = self.running[i]
+                z = (z - mean) / torch.sqrt(var + 1e-5) * self.scales[i]
+            elif self.scales:
+                with torch.no_grad():
+                    for kept, new in zip(self.running[i], (z.mean(0), z.var(0)), strict=True):
+                        kept.mul_(0.9).add_(0.1 * new)
+                z = (z - z.mean(0)) / torch.sqrt(z.var(0, unbiased=False) + 1e-5) * self.scales[i]
+            z = z + self.params[2 * i + 1]
+            z = {"relu": torch.relu, "tanh": torch.tanh, "identity": lambda z: z, "gelu": _gelu}[self.p["activation"]](
+                z
+            )
+            if self.p["dropout"] and not predicting:
+                mask = dropout(np.ones(z.shape, np.float32), self.p["dropout"], key=draw_key(self.noise))
+                z = z * torch.tensor(mask.astype(np.float64))
+        return z
+
+    def update(self, i: int, q: Any, g: Any, *, penalized: bool) -> None:
+        p, m, v, lr = self.p, self.m[i], self.v[i], self.p["lr"]
+        if penalized and p.get("decoupled"):
+            q *= 1 - lr * p["l2"]
+        elif penalized:
+            g = g + (p.get("l2") or 0.0) * q + (p.get("l1") or 0.0) * torch.sign(q)
+        if p["optimizer"] == "sgd":
+            q -= lr * g
+        elif p["optimizer"] == "adam":
+            m.mul_(0.9).add_(0.1 * g)
+            v.mul_(0.999).add_(0.001 * g * g)
+            q -= lr * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps) * m / torch.sqrt(v + 1e-16)
+        else:
+            m.mul_(0.9).add_(g)
+            q -= lr * m
+        if penalized and p.get("max_norm"):
+            q *= torch.clamp(p["max_norm"] / q.norm(dim=0), max=1.0)
+
+
+def _gelu(z: Any) -> Any:
+    return torch.nn.functional.gelu(z, approximate="tanh")
+
+
+def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_weight: Any = None) -> None:
+    params = {**COMMON, **options}
+    made = MLPClassifier if y.dtype == np.int64 else MLPRegressor
+    given = params if class_weight is None else {**params, "class_weight": class_weight}
+    model = made(**given).fit(x, y, sample_weight=weight)
+    if class_weight is not None:
+        weight = (1.0 if weight is None else weight) * np.array([class_weight.get(k, 1.0) for k in range(K)])[y]
+    slow = Slow(params, y, weight).fit()
+    layers = slow.layers
+    mine = [a for pair in zip(model.coefs_, model.intercepts_, strict=True) for a in pair]
+    mine += [norm["weight"] for norm in model.batch_norms_ if norm is not None]
+    for a, b, name in zip(mine, slow.params, [*"Wb" * layers, *"γ" * len(slow.scales)], strict=True):
+        np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(model.history_["loss"], slow.losses, rtol=1e-5)
+    z = slow.outputs(torch.tensor(X.astype(np.float64)), predicting=True).detach()
+    predicted, exact = (model.predict_proba, torch.softmax(z, 1)) if slow.classes else (model.predict, z)
+    np.testing.assert_allclose(predicted(x), exact, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(predicted(x.astype(np.float64)), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "identity"])
+@pytest.mark.parametrize("y", [CLASSES, NUMBERS], ids=["classes", "numbers"])
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_every_option_trains_as_the_equations_say(activation: str, y: Any, weight: Any) -> None:
+    for options in OPTIONS:
+        check({"activation": activation, **options}, y, weight)
+
+
+@pytest.mark.parametrize("options", SMOOTHED, ids=repr)
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_smoothed_labels_train_as_the_equations_say(options: dict[str, Any], weight: Any) -> None:
+    check({"label_smoothing": 0.2, **options}, CLASSES, weight)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_class_weights_and_sparse_samples_train_as_the_equations_say(weight: Any) -> None:
+    check({}, CLASSES, weight, class_weight={0: 3.0, 1: 0.0})
+    for options in ({}, {"dropout": 0.3, "batch_norm": True}, {"l2": 0.1, "batch_size": None}):
+        check(options, CLASSES, weight, x=csr_array(X))
+        check(options, NUMBERS, weight, x=csr_array(X))

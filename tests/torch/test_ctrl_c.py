@@ -1,0 +1,91 @@
+"""Ctrl-C in a step of fastopt.torch, wherever Python may answer it: the step takes place wholly or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
+
+import torch
+
+import fastopt.torch as ours
+from tests.support.interrupts import pressed
+from tests.support.torch_rows import NAMES
+
+
+def made(name: str, steps: int) -> tuple[Any, list[Any]]:
+    """An optimizer of parameters of which some have gaps and one's gradient is turned, before its next step."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(5, 8, generator=generator)
+    params = [torch.nn.Parameter(x) for x in (base[:, ::4], base[:, 1::4], base[:, 2::4], torch.ones(4, 3))]
+    opt = getattr(ours, name)(params, lr=0.1, weight_decay=0.1)
+    for step in range(steps + 1):
+        if step:
+            opt.step()
+        for p in params:
+            p.grad = torch.randn(p.shape[::-1], generator=generator).t()
+    return opt, params
+
+
+def state(opt: Any, params: list[Any]) -> list[Any]:
+    states = [{key: value.clone() for key, value in opt.state.get(p, {}).items()} for p in params]
+    return [[p.detach().clone() for p in params], states]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_step_takes_place_wholly_or_not_at_all(name: str, steps: int) -> None:
+    opt, params = made(name, steps)
+    before = str(state(opt, params))
+    opt.step()
+    after = str(state(opt, params))
+    found = set()
+    k, came = 0, True
+    while came:
+        k += 1
+        opt, params = made(name, steps)
+        versions = [p._version for p in params]
+        came = pressed(k, opt.step)
+        torch.set_grad_enabled(True)  # torch's no_grad() is Python, too
+        is_now = str(state(opt, params))
+        assert is_now in (before, after), k
+        assert is_now == before or all(p._version > old for p, old in zip(params, versions, strict=True)), k
+        found.add(is_now)
+    assert found == {before, after}
+    assert k > 30
+
+
+def test_nag_is_where_it_was_or_a_step_further() -> None:
+    def make() -> tuple[Any, list[Any]]:
+        params = [torch.nn.Parameter(torch.linspace(-1.0, 1.0, 5)), torch.nn.Parameter(torch.ones(4, 3))]
+        opt = ours.NAG(params, lr=0.1)
+        take(opt)
+        return opt, params
+
+    def take(opt: Any) -> None:
+        def closure() -> None:
+            for p in opt.param_groups[0]["params"]:
+                p.grad = 2 * p.detach()
+
+        opt.step(closure)
+
+    opt, params = make()
+    before = str(state(opt, params))
+    take(opt)
+    after = str(state(opt, params))
+    found = set()
+    k, came = 0, True
+    while came:
+        k += 1
+        opt, params = make()
+        came = pressed(k, lambda opt=opt: take(opt))  # type: ignore[misc]
+        torch.set_grad_enabled(True)
+        is_now = str(state(opt, params))
+        assert is_now in (before, after), k
+        found.add(is_now)
+        take(opt)
+        assert str(state(opt, params)) != is_now, k
+    assert found == {before, after}
+    assert k > 30

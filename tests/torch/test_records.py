@@ -1,0 +1,182 @@
+"""What fastopt.torch remembers of a tensor between steps: whatever becomes of it is seen, as in a look of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
+
+import torch
+
+import fastopt.torch as ours
+from fastopt.torch import _step, tensors
+
+CHANGES = (*tensors.CHANGES, lambda x: x.share_memory_())
+
+
+def test_this_torch_has_its_records_where_they_are_expected() -> None:
+    assert tensors.records() is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_records_are_found_whatever_the_defaults(dtype: torch.dtype, device: str) -> None:
+    expected, before = tensors.records(), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device), torch.inference_mode():
+            assert tensors.records() == expected
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("off", [(-8, 0), (0, -8), (0, 8)])
+def test_no_records_are_trusted_whose_end_is_not_recognized(
+    off: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look beyond a record would read memory that is not the tensor's, one that ends earlier would miss a change."""
+    expected = _step.RECORD_BYTES
+    monkeypatch.setattr(_step, "RECORD_BYTES", (expected[0] + off[0], expected[1] + off[1]))
+    assert tensors.records() is None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_records_are_trusted_that_do_not_show_a_change(
+    change: Callable[[torch.Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "CHANGES", (change, lambda x: x.add_(1)))
+    assert tensors.records() is None, "a sum leaves no trace in what is compared"
+    monkeypatch.setattr(tensors, "CHANGES", (change,))
+    assert tensors.records() is not None
+
+
+def _tensors_of(opt: Any, p: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"parameter": p, "gradient": p.grad, **opt.state[p]}
+
+
+def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> list[torch.Tensor] | str:
+    """All numbers after three steps, a change of one tensor, and two more; or what was said of it."""
+    torch.manual_seed(0)
+    ps = [torch.nn.Parameter(torch.randn(4, 6), requires_grad=False) for _ in range(2)]
+    opt = ours.Adam(ps, lr=0.1)
+    for p in ps:
+        p.grad = torch.randn(4, 6)
+    for _ in range(3):
+        opt.step()
+    try:
+        change(_tensors_of(opt, ps[1])[what])
+        for _ in range(2):
+            if forget:
+                del opt.__dict__["_tensor_plan"]
+            opt.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        return re.sub("0x[0-9a-f]+", "", str(error))
+    found = [x for p in ps for x in _tensors_of(opt, p).values() if x is not None]
+    return [x.detach().resolve_neg().clone() for x in found]
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_becomes_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
+    seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
+    if isinstance(seen, str):
+        assert seen == expected
+    else:
+        assert len(seen) == len(expected)
+        for a, b in zip(seen, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)  # a variance of another sign has no root
+
+
+def test_a_count_that_is_replaced_or_written_is_read() -> None:
+    """Each step by hand: Adam's first step moves by lr whatever came before in t."""
+    p = torch.nn.Parameter(torch.zeros(64))
+    opt = ours.Adam([p], lr=1.0, betas=(0.0, 0.0))
+    p.grad = torch.ones(64)
+    for _ in range(3):
+        opt.step()
+    step = opt.state[p]["step"]
+    assert float(step) == 3.0
+    step.fill_(10.0)
+    opt.step()
+    assert float(opt.state[p]["step"]) == 11.0
+    step.data = torch.tensor(20.0, dtype=torch.float64)
+    opt.step()
+    assert float(opt.state[p]["step"]) == 21.0
+    opt.state[p]["step"] = torch.tensor(30)
+    opt.step()
+    opt.step()
+    assert int(opt.state[p]["step"]) == 32
+    assert opt.state[p]["step"].dtype == torch.int64
+
+
+def test_a_refused_gradient_is_refused_again() -> None:
+    p = torch.nn.Parameter(torch.ones(4, 6))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = torch.ones(4, 6)
+    for _ in range(3):
+        opt.step()
+    p.grad = torch.ones(4, 6)
+    p.grad.data = torch.ones(7)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=re.escape("gradient 0 has shape (7,), parameter has (4, 6)")):
+            opt.step()
+    assert (p == -2.0).all()
+    p.grad.data = torch.full((4, 6), 2.0)
+    opt.step()
+    assert (p == -4.0).all()
+
+
+def test_a_gradient_whose_copy_failed_is_copied_at_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = torch.nn.Parameter(torch.zeros(2, 3))
+    opt = ours.SGD([p], lr=1.0)
+    p.grad = torch.zeros(2, 3)
+    for _ in range(3):
+        opt.step()
+    p.grad = torch.arange(6.0).view(3, 2).t()
+
+    def no_memory(grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors, "copied", no_memory)
+        with pytest.raises(MemoryError):
+            opt.step()
+    opt.step()
+    assert (p == -p.grad).all()
+
+
+def _nag_whose_first_span_held(grad: torch.Tensor) -> tuple[torch.nn.Parameter, torch.nn.Parameter, ours.NAG]:
+    """The second parameter's gradient, the first one having had none."""
+    p = torch.nn.Parameter(torch.zeros(2, 3))
+    q = torch.nn.Parameter(torch.empty_like(grad).zero_())
+    opt = ours.NAG([p, q], lr=1.0, momentum=0.5)
+    for _ in range(3):
+        with opt.lookahead():
+            q.grad = grad
+        opt.step()
+    q.grad, p.grad = None, grad
+    return p, q, opt
+
+
+def test_a_gradient_of_another_layout_that_moves_to_another_parameter_before_a_lookahead() -> None:
+    grad = torch.arange(6.0).view(3, 2).t()
+    p, _, opt = _nag_whose_first_span_held(grad)
+    with opt.lookahead():
+        pass
+    opt.step()
+    assert (p == -grad).all()
+
+
+def test_a_gradient_of_another_size_that_moves_to_another_parameter_before_a_lookahead() -> None:
+    p, _, opt = _nag_whose_first_span_held(torch.arange(6.0).view(2, 3))
+    p.data = torch.zeros(4000)
+    opt.state[p].clear()
+    with opt.lookahead():
+        pass
+    with pytest.raises(ValueError, match=re.escape("gradient 0 has shape (2, 3), parameter has (4000,)")):
+        opt.step()
+    assert (p == 0.0).all()

@@ -1,0 +1,42 @@
+"""The example of the README: it runs, draws, and shows what the text says of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.rows import ROOT
+
+pytest.importorskip("statsmodels")
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+EXAMPLE = ROOT / "docs" / "examples" / "time_series.py"
+
+
+@pytest.mark.peer
+def test_the_example_of_a_time_series(tmp_path: Path) -> None:
+    """k-fold prefers the forest and is wrong by a factor; windows prefer the regression, as the future does."""
+    if not EXAMPLE.exists():
+        pytest.skip("not here: the examples come with the source tree")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    command = [sys.executable, str(EXAMPLE), str(tmp_path / "picture.png")]
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:]]
+    errors = {how: (float(forest), float(linear)) for how, forest, linear in rows}
+    plain, blocks, windows, truth = errors.values()
+    assert plain[0] < plain[1]
+    assert truth[0] > 3 * truth[1]
+    assert truth[0] > 10 * plain[0]
+    assert windows[0] > 3 * windows[1]
+    assert blocks[0] > 3 * blocks[1]
+    assert (tmp_path / "picture.png").read_bytes()[1:4] == b"PNG"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "0.41 5.72"
+    assert f"{plain[0]:.2f}" in readme
+    assert f"{truth[0]:.2f}" in readme

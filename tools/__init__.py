@@ -1,0 +1,1 @@
+"""What is checked by hand because it is long or needs Debian's packages: `python -m tools`. See docs/hardening.md."""

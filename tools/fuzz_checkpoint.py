@@ -1,0 +1,95 @@
+"""Fuzzes the checkpoint reader, coverage-guided: any bytes are a ValueError that changes nothing, or a whole state.
+
+`python -m tools.fuzz_checkpoint [--seconds 600]`. Every second input (by its first byte) is taken as the JSON header of
+an archive whose checksums are right, which random bytes would not get past.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools import fuzzing
+
+LARGEST = 4096
+
+
+def fresh() -> Any:
+    """A small optimizer with states."""
+    import fastopt
+
+    opt = fastopt.Momentum([np.array([1.0, 2.0], np.float32)], lr=0.5)
+    opt.step([np.array([0.25, -1.0], np.float32)])
+    return opt
+
+
+def snapshot(opt: Any) -> bytes:
+    """All that a load may change."""
+    d = opt.state_dict()
+    arrays = [*(p for g in opt.param_groups for p in g["params"]), *(s["momentum_buffer"] for s in d["state"])]
+    text = repr((d["param_groups"], d["skipped"], [s["step"] for s in d["state"]]))
+    return text.encode() + b"".join(a.tobytes() for a in arrays)
+
+
+def archive(header: bytes) -> bytes:
+    """An archive with this header over the arrays of `fresh`, and the checksum that belongs to it if it is JSON."""
+    from fastopt import checkpoint
+
+    opt = fresh()
+    arrays = {"state.0.momentum_buffer": opt.state[0]["momentum_buffer"], "param.0": opt.param_groups[0]["params"][0]}
+    try:
+        content = json.loads(header)
+        content.pop("format", None), content.pop("sha256", None)
+        content = json.loads(json.dumps(content))
+        header = json.dumps(
+            {"format": checkpoint.FORMAT, "sha256": checkpoint._digest(arrays, content), **content}
+        ).encode()
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        pass  # goes in as it is
+    file = io.BytesIO()
+    np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def check(data: bytes, folder: Path) -> str:
+    """Load these bytes: "refused" or "taken"; anything else raises."""
+    content = archive(data[1:]) if data[:1] >= b"\x80" else data[1:]
+    path = folder / "checkpoint"
+    path.write_bytes(content)
+    opt = fresh()
+    before = snapshot(opt)
+    try:
+        opt.load(path)
+    except (ValueError, TypeError):
+        assert snapshot(opt) == before, f"a refused file changed something: {hashlib.sha256(content).hexdigest()}"
+        return "refused"
+    opt.step([np.ones(2, np.float32)])  # what was taken can go on
+    return "taken"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    import atheris
+
+    with atheris.instrument_imports(include=["fastopt"]):
+        import fastopt.checkpoint
+    assert fastopt.checkpoint.FORMAT
+    fuzzing.instrument(zipfile, json.decoder, json.scanner, np.lib.format)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").exists() else None) as name:
+        return fuzzing.run(argv, "fuzz_checkpoint", lambda data: void(check(data, Path(name))), LARGEST)
+
+
+def void(_: str) -> None:
+    """libFuzzer wants nothing back."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
