@@ -465,11 +465,10 @@ def test_descriptions_hold_no_address_and_end() -> None:
 class Press:
     """A trace function: KeyboardInterrupt at the k-th line that runs in these files."""
 
-    PACKAGE = Path(fastopt.__file__).parent
     FILES = frozenset(
         str(file)
         for folder in ("mlp", "sklearn")
-        for file in (PACKAGE / folder).glob("*.py")
+        for file in (Path(fastopt.__file__).parent / folder).glob("*.py")
         if file.stem not in ("__init__", "blas", "settings", "docstrings", "fingerprint", "progress")
     )
 
