@@ -1,5 +1,5 @@
 """fastopt.functional: each function does bit for bit what its class does, on buffers that the caller owns. What it
-refuses is test_bad_input.py's."""
+is refused is tested in test_bad_functional.py."""
 
 from __future__ import annotations
 
