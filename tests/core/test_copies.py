@@ -1,4 +1,4 @@
-"""Copies of an optimizer (deepcopy, pickle, state_dict, file) continue bit for bit; a bad state_dict changes nothing."""
+"""Copies of an optimizer (deepcopy, pickle, state_dict, file) continue bit for bit; a bad one is refused."""
 
 from __future__ import annotations
 
