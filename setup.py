@@ -97,7 +97,10 @@ setup(
                 define_macros=macros,
                 extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
                 extra_link_args=["-fopenmp"] * (use_openmp and not on_windows) + sanitize[:1],
-                depends=[*sorted(map(str, Path("csrc").rglob("*.h"))), *sorted(map(str, Path("fastopt").glob("*.pxi")))],
+                depends=[
+                    *sorted(map(str, Path("csrc").rglob("*.h"))),
+                    *sorted(map(str, Path("fastopt").glob("*.pxi"))),
+                ],
                 py_limited_api=limited_api,
             )
         ],

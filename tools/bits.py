@@ -91,7 +91,9 @@ def texts(build: Build) -> dict[str, str]:
 def not_hashed() -> list[str]:
     """The drivers that a header of csrc declares and tools/bits.c does not call."""
     driver = (ROOT / "tools" / "bits.c").read_text(encoding="utf-8")
-    declared = {name for h in (ROOT / "csrc").rglob("*.h") for name in re.findall(r"\bfo_run_\w+", h.read_text("utf-8"))}
+    declared = {
+        name for h in (ROOT / "csrc").rglob("*.h") for name in re.findall(r"\bfo_run_\w+", h.read_text("utf-8"))
+    }
     return sorted(name for name in declared if name not in driver)
 
 
