@@ -62,19 +62,7 @@ class Lookahead:
     def __enter__(self) -> None: ...
     def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
-RECORD_BYTES: tuple[int, int]
-
-def bind_torch(
-    tools: Any,
-    tensor: type,
-    parameter: type,
-    negative: Any,
-    inference: Any,
-    copy: Any,
-    version: Any,
-    capsule: Any = None,
-    records: tuple[int, int, int] | None = None,
-) -> bool: ...
+def bind_torch(tools: Any, tensor: Any, parameter: type, copy: Any, version: Any, capsule: Any) -> None: ...
 def ask_for_huge_pages(address: int, size: int) -> None: ...
 
 class Form:

@@ -6,7 +6,19 @@ from cpython.mem cimport PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport floor
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
+
+cdef extern from "Python.h":
+    ctypedef PyObject *(*torch_method "PyCFunction")(PyObject *x, PyObject *nothing)
+    torch_method PyCFunction_GetFunction(PyObject *method) except NULL
+    int PyCFunction_GetFlags(PyObject *method) except -1
+    const int METH_NOARGS
+    Py_ssize_t PyObject_Size(PyObject *x)
+    void *PyLong_AsVoidPtr(PyObject *x)
+    void Py_XDECREF(PyObject *x)
+    PyObject *Py_True
+    PyObject *PyWeakref_NewRef(PyObject *x, PyObject *callback) except NULL
+    PyObject *PyWeakref_GetObject(PyObject *reference)      # borrowed; None if it is gone
 
 cdef extern from "dlpack.h" nogil:
     const int FO_DL_INT, FO_DL_FLOAT, FO_DL_BFLOAT, FO_DL_CPU, FO_DL_MAJOR
@@ -30,12 +42,9 @@ cdef enum:
     FO_BFLOAT16 = 1
     FO_FLOAT16 = 2
     REFUSED = 3             # whatever a step cannot take: the caller's words say what it is
-    SLOTS_OF_SPAN = 6       # tensors that are looked at per span: parameter, three states, gradient, step
-    GRADIENT = 4
-    STEP = 5
-    MAX_DIMS = 64           # of a tensor that is looked at through Python; torch's operations take no more
-    OF_TENSOR = 160         # bytes of torch's record of a tensor, from its storage on, that say how its numbers lie
-    OF_MEMORY = 40          # and of its record of the storage, from the address on, that say where; its bytes come last
+    RECORDS_PER_SPAN = 5    # of the parameter, its three states, its step count
+    STEP = 4
+    CACHED_DIMS = 4         # a tensor of more dimensions is examined anew in every step
 
 cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 
@@ -43,40 +52,52 @@ cdef double MAX_STEPS = 2.0 ** 53       # from here on a double no longer counts
 cdef object torch_tools = None
 cdef object tensor_type = None
 cdef object parameter_type = None
-cdef object is_neg = None
-cdef object is_inference = None
 cdef object copy_into = None
 cdef object increment_version = None
 cdef const fo_dl_api *dl_api = NULL
-RECORD_BYTES = (OF_TENSOR, OF_MEMORY)
-cdef bint remembers = False
-cdef size_t record_at = 0           # of a Python object: the pointer to torch's record of the tensor
-cdef size_t storage_at = 0          # of that: the pointer to the record of its storage
-cdef size_t address_at = 0          # of that: the address of the numbers
+cdef torch_method untyped_storage = NULL
+cdef torch_method storage_data_ptr = NULL
+cdef torch_method is_neg = NULL
+cdef torch_method is_inference = NULL
 
 
-def bind_torch(tools, tensor, parameter, negative, inference, copy, version, capsule=None, records=None):
-    """How tensors are looked at from now on: through DLPack's C exchange API, or by Python calls if there is none.
+def bind_torch(tools, tensor, parameter, copy, version, capsule):
+    """Give the step what it needs of torch: classes, functions and methods that torch documents.
 
-    tools: what _core asks the adapter for when a tensor is not a plain one (fastopt.torch.tools).
-    tensor, parameter: the classes whose objects are what they seem. negative: tells a view with a pending sign.
-    inference: tells a tensor made under torch.inference_mode. copy: gives one the numbers of another.
-    version: tells autograd that tensors of a list have changed.
-    capsule: torch.Tensor.__dlpack_c_exchange_api__, or None. Returns whether the API is in use.
-    records: where in torch's records a tensor can be recognized, see tensors.records; None: each is looked at anew.
+    tools: the module with the rare cases of a step (fastopt.torch.tensors).
+    tensor, parameter: the classes torch.Tensor and torch.nn.Parameter. copy: torch.Tensor.copy_.
+    version: tells autograd that the tensors of a list have changed.
+    capsule: torch.Tensor.__dlpack_c_exchange_api__. ImportError if it is of another version of DLPack.
     """
-    global torch_tools, tensor_type, parameter_type, is_neg, is_inference, copy_into, increment_version, dl_api
-    global remembers, record_at, storage_at, address_at
-    cdef const fo_dl_api *api = NULL
-    if capsule is not None:
-        api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
+    global torch_tools, tensor_type, parameter_type, copy_into, increment_version, dl_api
+    global untyped_storage, storage_data_ptr, is_neg, is_inference
+    cdef const fo_dl_api *api = <const fo_dl_api *> PyCapsule_GetPointer(capsule, b"dlpack_exchange_api")
+    if api.major != FO_DL_MAJOR:
+        raise ImportError(f"fastopt.torch needs version {FO_DL_MAJOR} of DLPack, this torch has version {api.major}")
+    example = tensor()
+    untyped_storage = _method_of(example, "untyped_storage")
+    storage_data_ptr = _method_of(example.untyped_storage(), "data_ptr")
+    is_neg = _method_of(example, "is_neg")
+    is_inference = _method_of(example, "is_inference")
     torch_tools, tensor_type, parameter_type = tools, tensor, parameter
-    is_neg, is_inference, copy_into, increment_version = negative, inference, copy, version
-    dl_api = api if api != NULL and api.major == FO_DL_MAJOR else NULL
-    remembers = dl_api != NULL and records is not None
-    if remembers:
-        record_at, storage_at, address_at = records
-    return dl_api != NULL
+    copy_into, increment_version, dl_api = copy, version, api
+
+
+cdef torch_method _method_of(object x, str name) except NULL:
+    """The C function of a method without arguments. To call it directly takes half the time of a call through Python."""
+    method = getattr(x, name)
+    if PyCFunction_GetFlags(<PyObject *> method) != METH_NOARGS:
+        raise ImportError(f"fastopt.torch does not know this torch: {name} takes arguments")
+    return PyCFunction_GetFunction(<PyObject *> method)
+
+
+cdef inline bint _ask(torch_method question, PyObject *x) except -1:
+    """The answer of a method of x that returns a bool."""
+    cdef PyObject *answer = question(x, NULL)
+    if answer == NULL:
+        return -1
+    Py_XDECREF(answer)
+    return answer == Py_True
 
 
 def ask_for_huge_pages(uintptr_t address, size_t size):
@@ -84,63 +105,19 @@ def ask_for_huge_pages(uintptr_t address, size_t size):
     fo_huge_pages(<void *> address, size)
 
 
-cdef struct looked:
+cdef struct tensor_view:
     fo_dl_tensor t
     int64_t size
-    int kind                        # a type, or REFUSED
-    bint negative                   # a view whose sign is still to be turned (Tensor.is_neg)
-    int64_t dims[2 * MAX_DIMS]      # of a tensor that was looked at through Python
+    int kind                        # an fo_type, or REFUSED
+    bint negative                   # torch is still to change the sign of its numbers (Tensor.is_neg)
 
 
-cdef struct memory:
-    # What was seen at the last look, and the bytes of torch's own records that it was seen by.
-    PyObject *object        # its address alone: a reference would keep a gradient alive, a weak one forbids swap_tensors
-    char *data
+cdef struct record:                 # of a tensor that the last step examined
+    PyObject *object                # compared, never followed: it may be gone by now
+    PyObject *storage               # an owned weak reference to its storage, or NULL: examine it anew
     fo_dl_tensor t
-    int64_t size
-    int kind
-    char *record            # NULL: to be looked at anew
-    char *storage
-    char of_tensor[OF_TENSOR]
-    char of_memory[OF_MEMORY]
-
-
-cdef inline char *_pointer(const void *start, size_t at) noexcept:
-    return (<char **> (<const char *> start + at))[0]
-
-
-cdef inline bint _is_unchanged(PyObject *x, const memory *m) noexcept:
-    """Whether a look at x would see what the last one saw: torch's records of it, sizes, strides, type, pending sign,
-    storage and its memory, are the same byte for byte. Reads what a live tensor owns, at places that were verified."""
-    return (
-        m.object == x and m.record != NULL and m.record == _pointer(x, record_at)
-        and memcmp(m.record + storage_at, m.of_tensor, OF_TENSOR) == 0
-        and memcmp(m.storage + address_at, m.of_memory, OF_MEMORY) == 0
-    )
-
-
-cdef inline void _remember(PyObject *x, const looked *a, memory *m) noexcept:
-    """After a look; the sizes must lie in the record itself, which they do up to five dimensions."""
-    cdef char *record
-    cdef char *end
-    m.object, m.data, m.record = x, a.t.data, NULL
-    if not remembers or a.kind == REFUSED:
-        return
-    record = _pointer(x, record_at) + storage_at
-    end = record + OF_TENSOR
-    if a.t.ndim > 0 and not (
-        record <= <char *> a.t.shape and <char *> (a.t.shape + a.t.ndim) <= end
-        and record <= <char *> a.t.strides and <char *> (a.t.strides + a.t.ndim) <= end
-    ):
-        return
-    m.t, m.size, m.kind = a.t, a.size, a.kind
-    m.record = record - storage_at
-    m.storage = _pointer(m.record, storage_at)
-    if m.storage == NULL:
-        m.record = NULL
-        return
-    memcpy(m.of_tensor, record, OF_TENSOR)
-    memcpy(m.of_memory, m.storage + address_at, OF_MEMORY)
+    int64_t dims[2 * CACHED_DIMS]   # shape and strides
+    int64_t end                     # bytes of the storage up to the end of the last element
 
 
 cdef inline int64_t _size_of(const fo_dl_tensor *t) noexcept:
@@ -151,59 +128,103 @@ cdef inline int64_t _size_of(const fo_dl_tensor *t) noexcept:
     return size
 
 
-cdef bint _look_slowly(object x, looked *out) except -1:
-    """The same by Python calls, for a torch without the API."""
-    cdef int i
-    seen = torch_tools.describe(x)
-    if seen is None:
-        return False
-    shape, strides, data, out.t.code, out.t.bits = seen
-    if len(shape) > MAX_DIMS:
-        raise ValueError(f"a tensor has {len(shape)} dimensions, at most {MAX_DIMS} can be stepped")
-    out.t.ndim = len(shape)
-    out.t.shape, out.t.strides = out.dims, out.dims + MAX_DIMS
-    for i in range(out.t.ndim):
-        out.t.shape[i] = shape[i]
-        out.t.strides[i] = strides[i]
-    out.t.data = <char *> <uintptr_t> data
-    out.t.device_type = FO_DL_CPU
-    out.size = _size_of(&out.t)
-    return True
+# How a tensor is read, and why that is safe:
+# 1. DLPack gives the address, shape, strides and type of every tensor in every step; nothing of them is remembered.
+# 2. All elements must lie inside the storage, which only UntypedStorage.resize_() can shrink below a tensor.
+# 3. A gradient, and any tensor that is not exactly as the last step found it, is compared with the address and the size
+#    of the storage that it has now.
+# 4. For all others a weak reference proves that the storage of the last step still exists, and so that its memory was
+#    not given to another one. Its present size is compared with the last byte that the tensor reaches; that byte has
+#    not changed, whatever resize_() was called, because the tensor's offset in its storage has not.
+# 5. All tensors of a step are kept alive until it is done, and the GIL is held from these checks to the first write.
 
 
-cdef inline bint _look(PyObject *x, looked *out) except -1:
-    """False for what has no address or a type unknown to DLPack: a sparse tensor, one of another device. And for one
-    whose elements do not all lie in its storage, which was resized since."""
-    if dl_api == NULL:
-        if not _look_slowly(<object> x, out):
-            return False
-    elif dl_api.look(<void *> x, &out.t) != 0:
+cdef inline bint _read_view(PyObject *x, tensor_view *v) except -1:
+    """False for a tensor that cannot be read: sparse, of a type unknown to DLPack, or not inside its storage."""
+    if dl_api.look(<void *> x, &v.t) != 0:
         PyErr_Clear()
         return False
-    else:
-        out.t.data += out.t.byte_offset
-        out.size = _size_of(&out.t)
-    return _is_in_storage(x, &out.t) if remembers else torch_tools.is_in_storage(<object> x)
+    v.t.data += v.t.byte_offset
+    v.size = _size_of(&v.t)
+    return v.t.device_type == FO_DL_CPU and (v.size == 0 or _is_in_storage(x, &v.t))
 
 
-cdef inline bint _is_in_storage(PyObject *x, const fo_dl_tensor *t) noexcept:
-    """By torch's records; what has none there, such as a tensor of another device, is left to others."""
-    cdef char *storage = _pointer(_pointer(x, record_at), storage_at)
-    cdef char *start
+cdef bint _is_in_storage(PyObject *x, const fo_dl_tensor *t) except -1:
+    """Whether the storage that x has now holds all its elements; x has at least one."""
+    cdef PyObject *storage = untyped_storage(x, NULL)
+    cdef int64_t end
+    if storage == NULL:
+        PyErr_Clear()
+        return False
+    end = _end_in(storage, t)
+    if end < 0 or end > PyObject_Size(storage):
+        end = -1
+    Py_XDECREF(storage)
+    PyErr_Clear()
+    return end >= 0
+
+
+cdef inline int64_t _end_in(PyObject *storage, const fo_dl_tensor *t) noexcept:
+    """Bytes from the start of the storage to the end of the tensor's last element; -1 if it has no memory there."""
+    cdef PyObject *address = storage_data_ptr(storage, NULL)
+    cdef char *start = NULL
     cdef int64_t elements = 1
     cdef int i
-    if storage == NULL:
-        return True
+    if address != NULL:
+        start = <char *> PyLong_AsVoidPtr(address)
+    Py_XDECREF(address)
+    if start == NULL or start > t.data:
+        return -1
     for i in range(t.ndim):
-        if t.shape[i] == 0:
-            return True
         elements += (t.shape[i] - 1) * t.strides[i]
-    start = _pointer(storage, address_at)
-    return start <= t.data and (t.data - start) + elements * (t.bits // 8) <= (
-        <int64_t *> (storage + address_at + OF_MEMORY - sizeof(int64_t)))[0]
+    return (t.data - start) + elements * (t.bits // 8)
 
 
-cdef inline int _kind_of(const looked *a) noexcept:
+cdef int _remember(PyObject *x, const tensor_view *v, record *r) except -1:
+    """After a tensor was read and found good. One without elements, or of many dimensions, is not remembered."""
+    cdef int i
+    cdef PyObject *storage
+    _forget(r)
+    if v.size == 0 or v.t.ndim > CACHED_DIMS:
+        return 0
+    for i in range(v.t.ndim):
+        r.dims[i], r.dims[v.t.ndim + i] = v.t.shape[i], v.t.strides[i]
+    storage = untyped_storage(x, NULL)
+    if storage == NULL:
+        PyErr_Clear()
+        return 0
+    try:
+        r.object, r.t, r.end = x, v.t, _end_in(storage, &v.t)
+        r.storage = PyWeakref_NewRef(storage, NULL)
+    finally:
+        Py_XDECREF(storage)
+    return 0
+
+
+cdef inline void _forget(record *r) noexcept:
+    cdef PyObject *storage = r.storage
+    r.storage = NULL
+    Py_XDECREF(storage)
+
+
+cdef inline bint _is_as_before(PyObject *x, const record *r) noexcept:
+    """Whether x is the tensor that the record is of, lies where it lay, and still fits its storage: points 1, 2 and 4."""
+    cdef fo_dl_tensor t
+    cdef PyObject *storage
+    if r.storage == NULL or r.object != x:
+        return False
+    if dl_api.look(<void *> x, &t) != 0:
+        PyErr_Clear()
+        return False
+    if (t.data + t.byte_offset != r.t.data or t.ndim != r.t.ndim or t.code != r.t.code or t.bits != r.t.bits
+            or t.device_type != FO_DL_CPU or memcmp(t.shape, r.dims, t.ndim * sizeof(int64_t)) != 0
+            or memcmp(t.strides, r.dims + t.ndim, t.ndim * sizeof(int64_t)) != 0):
+        return False
+    storage = PyWeakref_GetObject(r.storage)
+    return storage != <PyObject *> None and PyObject_Size(storage) >= r.end
+
+
+cdef inline int _kind_of(const tensor_view *a) noexcept:
     if a.t.device_type != FO_DL_CPU or (a.t.data == NULL and a.size > 0):
         return REFUSED
     if <uintptr_t> a.t.data % (4 if a.t.bits == 32 else 2) != 0:
@@ -330,7 +351,8 @@ cdef struct counter:
 
 @cython.final
 cdef class TensorPlan(Plan):
-    """One step of torch tensors: everything is looked at anew, and only what follows from equal addresses is remembered.
+    """One step of torch tensors. Every tensor is read anew in every step; the checks for overlap are repeated only when
+    an address, a size or a type has changed.
 
     cls: the optimizer's class: cls._form(group) makes a Form, cls._new_state(group, parameter) a dict of states.
     A span is a parameter that has a gradient; a group of the span table is a param group at one step count.
@@ -344,9 +366,8 @@ cdef class TensorPlan(Plan):
     cdef int64_t *group_at          # per group: the step that its scalars are for
     cdef int64_t capacity, room, partials, n_before
     cdef bint moved                 # a parameter or state is not where the one before it in the table was
-    cdef memory *known              # per slot: what was seen there, if it had no pending sign
-    cdef int64_t *settled           # per span: the number of the form it was taken in with nothing copied, or 0;
-                                    # the table then holds what `known` says, the gradient included
+    cdef record *records            # per span: RECORDS_PER_SPAN
+    cdef int64_t *recorded          # per span: the number of the form that its records are complete for, or 0
     cdef PyObject **held            # tensors that are kept alive until the step is done
     cdef int64_t n_held
     cdef list forms                 # per param group
@@ -363,13 +384,17 @@ cdef class TensorPlan(Plan):
         self.unchecked = NULL
         self.group_of = NULL
         self.group_at = NULL
-        self.known = NULL
-        self.settled = NULL
+        self.records = NULL
+        self.recorded = NULL
         self.held = NULL
 
     def __dealloc__(self):
-        PyMem_Free(self.known)
-        PyMem_Free(self.settled)
+        cdef int64_t i
+        if self.records != NULL:
+            for i in range(RECORDS_PER_SPAN * self.capacity):
+                _forget(&self.records[i])
+        PyMem_Free(self.records)
+        PyMem_Free(self.recorded)
         PyMem_Free(self.held)
         PyMem_Free(self.counters)
         PyMem_Free(self.places)
@@ -527,105 +552,101 @@ cdef class TensorPlan(Plan):
                   int64_t g) except -1:
         """One span: its parameter, states, step count and gradient."""
         cdef int64_t s = self.n_spans
-        cdef looked w
+        cdef tensor_view w
         if s == self.capacity:
             self._grow()
-        if self._is_settled(s, form, mine, p, place):
-            self._take_settled(s, form, p, grad)
+        if self._is_recorded(s, form, mine, p, place):
+            self._take_recorded(s, form, p, grad)
         else:
-            self.settled[s] = 0
+            self.recorded[s] = 0
             self.places[s] = place
             self.counters[s].data = NULL
             self.counters[s].t = 1
             plain = self._add_parameter(s, p, &w)
             self._add_states(s, form, group, state, mine, p, &w)
-            if grad is None:
-                self.known[SLOTS_OF_SPAN * s + GRADIENT].record = NULL   # the table has another parameter's
-            else:
+            if grad is not None:
                 self._add_gradient(s, grad, p, plain, &w)
-            if plain is p and self._can_settle(s, form):
-                self.settled[s] = form.number
+            if plain is p and self._has_records(s, form):
+                self.recorded[s] = form.number
         self.span[s].group = <int32_t> self._group_at(g, form, self.counters[s].t)
         self.n_spans = s + 1
         return 0
 
-    cdef bint _is_settled(self, int64_t s, Form form, dict mine, object p, int64_t place) except -1:
-        """Whether parameter, states and count are those of the last step, and where they were."""
-        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
+    cdef bint _is_recorded(self, int64_t s, Form form, dict mine, object p, int64_t place) except -1:
+        """Whether parameter, states and step count are those of the last step, and where they were."""
+        cdef record *records = &self.records[RECORDS_PER_SPAN * s]
         cdef PyObject *x
         cdef int k
-        if self.settled[s] != form.number or self.places[s] != place or not _is_unchanged(<PyObject *> p, known):
+        if self.recorded[s] != form.number or self.places[s] != place or not _is_as_before(<PyObject *> p, records):
+            return False
+        if _ask(is_neg, <PyObject *> p):    # its data may have become a negative view of the same memory
             return False
         for k in range(1, form.n_states + 1):
             x = PyDict_GetItemWithError(mine, <object> form.state[k - 1])
-            if x == NULL or type(<object> x) is not tensor_type or not _is_unchanged(x, &known[k]):
+            if x == NULL or type(<object> x) is not tensor_type or not _is_as_before(x, &records[k]):
+                return False
+            if _ask(is_neg, x):
                 return False
         if not form.counts:
             return True
         x = PyDict_GetItemWithError(mine, "step")
-        return x != NULL and type(<object> x) is tensor_type and _is_unchanged(x, &known[STEP])
+        return x != NULL and type(<object> x) is tensor_type and _is_as_before(x, &records[STEP])
 
-    cdef bint _can_settle(self, int64_t s, Form form) noexcept:
-        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
+    cdef bint _has_records(self, int64_t s, Form form) noexcept:
+        cdef record *records = &self.records[RECORDS_PER_SPAN * s]
         cdef int k
         for k in range(form.n_states + 1):
-            if known[k].record == NULL:
+            if records[k].storage == NULL:
                 return False
-        return not form.counts or known[STEP].record != NULL
+        return not form.counts or records[STEP].storage != NULL
 
-    cdef int _take_settled(self, int64_t s, Form form, object p, object grad) except -1:
-        """What a look would see is in the table; the gradient is another one in most steps."""
-        cdef memory *known = &self.known[SLOTS_OF_SPAN * s]
-        cdef looked w
+    cdef int _take_recorded(self, int64_t s, Form form, object p, object grad) except -1:
+        """The table holds the parameter and its states already; the gradient is another one in most steps."""
+        cdef record *records = &self.records[RECORDS_PER_SPAN * s]
+        cdef tensor_view w
         cdef int k
         for k in range(form.n_states + 1):
-            self._hold(known[k].object)
+            self._hold(records[k].object)
         self.written.append(p)
         if form.counts:
-            self._hold(known[STEP].object)
+            self._hold(records[STEP].object)
             self._count(s)
         else:
             self.counters[s].t = 2 if form.n_states > 0 else 1
-        if grad is None:
-            return 0
-        if type(grad) is tensor_type and _is_unchanged(<PyObject *> grad, &known[GRADIENT]):
-            return self._hold(<PyObject *> grad)
-        w.t, w.size, w.kind = known.t, known.size, known.kind
-        self.settled[s] = 0             # a gradient that is refused has been seen, too, and is not in the table
-        self._add_gradient(s, grad, p, p, &w)
-        self.settled[s] = form.number
+        if grad is not None:
+            w.t, w.size, w.kind = records.t, self.span[s].size, self.span[s].w_type
+            self._add_gradient(s, grad, p, p, &w)
         return 0
 
-    cdef object _add_parameter(self, int64_t s, object p, looked *w):
-        """The tensor that is stepped: the parameter, its local shard, or a stand-in.
-
-        An inference tensor is not remembered: whether it may be written is a matter of the mode at the time.
-        """
+    cdef object _add_parameter(self, int64_t s, object p, tensor_view *w):
+        """The tensor that is stepped: the parameter, its local shard, or a dense copy of it."""
         cdef fo_span *span = &self.span[s]
         x = p
         if type(p) is not parameter_type and type(p) is not tensor_type:
             x = torch_tools.local(p, self._name("parameter", s))
-        self._see(<PyObject *> x, w, SLOTS_OF_SPAN * s)
+        self._see(<PyObject *> x, w)
         if w.kind == REFUSED:
             torch_tools.refuse(x, self._name("parameter", s), self.cls)
-        if is_inference(x):
+        if _ask(is_inference, <PyObject *> x):
             torch_tools.check_mode(self._name("parameter", s))
-            self.known[SLOTS_OF_SPAN * s].record = NULL
+            _forget(&self.records[RECORDS_PER_SPAN * s])    # whether it may be written depends on the mode of each step
+        elif not w.negative:
+            _remember(<PyObject *> x, w, &self.records[RECORDS_PER_SPAN * s])
         self.written.append(p)
         if x is not p:
             self.written.append(x)
         if w.negative or not _is_dense(&w.t):
             original, x = torch_tools.stand_in(x, self._name("parameter", s))
             self.stand_ins.append((original, x))
-            self._see_other(x, w, SLOTS_OF_SPAN * s)
+            self._see(<PyObject *> x, w)
         if span.buffer[0] != <float *> w.t.data or span.size != w.size or span.w_type != w.kind:
             self.moved = True
         span.buffer[0], span.size, span.w_type = <float *> w.t.data, w.size, <uint8_t> w.kind
         return x
 
     cdef int _add_states(self, int64_t s, Form form, object group, object state, dict mine, object p,
-                         looked *w) except -1:
-        cdef looked a
+                         tensor_view *w) except -1:
+        cdef tensor_view a
         cdef int k
         cdef fo_span *span = &self.span[s]
         for k in range(1, FO_MAX_BUFFERS):
@@ -667,34 +688,39 @@ cdef class TensorPlan(Plan):
         raise KeyError(f"the state of parameter {self.places[s]} has no {name!r}: it holds "
                        f"{', '.join(map(repr, mine))}, as of another optimizer or other options")
 
-    cdef int _see_state(self, int64_t s, int k, PyObject *name, dict mine, object p, looked *w, looked *a) except -1:
+    cdef int _see_state(self, int64_t s, int k, PyObject *name, dict mine, object p, tensor_view *w, tensor_view *a) except -1:
         """A state, float32 in its parameter's layout. One that is not is converted, in the optimizer's state, too."""
-        cdef int64_t slot = SLOTS_OF_SPAN * s + k
         cdef PyObject *x = self._need(s, name, mine)
+        cdef record *r = &self.records[RECORDS_PER_SPAN * s + k]
+        _forget(r)
         if type(<object> x) is tensor_type:
-            self._see(x, a, slot)
+            self._see(x, a)
         else:
-            self._see_other(torch_tools.local(<object> x, self._name(<object> name, s)), a, slot)
+            self._see_other(torch_tools.local(<object> x, self._name(<object> name, s)), a)
         if a.kind == REFUSED:
             torch_tools.refuse_state(<object> x, self._name(<object> name, s))
         if not _same_dims(&a.t, &w.t):
             raise ValueError(f"{self._name(<object> name, s)} has shape {_dims(&a.t)}, parameter has {_dims(&w.t)}")
         if a.negative or a.kind != FO_FLOAT or not _same_layout(&a.t, &w.t):
             relaid = mine[<object> name] = torch_tools.relaid(<object> x, p)
-            self._see_other(torch_tools.local(relaid, self._name(<object> name, s)), a, slot)
+            self._see_other(torch_tools.local(relaid, self._name(<object> name, s)), a)
             if not _same_layout(&a.t, &w.t):
                 raise ValueError(f"{self._name(<object> name, s)} cannot be brought into the layout of its parameter")
+        elif type(<object> x) is tensor_type:
+            _remember(x, a, r)
         return 0
 
     cdef int _see_step(self, int64_t s, PyObject *found) except -1:
         """The count of steps taken, a tensor of one number; the step that is under way is the next."""
-        cdef looked a
+        cdef tensor_view a
         cdef counter *c = &self.counters[s]
+        cdef record *r = &self.records[RECORDS_PER_SPAN * s + STEP]
+        _forget(r)
         x = <object> found
         if type(x) is not tensor_type:
             x = torch_tools.local(x, self._name("step", s))
         self._hold(<PyObject *> x)
-        if not _look(<PyObject *> x, &a) or a.t.device_type != FO_DL_CPU or a.size != 1 or a.t.data == NULL:
+        if not _read_view(<PyObject *> x, &a) or a.size != 1:
             torch_tools.refuse_step(x, self._name("step", s))
         c.data = a.t.data
         if a.t.code == FO_DL_FLOAT and a.t.bits in (32, 64):
@@ -703,8 +729,7 @@ cdef class TensorPlan(Plan):
             c.bits = -64
         else:
             torch_tools.refuse_step(x, self._name("step", s))
-        a.kind = FO_FLOAT
-        _remember(<PyObject *> x, &a, &self.known[SLOTS_OF_SPAN * s + STEP])
+        _remember(<PyObject *> x, &a, r)
         return self._count(s)
 
     cdef int _count(self, int64_t s) except -1:
@@ -721,53 +746,37 @@ cdef class TensorPlan(Plan):
         c.t = <int64_t> taken + 1
         return 0
 
-    cdef int _add_gradient(self, int64_t s, object grad, object p, object plain, looked *w) except -1:
+    cdef int _add_gradient(self, int64_t s, object grad, object p, object plain, tensor_view *w) except -1:
         """A gradient that does not lie as its parameter does is copied."""
         cdef fo_span *span = &self.span[s]
-        cdef looked a
+        cdef tensor_view a
         x = grad
         if type(x) is not tensor_type:
             x = torch_tools.local_gradient(x, p, self._name("gradient", s))
-        self._see(<PyObject *> x, &a, SLOTS_OF_SPAN * s + GRADIENT)
+        self._see(<PyObject *> x, &a)
         if a.kind == REFUSED:
             torch_tools.refuse(x, self._name("gradient", s), self.cls)
         if not _same_dims(&a.t, &w.t):
             raise ValueError(f"{self._name('gradient', s)} has shape {_dims(&a.t)}, parameter has {_dims(&w.t)}")
         if a.negative or not _same_layout(&a.t, &w.t):
             x = torch_tools.copied(x, plain)
-            self._see_other(x, &a, SLOTS_OF_SPAN * s + GRADIENT)
+            self._see(<PyObject *> x, &a)
         if span.gradient != <float *> a.t.data or span.g_type != a.kind:
             self.unchecked[s] = True
         span.gradient, span.g_type = <float *> a.t.data, <uint8_t> a.kind
         return 0
 
-    cdef int _see_other(self, object x, looked *out, int64_t slot) except -1:
+    cdef int _see_other(self, object x, tensor_view *out) except -1:
         """The same of a tensor that nobody else holds."""
-        self._see(<PyObject *> x, out, slot)
-        return 0
+        return self._see(<PyObject *> x, out)
 
-    cdef inline int _see(self, PyObject *x, looked *out, int64_t slot) except -1:
-        """Look at it, and keep it alive until the step is done.
-
-        Without torch's records, the sign is asked of what is new in its place, and always of one element: a dense view
-        of more elements that has a sign pending comes from torch's private functions alone, and one that is not dense
-        is copied in any case.
-        """
-        cdef memory *known = &self.known[slot]
+    cdef inline int _see(self, PyObject *x, tensor_view *out) except -1:
+        """Read it, and keep it alive until the step is done."""
         self._hold(x)
-        if _is_unchanged(x, known):
-            out.t, out.size, out.kind, out.negative = known.t, known.size, known.kind, False
-            return 0
         out.kind, out.negative = REFUSED, False
-        if not _look(x, out):
-            return 0
-        out.kind = _kind_of(out)
-        if remembers or known.object != x or known.data != out.t.data or out.size == 1:
-            out.negative = is_neg(<object> x)
-        if out.negative:
-            known.object = known.record = NULL
-        else:
-            _remember(x, out, known)
+        if _read_view(x, out):
+            out.kind = _kind_of(out)
+            out.negative = _ask(is_neg, x)
         return 0
 
     cdef inline int _hold(self, PyObject *x) except -1:
@@ -874,8 +883,8 @@ cdef class TensorPlan(Plan):
         self.moves = <moving *> _grown(self.moves, old, new, sizeof(moving))
         self.group_of = <int64_t *> _grown(self.group_of, old, new, sizeof(int64_t))
         self.group_at = <int64_t *> _grown(self.group_at, old, new, sizeof(int64_t))
-        self.settled = <int64_t *> _grown(self.settled, old, new, sizeof(int64_t))
-        self.known = <memory *> _grown(self.known, SLOTS_OF_SPAN * old, SLOTS_OF_SPAN * new, sizeof(memory))
+        self.records = <record *> _grown(self.records, RECORDS_PER_SPAN * old, RECORDS_PER_SPAN * new, sizeof(record))
+        self.recorded = <int64_t *> _grown(self.recorded, old, new, sizeof(int64_t))
         self.owned = <interval *> _grown(self.owned, FO_MAX_BUFFERS * old, FO_MAX_BUFFERS * new, sizeof(interval))
         self.capacity = new
         return 0
@@ -939,8 +948,7 @@ cdef class TensorPlan(Plan):
             except TypeError as error:
                 return str(error)
         self._hold(<PyObject *> x)
-        if not (_is_unchanged(<PyObject *> x, &self.known[SLOTS_OF_SPAN * s])
-                or self._lies_there(s, <PyObject *> x)):
+        if not self._lies_there(s, <PyObject *> x):
             return f"{self._name('parameter', s)} was moved or replaced"
         self.written.append(p)
         if x is not p:
@@ -949,10 +957,10 @@ cdef class TensorPlan(Plan):
 
     cdef bint _lies_there(self, int64_t s, PyObject *x) except -1:
         """Whether the numbers of x fill the memory that the table has for its parameter."""
-        cdef looked w
+        cdef tensor_view w
         cdef fo_span *span = &self.span[s]
-        return (_look(x, &w) and <float *> w.t.data == span.buffer[0] and w.size == span.size
-                and _kind_of(&w) == span.w_type and _is_dense(&w.t) and not is_neg(<object> x))
+        return (_read_view(x, &w) and <float *> w.t.data == span.buffer[0] and w.size == span.size
+                and _kind_of(&w) == span.w_type and _is_dense(&w.t) and not _ask(is_neg, x))
 
 
 cdef inline interval _bytes(float *data, int64_t size, int type, int64_t span, int buffer) noexcept:

@@ -1,1 +1,1 @@
-from fastopt._core import RECORD_BYTES, Form, TensorPlan, bind_torch  # noqa: F401
+from fastopt._core import Form, TensorPlan, bind_torch  # noqa: F401
