@@ -1,7 +1,7 @@
 """Fixtures and hooks of the whole suite: fastopt's settings are restored after each test, and skips can be forbidden.
 
-FASTOPT_NO_SKIPS=1 (set in CI) fails the run if a test was skipped, for instance because a library is missing. A skip whose
-reason starts with "not here:" is allowed: it names something that this machine cannot have.
+FASTOPT_NO_SKIPS=1 (set in CI) fails the run if a test was skipped, for instance because a library is missing. A skip
+whose reason starts with "not here:" is allowed: it names something that this machine cannot have.
 """
 
 from __future__ import annotations

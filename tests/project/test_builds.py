@@ -13,6 +13,7 @@ from tests.support.digest import digest
 from tests.support.rows import core, settings
 
 
+@pytest.mark.slow
 def test_digest_is_the_same_for_every_isa_and_thread_count() -> None:
     digests = set()
     for setting in settings():
