@@ -1,4 +1,4 @@
-"""The one extension, and the flags of each kernels_<isa>.c. Nothing else: metadata is in pyproject.toml.
+"""The one extension, and the flags of each csrc/isa/<isa>.c. Nothing else: metadata is in pyproject.toml.
 
 FASTOPT_OPENMP=0 builds without OpenMP (same results, one thread); FASTOPT_WERROR=1 makes warnings errors, as CI does;
 FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tools.sanitize runs the tests so).
@@ -15,18 +15,24 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = [
-    "csrc/dispatch.c",
-    "csrc/team.c",
-    "csrc/step.c",
-    "csrc/layers.c",
-    "csrc/network.c",
-    "csrc/resample.c",
-    "csrc/stump.c",
-    "csrc/kernels_baseline.c",
+    "csrc/runtime/dispatch.c",
+    "csrc/runtime/memory.c",
+    "csrc/runtime/threads.c",
+    "csrc/optimize/layout.c",
+    "csrc/optimize/step.c",
+    "csrc/layers/channels.c",
+    "csrc/layers/cross_entropy.c",
+    "csrc/layers/elementwise.c",
+    "csrc/layers/images.c",
+    "csrc/layers/mixing.c",
+    "csrc/network/network.c",
+    "csrc/resample/resample.c",
+    "csrc/stump/stump.c",
+    "csrc/isa/baseline.c",
 ]
 X86_FLAGS = {
-    "csrc/kernels_avx2.c": ["-mavx2"],
-    "csrc/kernels_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
+    "csrc/isa/avx2.c": ["-mavx2"],
+    "csrc/isa/avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
 }
 # Every result is bit-exact on every target: no contraction into FMA, and never fast-math. errno and trapping math are
 # given up because nobody reads them and sqrtf would not vectorize; neither changes a value.
@@ -49,7 +55,7 @@ limited_api = not sysconfig.get_config_var("Py_GIL_DISABLED")  # the free-thread
 
 
 class BuildExt(build_ext):
-    """Compiles each kernels_<isa>.c with the flags of its instruction set."""
+    """Compiles each csrc/isa/<isa>.c with the flags of its instruction set."""
 
     def build_extension(self, ext):
         compile_one = self.compiler._compile
@@ -87,11 +93,14 @@ setup(
             Extension(
                 "fastopt._core",
                 ["fastopt/_core.pyx", *SOURCES, *(X86_FLAGS if is_x86 else [])],
-                include_dirs=["csrc", numpy_include()],
+                include_dirs=["csrc", "csrc/include", numpy_include()],
                 define_macros=macros,
                 extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
                 extra_link_args=["-fopenmp"] * (use_openmp and not on_windows) + sanitize[:1],
-                depends=[*sorted(map(str, Path("csrc").glob("*.h"))), *sorted(map(str, Path("fastopt").glob("*.pxi")))],
+                depends=[
+                    *sorted(map(str, Path("csrc").rglob("*.h"))),
+                    *sorted(map(str, Path("fastopt").glob("*.pxi"))),
+                ],
                 py_limited_api=limited_api,
             )
         ],
