@@ -210,7 +210,7 @@ def test_refuses() -> None:
             stopping.update(value, given_params)
         assert (stopping.step, stopping.best_value) == (0, None)
     stopping.update(1.0, params)
-    with pytest.raises(ValueError, match="params has 1 arrays, it had 4"):
+    with pytest.raises(ValueError, match="params has 1 arrays, earlier updates had 4"):
         stopping.update(0.5, params[:1])
     with pytest.raises(ValueError, match="has shape"):
         stopping.update(0.5, [np.zeros((2, 2), np.float32), *params[1:]])
