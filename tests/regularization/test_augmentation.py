@@ -180,6 +180,18 @@ def test_every_byte() -> None:
         assert np.array_equal(y, reference.to_byte(np.float32(gain) * x.astype(float) + bias))
 
 
+def inverse_map(u: Array) -> list[float]:
+    """The map from output to input pixels in test_affine, from the matrices of rotation, scale and shear."""
+    angle, shear = (math.radians(-a + 2 * a * v) for a, v in ((70, u[0]), (20, u[1])))
+    scale, shift = 0.5 + u[2], (2 * u[3:5] - 1) * [0.2 * 7, 0.3 * 9]
+    # in (y, x) with y down, a counter-clockwise turn maps (0, 1) to (−sin, cos); shear moves x by tan · y
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    inverse = np.linalg.inv(scale * rotation @ np.array([[1, 0], [math.tan(shear), 1]]))
+    center = np.array([3.0, 4.0])
+    offset = center - inverse @ (center + shift)
+    return [*inverse[0], offset[0], *inverse[1], offset[1]]
+
+
 @layouts
 @dtypes
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
@@ -189,28 +201,11 @@ def test_affine(mode: str, dtype: Any, channels_last: bool) -> None:
     )
     x = images(6, 2, 7, 9, dtype)
     u = uniforms(t, 6)
-    matrices = []
-    for i in range(6):
-        angle, shear = (math.radians(-a + 2 * a * v) for a, v in ((70, u[i, 0]), (20, u[i, 1])))
-        scale, shift = 0.5 + u[i, 2], (2 * u[i, 3:5] - 1) * [0.2 * 7, 0.3 * 9]
-        # in (y, x), y down: a counter-clockwise turn takes (0, 1) to (−sin, cos); shear moves x by tan · y
-        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        forward = scale * rotation @ np.array([[1, 0], [math.tan(shear), 1]])
-        center = np.array([3.0, 4.0])
-        inverse = np.linalg.inv(forward)
-        matrices.append(
-            [
-                *inverse[0],
-                (center - inverse @ (center + shift))[0],
-                *inverse[1],
-                (center - inverse @ (center + shift))[1],
-            ]
-        )
-    assert np.allclose(t.matrices(u, 7, 9)[:, [0, 1, 2, 3, 4, 5]], np.array(matrices)[:, [0, 1, 2, 3, 4, 5]], atol=2e-6)
-    exact = t.matrices(u, 7, 9)
+    maps = t.matrices(u, 7, 9)
+    assert np.allclose(maps, [inverse_map(row) for row in u], atol=2e-6)
     fill = float(np.array(0.5).astype(dtype))
     expected = np.array(
-        [[reference.warp(x[i, c].astype(float), exact[i], fill, mode == "reflect") for c in range(2)] for i in range(6)]
+        [[reference.warp(x[i, c].astype(float), maps[i], fill, mode == "reflect") for c in range(2)] for i in range(6)]
     )
     if dtype == np.uint8:
         check(t, x, np.floor(expected + 0.5).astype(np.uint8), channels_last, 1)
@@ -303,60 +298,77 @@ def test_window_shift(mode: str, dtype: Any, channels_last: bool) -> None:
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
-def test_refuses() -> None:
-    x = images()
-    out = np.full_like(x, 7)
-    room = np.zeros(2 * x.size, np.uint8)
-    first, second = room[: x.size].reshape(x.shape), room[9 : 9 + x.size].reshape(x.shape)
-    frozen = out.copy()
-    frozen.flags.writeable = False
-    for call, text in (
-        (lambda: RandomFlip(1.5), "horizontal must be"),
-        (lambda: RandomFlip(vertical=-0.1), "vertical must be"),
-        (lambda: RandomFlip(channels_last=1), "channels_last"),
-        (lambda: RandomCrop(padding=-1), "padding must be"),
-        (lambda: RandomCrop((0, 3)), "size"),
-        (lambda: RandomCrop(mode="wrap"), "mode must be"),
-        (lambda: RandomCrop((9, 10))(x, out=out), "exceeds the image's"),
-        (lambda: RandomCrop(padding=1, fill=(1, 2))(x, out=out), "fill must be"),
-        (lambda: RandomCrop(padding=1, fill=256)(x, out=out), "fill must be in"),
-        (lambda: RandomErasing(2), "p must be"),
-        (lambda: RandomErasing(scale=(0.5, 0.1)), "scale must be"),
-        (lambda: RandomErasing(scale=1.5), "scale must be"),
-        (lambda: RandomErasing(ratio=(0, 1)), "ratio"),
-        (lambda: Cutout(0), "size must be"),
-        (lambda: RandomAffine(shear=95), "shear must be"),
-        (lambda: RandomAffine(scale=(0, 1)), "scale must be"),
-        (lambda: RandomAffine(translate=(0, 2)), "translate"),
-        (lambda: RandomAffine(math.nan), "degrees"),
-        (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast"),
-        (lambda: RandomBrightnessContrast(max_value=0), "max_value"),
-        (lambda: Jitter(-1), "std must be"),
-        (lambda: Jitter(0.1)(x), "x has dtype uint8"),
-        (lambda: Scaling(0.1, per_channel=True)(np.ones(3, np.float32)), "per_channel needs"),
-        (lambda: WindowShift(-1), "most must be"),
-        (lambda: WindowShift(1)(x), "signals must have shape"),
-        (lambda: WindowShift(1)(x[:, 0, 0, ::2]), "signals must be C-contiguous"),
-        (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
-        (lambda: RandomFlip()(x[0], out=out), "images must have shape"),
-        (lambda: RandomFlip()(x[:0], out=out), "must not be empty"),
-        (lambda: RandomFlip()(x.tolist()), "must be a numpy.ndarray"),
-        (lambda: RandomFlip()(x.astype(np.int16)), "images has dtype int16"),
-        (lambda: RandomFlip()(x[:, :, :, ::2]), "images is not C-contiguous"),
-        (lambda: RandomFlip()(x, out=out[:3]), "out has shape"),
-        (lambda: RandomFlip()(x, out=out.astype(np.float32)), "out must be a uint8"),
-        (lambda: RandomFlip()(x, out=frozen), "out is read-only"),
-        (lambda: RandomFlip()(first, out=second), "out overlaps images"),
-        (lambda: RandomErasing()(first, out=second), "out overlaps images"),
-        (lambda: RandomFlip()(x, first=-1, out=out), "first must be"),
-        (lambda: RandomFlip()(x, key=2**64, out=out), "key must be"),
-        (lambda: RandomFlip()(x, 3, key=3, out=out), "rng or key"),
-        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 8, 0, 1]] * 5)), "box 0 is rows 0:8"),
-        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 1, 2, 1]] * 5)), "box 0 is rows"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            call()
-        assert (out == 7).all(), text
+SETTINGS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: RandomFlip(1.5), "horizontal must be"),
+    (lambda: RandomFlip(vertical=-0.1), "vertical must be"),
+    (lambda: RandomFlip(channels_last=1), "channels_last"),
+    (lambda: RandomCrop(padding=-1), "padding must be"),
+    (lambda: RandomCrop((0, 3)), "size"),
+    (lambda: RandomCrop(mode="wrap"), "mode must be"),
+    (lambda: RandomErasing(2), "p must be"),
+    (lambda: RandomErasing(scale=(0.5, 0.1)), "scale must be"),
+    (lambda: RandomErasing(scale=1.5), "scale must be"),
+    (lambda: RandomErasing(ratio=(0, 1)), "ratio"),
+    (lambda: Cutout(0), "size must be"),
+    (lambda: RandomAffine(shear=95), "shear must be"),
+    (lambda: RandomAffine(scale=(0, 1)), "scale must be"),
+    (lambda: RandomAffine(translate=(0, 2)), "translate"),
+    (lambda: RandomAffine(math.nan), "degrees"),
+    (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast"),
+    (lambda: RandomBrightnessContrast(max_value=0), "max_value"),
+    (lambda: Jitter(-1), "std must be"),
+    (lambda: Scaling(0.1, per_channel=True)(np.ones(3, np.float32)), "per_channel needs"),
+    (lambda: WindowShift(-1), "most must be"),
+    (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), SETTINGS, ids=[message for _, message in SETTINGS])
+def test_bad_settings(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+IMAGES = images()
+OUT = np.full_like(IMAGES, 7)
+BLOCK = np.zeros(2 * IMAGES.size, np.uint8)
+FIRST, SECOND = (BLOCK[start : start + IMAGES.size].reshape(IMAGES.shape) for start in (0, 9))  # they overlap
+FROZEN = OUT.copy()
+FROZEN.flags.writeable = False
+CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: RandomCrop((9, 10))(IMAGES, out=OUT), "exceeds the image's"),
+    (lambda: RandomCrop(padding=1, fill=(1, 2))(IMAGES, out=OUT), "fill must be"),
+    (lambda: RandomCrop(padding=1, fill=256)(IMAGES, out=OUT), "fill must be in"),
+    (lambda: Jitter(0.1)(IMAGES), "x has dtype uint8"),
+    (lambda: WindowShift(1)(IMAGES), "signals must have shape"),
+    (lambda: WindowShift(1)(IMAGES[:, 0, 0, ::2]), "signals must be C-contiguous"),
+    (lambda: RandomFlip()(IMAGES[0], out=OUT), "images must have shape"),
+    (lambda: RandomFlip()(IMAGES[:0], out=OUT), "must not be empty"),
+    (lambda: RandomFlip()(IMAGES.tolist()), "must be a numpy.ndarray"),
+    (lambda: RandomFlip()(IMAGES.astype(np.int16)), "images has dtype int16"),
+    (lambda: RandomFlip()(IMAGES[:, :, :, ::2]), "images is not C-contiguous"),
+    (lambda: RandomFlip()(IMAGES, out=OUT[:3]), "out has shape"),
+    (lambda: RandomFlip()(IMAGES, out=OUT.astype(np.float32)), "out must be a uint8"),
+    (lambda: RandomFlip()(IMAGES, out=FROZEN), "out is read-only"),
+    (lambda: RandomFlip()(FIRST, out=SECOND), "out overlaps images"),
+    (lambda: RandomErasing()(FIRST, out=SECOND), "out overlaps images"),
+    (lambda: RandomFlip()(IMAGES, first=-1, out=OUT), "first must be"),
+    (lambda: RandomFlip()(IMAGES, key=2**64, out=OUT), "key must be"),
+    (lambda: RandomFlip()(IMAGES, 3, key=3, out=OUT), "rng or key"),
+    (
+        lambda: layer_kernels.images("paste", IMAGES, False, OUT, place=np.array([[0, 8, 0, 1]] * 5)),
+        "box 0 is rows 0:8",
+    ),
+    (lambda: layer_kernels.images("paste", IMAGES, False, OUT, place=np.array([[0, 1, 2, 1]] * 5)), "box 0 is rows"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS, ids=[message for _, message in CALLS])
+def test_bad_batches(call: Callable[[], Any], message: str) -> None:
+    """A bad batch or `out` raises an error, and nothing is written to `out`."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+    assert (OUT == 7).all()
 
 
 def test_reads_read_only_images() -> None:

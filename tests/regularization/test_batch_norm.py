@@ -313,41 +313,56 @@ def test_state_dict() -> None:
         other.load_state_dict({k: v for k, v in state.items() if k != "bias"})
 
 
-def test_bad_input() -> None:
-    bn = BatchNorm(3)
-    x = floats(4, 3, 5)
-    for bad, text in (
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
         (floats(4, 2, 5), "x has 2 channels"),
         (floats(5), "at least two dimensions"),
         (floats(0, 3, 5), "x is empty"),
         (floats(1, 3), "one value per channel"),
         (floats(1, 3, 1, 1), "one value per channel"),
-        (x.astype(np.float64), "x has dtype float64"),
-        (x[:, :, ::2], "x is not C-contiguous"),
-        (x.tolist(), "x must be a float32"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            bn.forward(bad)
-    for out, text in (
+        (floats(4, 3, 5).astype(np.float64), "x has dtype float64"),
+        (floats(4, 3, 5)[:, :, ::2], "x is not C-contiguous"),
+        (floats(4, 3, 5).tolist(), "x must be a float32"),
+    ],
+)
+def test_bad_x(x: Any, message: str) -> None:
+    bn = BatchNorm(3)
+    with pytest.raises((TypeError, ValueError), match=message):
+        bn.forward(x)
+    assert not bn.running_mean.any()
+
+
+def test_bad_out() -> None:
+    bn, x = BatchNorm(3), floats(4, 3, 5)
+    for out, message in (
         (x, "must be another array"),
         (floats(4, 3, 4), "out has shape"),
         (np.empty(x.shape), "out has dtype float64"),
     ):
         before = x.copy()
-        with pytest.raises((TypeError, ValueError), match=text):
+        with pytest.raises((TypeError, ValueError), match=message):
             bn.forward(x, out=out)
         assert np.array_equal(x, before)
     assert not bn.running_mean.any()
+
+
+def test_bad_backward() -> None:
+    bn, x = BatchNorm(3), floats(4, 3, 5)
     with pytest.raises(RuntimeError, match="needs a forward"):
         bn.backward(x)
     bn.forward(x)
     with pytest.raises(ValueError, match="grad has shape"):
         bn.backward(floats(4, 3, 4))
-    room = np.zeros(2 * x.size, np.float32)
-    grad, shifted = room[: x.size].reshape(x.shape), room[7 : 7 + x.size].reshape(x.shape)
+    block = np.zeros(2 * x.size, np.float32)
+    grad, overlapping = block[: x.size].reshape(x.shape), block[7 : 7 + x.size].reshape(x.shape)
     with pytest.raises(ValueError, match="out overlaps grad"):
-        bn.backward(grad, out=shifted)
-    for arguments, text in (
+        bn.backward(grad, out=overlapping)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
         ({"num_features": 0}, "num_features"),
         ({"num_features": 2.0}, "num_features"),
         ({"eps": 0}, "eps"),
@@ -356,9 +371,11 @@ def test_bad_input() -> None:
         ({"convention": "jax"}, "convention"),
         ({"frozen": True, "track_running_stats": False}, "frozen"),
         ({"affine": 1}, "affine"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            BatchNorm(**{"num_features": 2, **arguments})
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        BatchNorm(**{"num_features": 2, **settings})
 
 
 # -- peers ------------------------------------------------------------------------------------------------------------

@@ -145,43 +145,49 @@ def test_an_unsigned_target_is_never_negative() -> None:
         cross_entropy(floats(2, 3), np.array([0, 2**64 - 100], np.uint64))
 
 
-def test_cross_entropy_refuses() -> None:
-    z, index, soft, weight = inputs(4, 5)
-    out = np.full((4, 5), 7, np.float32)
-    room = np.zeros(40, np.float32)
-    nan = soft.copy()
-    nan[1, 1] = np.nan
-    for arguments, text in (
+LOGITS, INDEX, SOFT, WEIGHT = inputs(4, 5)
+OUT = np.full((4, 5), 7, np.float32)
+BLOCK = np.zeros(40, np.float32)
+NAN = SOFT.copy()
+NAN[1, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ({"targets": np.array([0, 1, 5, 0])}, "target 2 is 5, expected a class from 0 to 4 or ignore_index"),
         ({"targets": np.array([0, -1, 0, 0])}, "target 1 is -1"),
         ({"targets": np.arange(3)}, "targets must be integers of shape"),
-        ({"targets": index.astype(float)}, "targets"),
-        ({"targets": soft[:, :4]}, "targets"),
-        ({"targets": soft.astype(np.float64)}, "targets has dtype float64"),
-        ({"targets": -soft}, "targets must be >= 0"),
-        ({"targets": nan}, "targets must be >= 0"),
-        ({"targets": soft, "ignore_index": 1}, "no meaning for soft targets"),
+        ({"targets": INDEX.astype(float)}, "targets"),
+        ({"targets": SOFT[:, :4]}, "targets"),
+        ({"targets": SOFT.astype(np.float64)}, "targets has dtype float64"),
+        ({"targets": -SOFT}, "targets must be >= 0"),
+        ({"targets": NAN}, "targets must be >= 0"),
+        ({"targets": SOFT, "ignore_index": 1}, "no meaning for soft targets"),
         ({"targets": "labels"}, "targets"),
-        ({"logits": z[0]}, "logits must be"),
-        ({"logits": z[:0], "targets": index[:0]}, "logits must be"),
-        ({"logits": z.astype(np.float64)}, "logits has dtype float64"),
-        ({"logits": np.asfortranarray(z)}, "logits is not C-contiguous"),
-        ({"weight": weight[:4]}, "weight must be float32 of shape"),
-        ({"weight": -weight}, "weight must be finite and >= 0"),
-        ({"weight": weight.astype(float)}, "weight must be float32"),
+        ({"logits": LOGITS[0]}, "logits must be"),
+        ({"logits": LOGITS[:0], "targets": INDEX[:0]}, "logits must be"),
+        ({"logits": LOGITS.astype(np.float64)}, "logits has dtype float64"),
+        ({"logits": np.asfortranarray(LOGITS)}, "logits is not C-contiguous"),
+        ({"weight": WEIGHT[:4]}, "weight must be float32 of shape"),
+        ({"weight": -WEIGHT}, "weight must be finite and >= 0"),
+        ({"weight": WEIGHT.astype(float)}, "weight must be float32"),
         ({"label_smoothing": 1.1}, "label_smoothing"),
         ({"label_smoothing": math.nan}, "label_smoothing"),
         ({"reduction": "median"}, "reduction must be"),
         ({"ignore_index": 1.0}, "ignore_index"),
-        ({"out": z}, "out overlaps logits"),
-        ({"logits": room[:20].reshape(4, 5), "out": room[10:30].reshape(4, 5)}, "out overlaps logits"),
-        ({"targets": soft, "out": soft}, "out overlaps targets"),
-        ({"out": out[:3]}, "out has shape"),
-        ({"out": out.astype(float)}, "out has dtype float64"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            cross_entropy(**{"logits": z, "targets": index, "out": out, **arguments})
-        assert (out == 7).all()
+        ({"out": LOGITS}, "out overlaps logits"),
+        ({"logits": BLOCK[:20].reshape(4, 5), "out": BLOCK[10:30].reshape(4, 5)}, "out overlaps logits"),
+        ({"targets": SOFT, "out": SOFT}, "out overlaps targets"),
+        ({"out": OUT[:3]}, "out has shape"),
+        ({"out": OUT.astype(float)}, "out has dtype float64"),
+    ],
+)
+def test_cross_entropy_refuses(arguments: dict[str, Any], message: str) -> None:
+    """A bad argument raises an error, and nothing is written to `out`."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        cross_entropy(**{"logits": LOGITS, "targets": INDEX, "out": OUT, **arguments})
+    assert (OUT == 7).all()
 
 
 def test_smooth_labels() -> None:
