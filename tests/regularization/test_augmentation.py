@@ -1,4 +1,4 @@
-"""Augmentation against slow loops over pixels; its streams against splits of the batch; distributions; bad input."""
+"""Augmentation against slow loops over pixels: values, split batches, distributions, bad input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def laid_out(x: Array, channels_last: bool) -> Array:
 
 
 def uniforms(t: Transform, n: int, first: int = 0, stream: int = 0) -> Array:
-    """Sample s, block b: counter (s, s >> 32, b, 1 + stream)."""
+    """The uniform numbers of a transform. Block b of sample s has the counter (s, s >> 32, b, 1 + stream)."""
     rows = []
     for s in range(first, first + n):
         counters = [[s & 0xFFFFFFFF, s >> 32, b, 1 + stream] for b in range(-(-t.uniforms // 4))]
@@ -57,7 +57,7 @@ def planes(f: Callable[[int, int, Array], Array], x: Array) -> Array:
 
 
 def check(t: Transform, x: Array, expected: Array, channels_last: bool, tolerance: float = 0.0) -> None:
-    """On every instruction set and number of threads, into `out`, split, and in place where that is right."""
+    """Compare on every instruction set and number of threads, into `out`, in two parts, and in place if allowed."""
     given = laid_out(x, channels_last).copy()
     before = given.copy()
     results = []
@@ -81,9 +81,6 @@ def check(t: Transform, x: Array, expected: Array, channels_last: bool, toleranc
     else:
         with pytest.raises(ValueError, match=r"overlaps|has shape"):
             t(given, key=KEY, out=given)
-
-
-# -- images -----------------------------------------------------------------------------------------------------------
 
 
 @layouts
@@ -112,7 +109,7 @@ def test_crop(size: Any, padding: int, mode: str, dtype: Any, channels_last: boo
     filled = np.array(fill).astype(dtype)
     expected = planes(lambda i, c, p: reference.crop(p, *place[i], cut, filled[c], mode == "reflect"), x)
     check(t, x, expected, channels_last)
-    if mode == "reflect" and padding == 4:  # as numpy pads
+    if mode == "reflect" and padding == 4:  # the padding of NumPy
         padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect")
         for i in range(len(x)):
             dy, dx = place[i] + 4
@@ -167,13 +164,15 @@ def test_brightness_and_contrast(pivot: float, dtype: Any, channels_last: bool) 
         assert np.abs(free - exact).max() < 1e-6
         assert free.min() < 0 < 1 < free.max()
         return
-    check(t, x, reference.to_byte(exact).astype(float), channels_last, 1)  # where rounding decides, one off
+    check(
+        t, x, reference.to_byte(exact).astype(float), channels_last, 1
+    )  # values at a rounding boundary may differ by 1
     off = t(laid_out(x, channels_last), key=KEY) != laid_out(reference.to_byte(exact), channels_last)
     assert off.mean() < 1e-3
 
 
 def test_every_byte() -> None:
-    """All 256 values under known gains and offsets: rounding to the nearest, halves up, cut to 0 … 255."""
+    """All 256 values under known gains and offsets: rounded to nearest, halves up, clipped to 0 … 255."""
     x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     for gain, bias in ((1, 0), (0.5, 0), (2, -100), (0, 7.5), (-1, 255), (1, 300), (1, -300), (0.5, 0.25)):
         y = layer_kernels.images("tone", x, False, number=np.array([[gain, bias]], float))
@@ -222,7 +221,7 @@ def test_affine_by_right_angles_moves_pixels() -> None:
 
 
 def test_compose() -> None:
-    """One after another, each with a stream of its own, the images left alone and `out` used."""
+    """Transforms apply in order, each with its own stream; the input stays unchanged, and `out` is used."""
     chain = [RandomFlip(), RandomCrop(padding=2), RandomErasing(1.0), RandomBrightnessContrast()]
     for k in range(5):
         for some in itertools.permutations(chain, k):
@@ -239,14 +238,14 @@ def test_compose() -> None:
             parts = [Compose(some)(x[a:b], key=KEY, first=5 + a) for a, b in ((0, 4), (4, 5), (5, 9))]
             assert np.array_equal(np.concatenate(parts), expected)
     twice = Compose([RandomFlip(), RandomFlip()])
-    assert not np.array_equal(twice(images(50), key=KEY), images(50))  # the second draws anew
+    assert not np.array_equal(twice(images(50), key=KEY), images(50))  # the second flip has its own random numbers
     nested = Compose([Compose([RandomFlip()]), RandomCrop(padding=1)])
     assert nested(images(), rng=0).shape == images().shape
     assert np.array_equal(RandomFlip()(images(), rng=3), RandomFlip()(images(), key=draw_key(3)))
 
 
 def test_distributions() -> None:
-    """Chances, uniform places, and nothing shared between samples or transforms."""
+    """Probabilities, uniform positions, and independence of samples and of transforms."""
     n = 40_000
     x = np.arange(5, dtype=np.uint8).reshape(1, 1, 1, 5).repeat(n, 0)
     flipped = RandomFlip(0.3)(x, rng=0)[:, 0, 0, 0] == 4
@@ -257,9 +256,6 @@ def test_distributions() -> None:
     assert ((counts - n / 5) ** 2 / (n / 5)).sum() < 20  # χ², 4 degrees of freedom: 1 in 2000
     shifted = WindowShift(2, fill=9)(x[:, 0, 0, :], rng=2)
     assert all(abs((shifted[:, 2] == v).mean() - 0.2) < 4 * math.sqrt(0.16 / n) for v in range(5))
-
-
-# -- tables and signals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(10,), (10, 1), (10, 7), (10, 3, 33)])
@@ -293,9 +289,6 @@ def test_window_shift(mode: str, dtype: Any, channels_last: bool) -> None:
     check(t, x, expected.astype(dtype), channels_last)
     flat = x[:, 0].copy()
     assert np.array_equal(WindowShift(4, mode=mode)(flat, key=KEY), expected[:, 0].astype(dtype))
-
-
-# -- bad input --------------------------------------------------------------------------------------------------------
 
 
 SETTINGS: list[tuple[Callable[[], Any], str]] = [
@@ -371,14 +364,14 @@ def test_bad_batches(call: Callable[[], Any], message: str) -> None:
     assert (OUT == 7).all()
 
 
-def test_reads_read_only_images() -> None:
+def test_read_only_images_are_accepted() -> None:
     x = images()
     x.flags.writeable = False
     assert_same_bits(RandomFlip(1.0)(x).astype(np.float32), x[..., ::-1].astype(np.float32), "flip")
 
 
-def test_a_chain_in_a_chain_is_the_same_chain() -> None:
-    """Each transform has a stream of its own, however they are grouped."""
+def test_a_nested_compose_equals_a_flat_one() -> None:
+    """The stream of a transform does not depend on the grouping."""
     flat = Compose([Jitter(0.1), Scaling(0.2), Jitter(0.3)])
     nested = Compose([Compose([Jitter(0.1), Scaling(0.2)]), Jitter(0.3)])
     x = np.ones((5, 7), np.float32)

@@ -1,4 +1,4 @@
-"""Early stopping: when, why, with which parameters; and that the best come back however training ends."""
+"""Early stopping: when it stops and why, and that the best parameters are restored however training ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.rows import Array
 
 
 def run(stopping: EarlyStopping, values: Any) -> int | None:
-    """The update that stops it, or None."""
+    """The index of the update that stops the run, or None."""
     for i, v in enumerate(values):
         if stopping.update(v):
             return i
@@ -50,7 +50,7 @@ def test_delta() -> None:
 
 
 def test_baseline() -> None:
-    """As in Keras: what does not beat it is kept if it is the best, and still counts against the patience."""
+    """As in Keras: an improvement that does not beat the baseline is kept, but still counts against the patience."""
     stopping = EarlyStopping(3, baseline=1.0)
     assert run(stopping, [5, 4, 3, 2]) == 2
     assert stopping.best_value == 3
@@ -69,7 +69,7 @@ def test_nonfinite(bad: float) -> None:
 
 
 def test_reduce() -> None:
-    """Two workers that see the same average decide alike."""
+    """Two workers that see the same average stop at the same update."""
     streams = [[3.0, 1.0, 2.0, 3.0, 9.0], [3.0, 3.0, 3.0, 3.0, 9.0]]
     means = [(a + b) / 2 for a, b in zip(*streams, strict=True)]
     results = []
@@ -78,9 +78,6 @@ def test_reduce() -> None:
         stopping = EarlyStopping(2, reduce=lambda value, step=step: next(step))
         results.append((run(stopping, stream), stopping.best_value, stopping.best_step))
     assert results == [(3, 2.0, 1)] * 2
-
-
-# -- parameters -------------------------------------------------------------------------------------------------------
 
 
 def params_of(value: float) -> list[Array]:
@@ -105,7 +102,7 @@ def train(stopping: EarlyStopping, params: list[Array], values: list[float], at_
 
 @pytest.mark.parametrize("end", [None, ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("values", [[3, 1, 2, 2, 2, 2], [3, 2, 1], [1, 5]])
-def test_the_best_come_back(values: list[float], end: Any) -> None:
+def test_best_parameters_are_restored(values: list[float], end: Any) -> None:
     params = params_of(-1.0)
     stopping = EarlyStopping(3)
     if end is None:
@@ -251,7 +248,7 @@ def test_bad_state_dict(changes: dict[str, Any], message: str) -> None:
         assert (target.step, target.best_value) == before
 
 
-def test_the_end_of_the_block_is_no_python_code() -> None:
-    """A Ctrl-C is seen between bytecodes alone: where there are none, the copy back cannot be skipped."""
+def test_the_end_of_the_block_runs_no_python_code() -> None:
+    """Ctrl-C can interrupt only between bytecodes. __exit__ has none, so the copy back always takes place."""
     for method in (EarlyStopping.__enter__, EarlyStopping.__exit__):
         assert not isinstance(method, types.FunctionType)
