@@ -114,8 +114,6 @@ class BatchNorm(Layer):
         self.num_batches_tracked = 0
         self._forward: _Forward | None = None
 
-    # -- forward ------------------------------------------------------------------------------------------------------
-
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """y for x (float32, C order), written to `out` if given; in training out must not be x."""
         layout = layout_of(x, self.channels_last)
@@ -192,8 +190,6 @@ class BatchNorm(Layer):
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
                 running[...] = (1.0 - new) * running.astype(np.float64) + new * batch
 
-    # -- backward -----------------------------------------------------------------------------------------------------
-
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the x of the last forward, written to `out` if given; out may be grad."""
         if self._forward is None:
@@ -213,8 +209,6 @@ class BatchNorm(Layer):
         if self.bias is not None:
             self.bias_grad = sums[:, 0].astype(np.float32)
         return result
-
-    # -- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the running statistics, weight and bias that the layer has, and num_batches_tracked."""
