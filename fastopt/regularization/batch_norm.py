@@ -62,7 +62,6 @@ class BatchNorm(Layer):
     Ioffe & Szegedy, "Batch normalization", ICML 2015. The sums are over x − x₀ with x₀ the first value of the channel,
     which keeps the accuracy of double for any mean and spread (Chan, Golub & LeVeque 1983).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import BatchNorm
     >>> bn = BatchNorm(2)
     >>> x = np.array([[1, 10], [2, 20], [6, 30]], np.float32)
@@ -113,8 +112,6 @@ class BatchNorm(Layer):
         self.running_var = np.ones(n, np.float32) if track_running_stats else None
         self.num_batches_tracked = 0
         self._forward: _Forward | None = None
-
-    # -- forward ------------------------------------------------------------------------------------------------------
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """y for x (float32, C order), written to `out` if given; in training out must not be x."""
@@ -192,8 +189,6 @@ class BatchNorm(Layer):
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
                 running[...] = (1.0 - new) * running.astype(np.float64) + new * batch
 
-    # -- backward -----------------------------------------------------------------------------------------------------
-
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the x of the last forward, written to `out` if given; out may be grad."""
         if self._forward is None:
@@ -213,8 +208,6 @@ class BatchNorm(Layer):
         if self.bias is not None:
             self.bias_grad = sums[:, 0].astype(np.float32)
         return result
-
-    # -- state --------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the running statistics, weight and bias that the layer has, and num_batches_tracked."""
@@ -257,7 +250,6 @@ def batch_norm(
 
     running_mean, running_var, weight (γ), bias (β) : float32 (C,). x : as in `BatchNorm`. out may be x.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import batch_norm
     >>> batch_norm(np.array([[3.0]], np.float32), np.ones(1, np.float32), np.full(1, 4, np.float32), eps=1e-12)
     array([[1.]], dtype=float32)
