@@ -15,22 +15,28 @@ FLAGS = [
     "-fvisibility=hidden",
 ]
 WINDOWS_FLAGS = ["/O2", "/fp:precise", "/std:c11"]
-INCLUDE = ["csrc"]
+INCLUDE = ["csrc", "csrc/include"]
 SOURCES = [
-    "csrc/api.c",
-    "csrc/dispatch.c",
-    "csrc/team.c",
-    "csrc/step.c",
-    "csrc/layers.c",
-    "csrc/network.c",
-    "csrc/resample.c",
-    "csrc/stump.c",
-    "csrc/kernels_baseline.c",
+    "csrc/runtime/api.c",
+    "csrc/runtime/dispatch.c",
+    "csrc/runtime/memory.c",
+    "csrc/runtime/threads.c",
+    "csrc/optimize/layout.c",
+    "csrc/optimize/step.c",
+    "csrc/layers/channels.c",
+    "csrc/layers/cross_entropy.c",
+    "csrc/layers/elementwise.c",
+    "csrc/layers/images.c",
+    "csrc/layers/mixing.c",
+    "csrc/network/network.c",
+    "csrc/resample/resample.c",
+    "csrc/stump/stump.c",
+    "csrc/isa/baseline.c",
 ]
 #: more sources on x86, each with the flags of its instruction set
 X86_FLAGS = {
-    "csrc/kernels_avx2.c": ["-mavx2"],
-    "csrc/kernels_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
+    "csrc/isa/avx2.c": ["-mavx2"],
+    "csrc/isa/avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
 }
 #: the module that holds the C library and alone links OpenMP
 RUNTIME = "fastopt._native.runtime"

@@ -1,5 +1,7 @@
-"""Boosted stumps, ours and scikit-learn's in turns: 200 on 20,000 samples of 20 features, after their held-out
-accuracies, which must agree, are known."""
+"""Times 200 boosted stumps on 20,000 samples of 20 features, in turns with scikit-learn's.
+
+First the held-out accuracies of both must agree.
+"""
 
 from __future__ import annotations
 
@@ -13,42 +15,43 @@ from bench.report import Options, Report, between, duration, ratios
 from bench.timing import Run, Spread, interleave, ratio
 
 SAMPLES, FEATURES, STUMPS = 20_000, 20, 200
-MOST_ROUNDS = 3  # theirs take seconds
-#: what -> how many times ours shall be as fast as the namesake of scikit-learn
+MOST_ROUNDS = 3  # one of scikit-learn's takes seconds
+#: method -> by which factor ours must be faster than the class of the same name in scikit-learn
 TARGETS = {"AdaBoost": 2.0, "gradient boosting": 1.0}
-AGREE = 0.01  # of accuracy, held out
+AGREE = 0.01  # largest difference of held-out accuracies
 HEAD = ["what", "who", "fit", "its time / ours", "target", "", "held-out accuracy"]
 
 
 def report(options: Options) -> Report:
     rounds = min(options.rounds, MOST_ROUNDS)
-    records = [record for what, fits in contenders().items() for record in against(what, fits, rounds)]
+    records = [record for what, fits in contenders().items() for record in compare(what, fits, rounds)]
     note = f"{STUMPS} stumps, {SAMPLES:,} training samples of {FEATURES} features, two classes"
     return Report("ensembles", "Boosting", HEAD, [_shown(r) for r in records], records, ["", note])
 
 
 def contenders() -> dict[str, dict[str, Callable[[], Any]]]:
-    """Ours first, then the namesake, then what else does the same."""
-    from sklearn import tree
+    """Per method: ours, scikit-learn's class of the same name, and other implementations."""
+    from sklearn import ensemble as peers
+    from sklearn.tree import DecisionTreeClassifier
 
     from fastopt import ensemble
 
-    stump = tree.DecisionTreeClassifier(max_depth=1)
+    stump = DecisionTreeClassifier(max_depth=1)
     binned = {"max_iter": STUMPS, "max_leaf_nodes": 2, "early_stopping": False}
     return {
         "AdaBoost": {
             "fastopt": lambda: ensemble.AdaBoostClassifier(n_estimators=STUMPS),
-            "scikit-learn": lambda: ensemble.AdaBoostClassifier(stump, n_estimators=STUMPS),
+            "scikit-learn": lambda: peers.AdaBoostClassifier(stump, n_estimators=STUMPS),
         },
         "gradient boosting": {
             "fastopt": lambda: ensemble.GradientBoostingClassifier(n_estimators=STUMPS),
-            "scikit-learn": lambda: ensemble.GradientBoostingClassifier(n_estimators=STUMPS, max_depth=1),
-            "scikit-learn, in 255 bins": lambda: ensemble.HistGradientBoostingClassifier(**binned),
+            "scikit-learn": lambda: peers.GradientBoostingClassifier(n_estimators=STUMPS, max_depth=1),
+            "scikit-learn, in 255 bins": lambda: peers.HistGradientBoostingClassifier(**binned),
         },
     }
 
 
-def against(what: str, makers: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, Any]]:
+def compare(what: str, makers: dict[str, Callable[[], Any]], rounds: int) -> list[dict[str, Any]]:
     from sklearn.datasets import make_classification
 
     x, y = make_classification(2 * SAMPLES, FEATURES, n_informative=10, flip_y=0.05, random_state=0)

@@ -70,8 +70,8 @@ def compiled(build: Build, folder: Path) -> Path:
     macros = ["-DFASTOPT_X86_KERNELS"] if x86 else []
     objects = []
     for source, more in own.items():
-        objects.append(folder / (Path(source).stem + ".o"))
-        words = [*flags, *build.flags, *more, *macros, "-Wall", "-Wextra", "-Werror", "-Icsrc"]
+        objects.append(folder / (source.replace("/", "-") + ".o"))
+        words = [*flags, *build.flags, *more, *macros, "-Wall", "-Wextra", "-Werror", "-Icsrc", "-Icsrc/include"]
         run(build.compiler, *words, "-c", source, "-o", objects[-1])
     run(build.compiler, *build.flags, *objects, "-lm", "-lpthread", "-o", folder / "bits")
     return folder / "bits"
@@ -91,7 +91,9 @@ def texts(build: Build) -> dict[str, str]:
 def not_hashed() -> list[str]:
     """The drivers that a header of csrc declares and tools/bits.c does not call."""
     driver = (ROOT / "tools" / "bits.c").read_text(encoding="utf-8")
-    declared = {name for h in (ROOT / "csrc").glob("*.h") for name in re.findall(r"\bfo_run_\w+", h.read_text("utf-8"))}
+    declared = {
+        name for h in (ROOT / "csrc").rglob("*.h") for name in re.findall(r"\bfo_run_\w+", h.read_text("utf-8"))
+    }
     return sorted(name for name in declared if name not in driver)
 
 

@@ -13,9 +13,13 @@ from pathlib import Path
 from tools import race, sanitize, valgrind
 
 ROOT = Path(__file__).resolve().parent.parent
-PAST_THE_END = ("step.c", "to.element : step->span[s].size;", "to.element : step->span[s].size + 1;")
-OVERLAP = ("step.c", "*from = place_at(step, part * each", "*from = place_at(step, part / 2 * each")
-BAD_SHIFT = ("step.c", "    int64_t cost = 0, tile = 0;", "    int64_t cost = 0, tile = 1 << (n_spans + 40) & 0;")
+PAST_THE_END = ("optimize/layout.h", "to.element : step->span[s].size;", "to.element : step->span[s].size + 1;")
+OVERLAP = ("optimize/layout.c", "fo_share_begin(cost, part, of)", "fo_share_begin(cost, part / 2, of)")
+BAD_SHIFT = (
+    "optimize/layout.c",
+    "    int64_t cost = 0, tile = 0;",
+    "    int64_t cost = 0, tile = 1 << (n_spans + 40) & 0;",
+)
 Bug = tuple[str, str, str]
 
 

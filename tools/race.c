@@ -1,6 +1,6 @@
 /* Runs the step's shares from plain pthreads, which ThreadSanitizer understands (libgomp's barriers it does not), and
  * compares with one thread. The source of step.c is included: its shares and passes are static. */
-#include "step.c"
+#include "optimize/step.c"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -20,16 +20,15 @@ struct work {
 static void *work(void *argument)
 {
     const struct work *w = argument;
-    struct place from, to;
-    share(w->step, w->cost, w->part, THREADS, &from, &to);
+    const struct share share = fo_share_of(w->step, w->cost, w->part, THREADS);
     if (w->step->want_norm) {
-        sum_tiles(w->step, fo_kernels(), from, to);
+        sum_tiles(w->step, fo_kernels(), share);
         if (pthread_barrier_wait(w->barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
             finish_norm(w->step);
         pthread_barrier_wait(w->barrier);
     }
     if (!w->step->skipped)
-        update_tiles(w->step, fo_kernels(), from, to);
+        update_tiles(w->step, fo_kernels(), share);
     return NULL;
 }
 

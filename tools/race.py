@@ -19,10 +19,18 @@ FLAGS = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fno-math-errno", "-fn
 
 def run(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build with the C files of `source` (a csrc/) and run; a race is exit code 66."""
-    own = ("step.c", "kernels_avx2.c", "kernels_avx512.c")  # included, and not built for plain x86
-    files = [file for file in sorted(source.glob("*.c")) if file.name not in own]
+    own = ("step.c", "avx2.c", "avx512.c")  # included, and not built for plain x86
+    files = [file for file in sorted(source.rglob("*.c")) if file.name not in own]
     program = folder / "race"
-    command = ["gcc", *FLAGS, "-fsanitize=thread", f"-I{source}", str(ROOT / "tools" / "race.c"), *map(str, files)]
+    command = [
+        "gcc",
+        *FLAGS,
+        "-fsanitize=thread",
+        f"-I{source}",
+        f"-I{source / 'include'}",
+        str(ROOT / "tools" / "race.c"),
+        *map(str, files),
+    ]
     subprocess.run([*command, "-lm", "-o", str(program)], check=True)
     # without address randomization: this sanitizer's fixed layout does not fit that of newer kernels
     start = ["setarch", os.uname().machine, "-R", str(program)]

@@ -1,35 +1,27 @@
-"""Bagging: the mean, or the vote, of estimators that each saw a random part of the rows and columns."""
+"""Bagging: the mean, or the vote, of estimators that are each fitted to a random part of the rows and columns."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 
+from fastopt._checks import integer, number, one_of, warn
+from fastopt._types import Array
 from fastopt.ensemble import inputs
-from fastopt.ensemble.learners import importances, kept, weak_learner
-from fastopt.ensemble.protocol import (
-    Classifier,
-    Estimator,
-    Regressor,
-    accuracy,
-    child,
-    coefficient,
-    root_of,
-    whole,
-)
+from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
+from fastopt.ensemble.weak_learners import mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, count, one_of, share, take, warn
+from fastopt.validation.checks import take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """How each estimator's part is drawn: of n rows and of all columns so many, by the stream of its place."""
+class PartSampler:
+    """Draws the part of each estimator: `rows` of n rows and `columns` of all features, from a seed."""
 
     n: int
     rows: int
@@ -39,19 +31,19 @@ class Draw:
     bootstrap_features: bool
     probability: Array | None
 
-    def check_same(self, old: Draw) -> None:
-        """ValueError if the parts that a warm start keeps were drawn in another way: they could not be told again."""
-        pairs = {"the number of samples in X": "n", "max_samples": "rows", "max_features": "columns"}
-        pairs |= {name: name for name in ("bootstrap", "bootstrap_features")}
-        for name, field in pairs.items():
+    def check_same(self, old: PartSampler) -> None:
+        """Raise ValueError if `old` drew other parts: a warm start draws the old parts again from their seeds."""
+        fields = {"the number of samples in X": "n", "max_samples": "rows", "max_features": "columns"}
+        fields |= {name: name for name in ("bootstrap", "bootstrap_features")}
+        for name, field in fields.items():
             if getattr(self, field) != getattr(old, field):
                 raise ValueError(f"{name} is {getattr(self, field)} now, warm_start goes on from {getattr(old, field)}")
         p, q = self.probability, old.probability
         if (p is None) != (q is None) or (p is not None and q is not None and not np.array_equal(p, q)):
             raise ValueError("sample_weight has changed: warm_start goes on with the same")
 
-    def of(self, seed: np.random.SeedSequence) -> tuple[Array, Array]:
-        """Positions of rows and of columns."""
+    def draw(self, seed: np.random.SeedSequence) -> tuple[Array, Array]:
+        """(row indices, ascending column indices)"""
         rng = np.random.default_rng(seed)
         columns = np.arange(self.features)
         if self.bootstrap_features or self.columns < self.features:
@@ -62,189 +54,175 @@ class Draw:
 
 
 def _part(X: Any, rows: Array | None, columns: Array) -> Any:
+    """These rows (None: all) and columns of X."""
     part = X if rows is None else take(X, rows)
     if len(columns) == X.shape[1] and (np.diff(columns) == 1).all():
         return part
     if not hasattr(part, "iloc"):
         return part[:, columns]
-    again = [int((columns[:i] == c).sum()) for i, c in enumerate(columns)]  # pandas' own names for what is repeated
-    names = [f"{part.columns[c]}.{k}" if k else part.columns[c] for c, k in zip(columns, again, strict=True)]
+    repeats = [int((columns[:i] == c).sum()) for i, c in enumerate(columns)]  # named as pandas names duplicate columns
+    names = [f"{part.columns[c]}.{k}" if k else part.columns[c] for c, k in zip(columns, repeats, strict=True)]
     return part.iloc[:, columns].set_axis(names, axis=1)
 
 
-def _fit_one(
-    estimator: Any, X: Any, y: Array, draw: Draw, seed: np.random.SeedSequence, rng: np.random.Generator
-) -> Any:
-    """One estimator on its part. The stream that the task was given is not used: the seed is a matter of its place in
-    the ensemble, not in this call."""
-    made, x, target = _unfitted(estimator, X, y, draw, seed)
-    return fit_in_place(made, x, target, {})
+def _unfitted(
+    estimator: Any, X: Any, y: Array, sampler: PartSampler, seed: np.random.SeedSequence
+) -> tuple[Any, Any, Array]:
+    """A copy of the estimator, with the rows and the targets to fit it to."""
+    rows, columns = sampler.draw(seed)
+    return fresh(estimator, np.random.default_rng(child_seed(seed, 1))), _part(X, rows, columns), y[rows]
 
 
-def _unfitted(estimator: Any, X: Any, y: Array, draw: Draw, seed: np.random.SeedSequence) -> tuple[Any, Any, Array]:
-    """An estimator of its own, with the rows and the targets that it shall be fitted to."""
-    rows, columns = draw.of(seed)
-    made = fresh(estimator, np.random.default_rng(child(seed, 1)))
-    return made, _part(X, rows, columns), y[rows]
+def _fit_one(*item: Any, rng: np.random.Generator) -> Any:
+    """One fitted estimator. rng is not used: the seed in `item` depends on the place in the ensemble alone."""
+    return fit_in_place(*_unfitted(*item), {})
 
 
 def _fit_each(items: list[tuple[Any, ...]], n_jobs: int | None) -> list[Any]:
-    """All of them: together in this process if their class can do that, which holds all parts in memory at once."""
+    """Fit all of them, together if their class has fit_many; then all parts are in memory at once."""
     together = len(items) > 1 and callable(getattr(items[0][0], "fit_many", None))
     if not together or n_jobs is not None:
         return parallel.run(_fit_one, items, n_jobs=n_jobs, rng=0)
-    made, parts, targets = zip(*(_unfitted(*item) for item in items), strict=True)
-    return fit_all(made, parts, targets)
+    return fit_all(*zip(*(_unfitted(*item) for item in items), strict=True))
 
 
-def _share(name: str, value: Any, whole: int) -> int:
-    """An int, at least 1, or a share of the whole in (0, 1]."""
+def _count(name: str, value: Any, total: int) -> int:
+    """An int >= 1, or a float in (0, 1] as a share of the total."""
     if isinstance(value, (float, np.floating)):
-        return max(1, int(share(name, value) * whole))
+        return max(1, int(number(name, value, 0, 1, above=True) * total))
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int (how many) or a float in (0, 1] (a share), got {value!r}")
-    return count(name, value)
+        raise TypeError(f"{name} must be an int (a count) or a float in (0, 1] (a share), got {value!r}")
+    return integer(name, value, 1)
 
 
+@dataclass(eq=False, repr=False)
 class Bagging(Estimator):
-    """What both have: the parts, the fits, what was left out."""
+    """The parts, the fits, and the predictions for samples left out of a part."""
 
-    _at_times = ("oob_score_", "oob_prediction_", "oob_decision_function_")
-    estimator_: Any
-    estimators_: list[Any]
-    estimators_features_: list[Array]
-    _root: np.random.SeedSequence
-    _draw: Draw
+    estimator: Any = None
+    _: KW_ONLY
+    n_estimators: int = 10
+    max_samples: int | float = 1.0
+    max_features: int | float = 1.0
+    bootstrap: bool = True
+    bootstrap_features: bool = False
+    oob_score: bool = False
+    warm_start: bool = False
+    n_jobs: int | None = None
+    random_state: Any = None
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        n_estimators: int = 10,
-        max_samples: int | float = 1.0,
-        max_features: int | float = 1.0,
-        bootstrap: bool = True,
-        bootstrap_features: bool = False,
-        oob_score: bool = False,
-        warm_start: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.n_estimators = n_estimators
-        self.max_samples = max_samples
-        self.max_features = max_features
-        self.bootstrap = bootstrap
-        self.bootstrap_features = bootstrap_features
-        self.oob_score = oob_score
-        self.warm_start = warm_start
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    _dtype = None
 
     @property
     def estimators_samples_(self) -> list[Array]:
-        """Per estimator the positions of the rows it was fitted to, drawn again from its stream."""
-        self._fitted()
-        return [self._draw.of(child(self._root, i))[0] for i in range(len(self.estimators_))]
+        """The row indices that each estimator was fitted to, drawn again from its seed."""
+        self._check_fitted()
+        return [self._sampler.draw(child_seed(self._root, i))[0] for i in range(len(self.estimators_))]
 
     @property
     def feature_importances_(self) -> Array:
-        """(features,): the mean of those of the estimators, 0 for columns that one did not see."""
-        self._fitted()
-        found = np.zeros(self.n_features_in_)
-        for made, columns in zip(self.estimators_, self.estimators_features_, strict=True):
-            np.add.at(found, columns, importances([made], np.ones(1)))
-        return found / len(self.estimators_)
+        """(features,): the mean of the estimators' importances; a column outside its part counts as 0."""
+        self._check_fitted()
+        total = np.zeros(self.n_features_in_)
+        for estimator, columns in zip(self.estimators_, self.estimators_features_, strict=True):
+            np.add.at(total, columns, mean_importances([estimator], np.ones(1)))
+        return total / len(self.estimators_)
 
-    def _plan(self, shape: Any, sample_weight: Any, weight: Array) -> Draw:
+    def _make_sampler(self, shape: Any, weight: Array, weighted: bool) -> PartSampler:
         n, features = shape
         for name in ("bootstrap", "bootstrap_features", "oob_score"):
             one_of(name, getattr(self, name), (True, False))
-        rows, columns = _share("max_samples", self.max_samples, n), _share("max_features", self.max_features, features)
-        there = int((weight > 0).sum())
-        if not self.bootstrap and rows > there:
-            raise ValueError(f"max_samples={rows} without bootstrap is more than the {there} samples with any weight")
+        rows, columns = _count("max_samples", self.max_samples, n), _count("max_features", self.max_features, features)
+        available = int((weight > 0).sum())
+        if not self.bootstrap and rows > available:
+            raise ValueError(f"max_samples={rows} without bootstrap is more than the {available} samples with a weight")
         if columns > features:
-            raise ValueError(f"max_features={columns} is more than there are features in X: {features}")
+            raise ValueError(f"max_features={columns} is more than the {features} features of X")
         if self.oob_score and not self.bootstrap:
             raise ValueError("oob_score=True needs bootstrap=True")
-        p = None if sample_weight is None else weight / weight.sum()
-        return Draw(n, rows, features, columns, self.bootstrap, self.bootstrap_features, p)
+        p = weight / weight.sum() if weighted else None
+        return PartSampler(n, rows, features, columns, self.bootstrap, self.bootstrap_features, p)
 
-    def _fit(self, kind: str, X: Any, y: Array, draw: Draw, classes: Array | None = None) -> None:
-        """All estimators beyond those that a warm start keeps."""
-        estimator = weak_learner(self.estimator, kind)
-        old = kept(self, draw.features, classes)
+    def _fit_estimators(self, X: Any, y: Array, sampler: PartSampler, classes: Array | None = None) -> None:
+        """Fit the estimators that a warm start does not keep."""
+        estimator = weak_learner(self.estimator, self._estimator_type)
+        old: list[Any] = kept_estimators(self, sampler.features, classes)
         if old:
-            draw.check_same(self._draw)
-        root = self._root if old else root_of(self.random_state)
-        seeds = [child(root, i) for i in range(self.n_estimators)]
-        items = [(estimator, X, y, draw, seed) for seed in seeds[len(old) :]]
-        made = _fit_each(items, self.n_jobs)
-        self.estimator_ = estimator
-        self.estimators_ = [*old, *made]
-        self.estimators_features_ = [draw.of(seed)[1] for seed in seeds]
-        self._root, self._draw = root, draw
-
-    def _left_out(self) -> Iterator[tuple[Any, Array, Array]]:
-        """Per estimator itself, the positions of the rows that it was not fitted to, and its columns."""
-        rows = self.estimators_samples_
-        for made, used, columns in zip(self.estimators_, rows, self.estimators_features_, strict=True):
-            out = np.ones(self._draw.n, bool)
-            out[used] = False
-            yield made, np.flatnonzero(out), columns
+            sampler.check_same(self._sampler)
+        else:
+            self._root: np.random.SeedSequence = root_seed(self.random_state)
+        seeds = [child_seed(self._root, i) for i in range(self.n_estimators)]
+        new = _fit_each([(estimator, X, y, sampler, seed) for seed in seeds[len(old) :]], self.n_jobs)
+        self.estimator_: Any = estimator
+        self.estimators_: list[Any] = [*old, *new]
+        self.estimators_features_: list[Array] = [sampler.draw(seed)[1] for seed in seeds]
+        self._sampler: PartSampler = sampler
 
     def _out_of_bag(self, X: Any, outputs: tuple[int, ...]) -> Array:
-        """The mean over those that had not seen the row; NaN where all had."""
-        total, often = np.zeros((self._draw.n, *outputs)), np.zeros(self._draw.n)
-        for made, out, columns in self._left_out():
-            if len(out):
-                total[out] += self._output(made, _part(X, out, columns))
-                often[out] += 1
-        if not often.all():
-            message = f"{int((often == 0).sum())} samples were in every bag: too few estimators for out-of-bag values"
-            warn(message)
-        often = np.where(often > 0, often, np.nan).reshape(-1, *[1] * len(outputs))
-        return np.asarray(total / often)
+        """(n, *outputs) the mean over the estimators whose part lacks the row; NaN if there is none."""
+        n = self._sampler.n
+        total, counts = np.zeros((n, *outputs)), np.zeros(n)
+        for i, estimator in enumerate(self.estimators_):
+            used, columns = self._sampler.draw(child_seed(self._root, i))
+            rows = np.setdiff1d(np.arange(n), used)
+            if len(rows):
+                total[rows] += self._output(estimator, _part(X, rows, columns))
+                counts[rows] += 1
+        if not counts.all():
+            absent = int((counts == 0).sum())
+            warn(f"{absent} samples were in every bag: too few estimators for out-of-bag values")
+        counts = np.where(counts > 0, counts, np.nan).reshape(-1, *[1] * len(outputs))
+        return np.asarray(total / counts)
+
+    def _out_of_bag_score(self, y: Array, mean: Array, weight: Array) -> float:
+        """The score of the rows that have an out-of-bag value; NaN if none of them has weight."""
+        known = ~np.isnan(mean.reshape(len(y), -1)[:, 0])
+        if not weight[known].any():
+            return np.nan
+        found = mean[known]
+        predicted = found.argmax(axis=1) if self._estimator_type == "classifier" else found
+        return type(self)._metric(y[known], predicted, weight[known])
 
     def _mean(self, X: Any) -> Array:
-        x = self._new_rows(X, None)
+        x = self._check_new_features(X)
         total: Any = 0.0
-        for made, columns in zip(self.estimators_, self.estimators_features_, strict=True):
-            total = total + self._output(made, _part(x, None, columns))
+        for estimator, columns in zip(self.estimators_, self.estimators_features_, strict=True):
+            total = total + self._output(estimator, _part(x, None, columns))
         return np.asarray(total / len(self.estimators_))
 
     @abstractmethod
-    def _output(self, made: Any, X: Any) -> Array:
-        """What is averaged."""
+    def _output(self, estimator: Any, X: Any) -> Array:
+        """The prediction of one estimator that enters the mean."""
 
 
+@dataclass(eq=False, repr=False)
 class BaggingClassifier(Bagging, Classifier):
-    """The vote, or the mean of the probabilities, of classifiers fitted to random parts of the samples and features.
+    """The mean of the probabilities, or the vote, of classifiers fitted to random parts of the samples and features.
 
     Parameters
     ----------
-    estimator : anything with fit and predict, or a function that makes one; None: the stump.
-    n_estimators : how many.
-    max_samples, max_features : rows and columns that each gets: a count, or a share of them in (0, 1]. Parts of a
-        DataFrame are DataFrames, with names and dtypes; columns drawn again are named a.1, a.2, …
-    bootstrap, bootstrap_features : drawn with replacement, or without.
-    oob_score : also score each row by the estimators that had not seen it; needs bootstrap=True.
-    warm_start : fit() adds to the estimators there are, up to n_estimators, with the same samples and parts: the result
-        is that of fitting all at once.
-    n_jobs : None: in this process. Otherwise joblib's: -1 for all CPUs, or the backend of joblib.parallel_config.
-    random_state : None, a seed, a Generator: every estimator gets a stream of its own, for its part, and for its own
-        random_state or rng if that is None. With a seed, results are the same for any n_jobs and backend.
-    voting : "soft": the mean of predict_proba, of those estimators that have it; "hard": each has one vote.
+    estimator : any object with fit and predict, or a function that makes one; None: DecisionStumpClassifier.
+    n_estimators : the number of estimators.
+    max_samples, max_features : the rows and columns in each part: a count, or a share in (0, 1]. Parts of a DataFrame
+        are DataFrames with its names and dtypes; repeated columns are named a.1, a.2, …
+    bootstrap, bootstrap_features : draw rows, or columns, with replacement.
+    oob_score : also score each sample by the estimators whose part lacks it; needs bootstrap=True.
+    warm_start : fit() keeps the fitted estimators and adds new ones up to n_estimators. On the same samples, with the
+        same settings of the parts, the result equals that of one fit.
+    n_jobs : None: this process. Otherwise joblib's n_jobs: -1 for all CPUs; joblib.parallel_config chooses the backend.
+    random_state : None, a seed or a Generator. Each estimator has its own stream, for its part and for its random_state
+        or rng if that is None. For a given seed the result does not depend on n_jobs or the backend.
+    voting : "soft": the mean of predict_proba, for the estimators that have it; "hard": one vote per estimator.
 
     Attributes
     ----------
-    classes_, n_classes_ : sorted; how many.
-    estimators_, estimators_samples_, estimators_features_ : fitted to the places of the labels in classes_; to which
-        rows and columns. estimator_ : what they are copies of.
-    oob_score_, oob_decision_function_ : the share that is right out of bag, and (n, classes) mean probabilities; NaN
-        where every estimator had seen the row.
-    feature_importances_, n_features_in_, feature_names_in_ : of the estimators that have them; of X.
+    classes_, n_classes_ : the sorted classes; their number.
+    estimators_ : fitted to the indices of the labels in classes_. estimator_ : what they are copies of.
+    estimators_samples_, estimators_features_ : the rows and the columns of their parts.
+    oob_score_, oob_decision_function_ : the out-of-bag accuracy, and the (n, classes) mean probabilities; NaN for a
+        sample that is in every part.
+    feature_importances_ : the mean of the estimators' importances.
+    n_features_in_, feature_names_in_ : the columns of X; the names if X was a DataFrame.
 
     Raises TypeError or ValueError naming the argument.
 
@@ -255,67 +233,30 @@ class BaggingClassifier(Bagging, Classifier):
     [False, True]
     """
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        n_estimators: int = 10,
-        max_samples: int | float = 1.0,
-        max_features: int | float = 1.0,
-        bootstrap: bool = True,
-        bootstrap_features: bool = False,
-        oob_score: bool = False,
-        warm_start: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        voting: str = "soft",
-    ) -> None:
-        super().__init__(
-            estimator,
-            n_estimators=n_estimators,
-            max_samples=max_samples,
-            max_features=max_features,
-            bootstrap=bootstrap,
-            bootstrap_features=bootstrap_features,
-            oob_score=oob_score,
-            warm_start=warm_start,
-            n_jobs=n_jobs,
-            random_state=random_state,
-        )
-        self.voting = voting
+    voting: str = "soft"
 
-    @whole
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
-        >= 0: how likely each is drawn."""
+    def _fit(self, x: Any, y: Any, weight: Array, weighted: bool) -> None:
         one_of("voting", self.voting, ("soft", "hard"))
-        x = self._first_rows(X, None)
-        weight = inputs.weights(sample_weight, x.shape[0])
         classes, codes = inputs.labels(y, x.shape[0], weight)
-        draw = self._plan(x.shape, sample_weight, weight)
-        self._fit("classifier", x, codes, draw, classes)
+        self._fit_estimators(x, codes, self._make_sampler(x.shape, weight, weighted), classes)
         self.classes_ = classes
-        self._note(X, x)
         if self.oob_score:
             self.oob_decision_function_ = self._out_of_bag(x, (len(classes),))
-            seen = ~np.isnan(self.oob_decision_function_[:, 0])
-            best = self.oob_decision_function_[seen].argmax(axis=1)
-            self.oob_score_ = accuracy(codes[seen], best, weight[seen]) if weight[seen].any() else np.nan
-        return self
+            self.oob_score_ = self._out_of_bag_score(codes, self.oob_decision_function_, weight)
 
-    def _output(self, made: Any, X: Any) -> Array:
-        found = np.zeros((X.shape[0], len(self.classes_)))
-        if self.voting == "soft" and hasattr(made, "predict_proba"):
-            known = np.asarray(getattr(made, "classes_", np.arange(len(self.classes_))), np.intp)
-            found[:, known] = probabilities(made, X, len(found), len(known))
-        else:
-            votes = predictions(made, X, len(found))
-            if (strange := ~np.isin(votes, np.arange(len(self.classes_)))).any():
-                raise ValueError(
-                    f"estimator predicts {votes[strange].tolist()[0]!r}, no class of y: is {made!r:.60} a classifier?"
-                )
-            found[np.arange(len(found)), votes.astype(np.intp)] = 1
-        return found
+    def _output(self, estimator: Any, X: Any) -> Array:
+        n, k = X.shape[0], len(self.classes_)
+        output = np.zeros((n, k))
+        if self.voting == "soft" and hasattr(estimator, "predict_proba"):
+            known = np.asarray(getattr(estimator, "classes_", np.arange(k)), np.intp)
+            output[:, known] = probabilities(estimator, X, n, len(known))
+            return output
+        votes = predictions(estimator, X, n)
+        if (unknown := ~np.isin(votes, np.arange(k))).any():
+            vote = votes[unknown].tolist()[0]
+            raise ValueError(f"estimator predicts {vote!r}, no class of y: is {estimator!r:.60} a classifier?")
+        output[np.arange(n), votes.astype(np.intp)] = 1
+        return output
 
     def predict_proba(self, X: Any) -> Array:
         """(n, classes): the mean of the estimators' probabilities, or the shares of their votes."""
@@ -325,50 +266,39 @@ class BaggingClassifier(Bagging, Classifier):
 class BaggingRegressor(Bagging, Regressor):
     """The mean of regressors fitted to random parts of the samples and features.
 
-    The parameters are those of BaggingClassifier, without voting.
+    The parameters are those of BaggingClassifier, without voting. The attributes, too, except:
 
-    Attributes
-    ----------
-    estimators_, estimators_samples_, estimators_features_, estimator_ : what was fitted, to which rows and columns;
-        what they are copies of.
-    oob_score_, oob_prediction_ : R² out of bag, of several targets the mean of theirs, and mean predictions in y's
-        shape; NaN where every estimator had seen the row.
-    feature_importances_, n_features_in_, feature_names_in_ : of the estimators that have them; of X.
+    oob_score_, oob_prediction_ : the out-of-bag R² (the mean over several targets), and the mean predictions in the
+        shape of y; NaN for a sample that is in every part.
 
     Raises TypeError or ValueError naming the argument.
 
     Source: Breiman, Bagging predictors, Machine Learning 24 (1996).
+
+    >>> x = np.arange(20.0)[:, None]
+    >>> BaggingRegressor(n_estimators=50, random_state=0).fit(x, x[:, 0] > 9).predict([[2.0], [15.0]]).tolist()
+    [0.0, 1.0]
     """
 
-    @whole
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features), of what the estimator takes; y: (n,) or (n, targets) finite numbers; sample_weight: (n,)
-        >= 0: how likely each is drawn."""
-        x = self._first_rows(X, None)
-        weight = inputs.weights(sample_weight, x.shape[0])
+    def _fit(self, x: Any, y: Any, weight: Array, weighted: bool) -> None:
         target = inputs.numbers(y, x.shape[0], several=True)
         self._check_targets(target)
-        draw = self._plan(x.shape, sample_weight, weight)
-        self._fit("regressor", x, target, draw)
-        self._targets = target.shape[1:]
-        self._note(X, x)
+        self._fit_estimators(x, target, self._make_sampler(x.shape, weight, weighted))
+        self._target_shape = target.shape[1:]
         if self.oob_score:
-            self.oob_prediction_ = self._out_of_bag(x, self._targets)
-            seen = ~np.isnan(self.oob_prediction_.reshape(len(target), -1)[:, 0])
-            some = weight[seen].any()
-            self.oob_score_ = coefficient(target[seen], self.oob_prediction_[seen], weight[seen]) if some else np.nan
-        return self
+            self.oob_prediction_ = self._out_of_bag(x, self._target_shape)
+            self.oob_score_ = self._out_of_bag_score(target, self.oob_prediction_, weight)
 
     def _check_targets(self, y: Array) -> None:
-        if y.ndim == 2 and self._innermost() is None:
-            raise ValueError(f"y has shape {y.shape}, and a stump has one target: give an estimator of several")
-        if self.warm_start and hasattr(self, "_targets") and self._targets != y.shape[1:]:
-            now, before = ([*shape, 1][0] for shape in (y.shape[1:], self._targets))
+        if y.ndim == 2 and self._foreign_estimator() is None:
+            raise ValueError(f"y has shape {y.shape}, but a stump has one target: give an estimator of several")
+        if self.warm_start and hasattr(self, "_target_shape") and self._target_shape != y.shape[1:]:
+            now, before = ([*shape, 1][0] for shape in (y.shape[1:], self._target_shape))
             raise ValueError(f"y has {now} target(s) now, warm_start goes on from {before}")
 
-    def _output(self, made: Any, X: Any) -> Array:
-        return predictions(made, X, X.shape[0], numbers=True, targets=self._targets)
+    def _output(self, estimator: Any, X: Any) -> Array:
+        return predictions(estimator, X, X.shape[0], numbers=True, targets=self._target_shape)
 
     def predict(self, X: Any) -> Array:
-        """(n,) or, of several targets, (n, targets): the mean of the estimators' predictions."""
+        """(n,), or (n, targets): the mean of the estimators' predictions."""
         return self._mean(X)

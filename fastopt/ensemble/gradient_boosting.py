@@ -1,161 +1,123 @@
-"""Gradient boosting: every learner is fitted to what is left of the loss's gradient. Squared, logistic, multinomial."""
+"""Gradient boosting: each learner is fitted to the negative gradient of the loss. Squared, logistic, multinomial."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from fastopt.conventions import nonnegative
+from fastopt._checks import integer, number, optional
+from fastopt._types import Array
 from fastopt.ensemble import inputs
-from fastopt.ensemble.learners import (
-    Data,
-    Learner,
-    check_takes_weights,
-    kept,
-    positive,
-    weak_learner,
-)
+from fastopt.ensemble.base import Regressor
+from fastopt.ensemble.boosting import Boosting, BoostingClassifier
 from fastopt.ensemble.losses import Logistic, Loss, Multinomial, Squared, newton_steps
-from fastopt.ensemble.protocol import (
-    Classifier,
-    Estimator,
-    Regressor,
-    accuracy,
-    child,
-    coefficient,
-    root_of,
-    whole,
-)
 from fastopt.ensemble.stump import DecisionStumpRegressor
-from fastopt.validation.checks import Array, count, number, optional, share, take
+from fastopt.ensemble.weak_learners import Samples, TrainingSamples, check_takes_weights, weak_learner
+from fastopt.validation.checks import take
 from fastopt.validation.estimators import check_estimator, fit, fresh, predictions, probabilities
 
 EPS = float(np.finfo(np.float32).eps)
 
 
-class Leaves:
-    """A tree whose leaves give other values: one Newton step of the loss instead of the mean residual."""
+class TreeWithValues:
+    """A fitted tree with other values in its leaves: one Newton step of the loss instead of the mean residual."""
 
     def __init__(self, tree: Any, leaf: Array, values: Array) -> None:
         self.tree, self.leaf, self.values = tree, leaf, values
 
     def predict(self, X: Any) -> Array:
-        """(n,): the value of the row's leaf."""
+        """(n,): the value of the sample's leaf."""
         leaf = np.asarray(self.tree.apply(X))
-        at = np.minimum(np.searchsorted(self.leaf, leaf), len(self.leaf) - 1)
-        if (strange := self.leaf[at] != leaf).any():
-            raise ValueError(
-                f"estimator: apply gives leaf {leaf[strange][0]}, where no sample was that it was fitted to"
-            )
-        return np.asarray(self.values[at])
+        index = np.minimum(np.searchsorted(self.leaf, leaf), len(self.leaf) - 1)
+        if (unknown := self.leaf[index] != leaf).any():
+            raise ValueError(f"estimator: apply gives leaf {leaf[unknown][0]}, but no training sample fell on it")
+        return np.asarray(self.values[index])
 
 
-def _classes(y: Array, weight: Array) -> int:
-    """How many have any weight."""
-    return int((np.bincount(y, weight) > 0).sum())
+def _tree(learner: Any) -> Any:
+    return learner.tree if isinstance(learner, TreeWithValues) else learner
 
 
 @dataclass
-class Stage:
-    """What a fit works on: its samples, what they were drawn from, where the predictions stand."""
+class BoostedSamples:
+    """Samples with the raw predictions, (n, outputs), of the rounds so far."""
 
-    learner: Learner
+    samples: Samples
     y: Array
     weight: Array
-    weighted: bool
     raw: Array
-    held: tuple[Data, Array, Array] | None = None  # rows, y and weight held out for early stopping
-    held_raw: Array | None = None
+
+    def mean_loss(self, loss: Loss, rows: Array | None = None) -> float:
+        """The weighted mean loss, over all samples or some rows; NaN if none of them has weight."""
+        if rows is None or len(rows) == len(self.y):
+            return loss.mean(self.y, self.raw, self.weight)
+        if not self.weight[rows].any():
+            return np.nan
+        return loss.mean(self.y[rows], self.raw[rows], self.weight[rows])
+
+    def add(self, output: int, rate: float, learner: Any) -> None:
+        """raw[:, output] += rate · the learner's predictions."""
+        self.raw[:, output] += rate * self.samples.values(learner)
 
 
-class GradientBoosting(Estimator):
-    """What both have: rounds, subsamples, early stopping, a warm start by going through the rounds again."""
+@dataclass(eq=False, repr=False)
+class GradientBoosting(Boosting):
+    """The boosting rounds, with subsamples, early stopping and a warm start."""
 
-    _at_times = ("oob_improvement_", "oob_scores_", "oob_score_")
-    estimator_: Any
-    estimators_: Array
-    train_score_: Array
-    oob_scores_: Array
+    n_estimators: int = 100
+    learning_rate: float = 0.1
+    subsample: float = 1.0
+    init: Any = None
+    n_iter_no_change: int | None = None
+    validation_fraction: float = 0.1
+    tol: float = 1e-4
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        n_estimators: int = 100,
-        learning_rate: float = 0.1,
-        subsample: float = 1.0,
-        init: Any = None,
-        n_iter_no_change: int | None = None,
-        validation_fraction: float = 0.1,
-        tol: float = 1e-4,
-        random_state: Any = None,
-        warm_start: bool = False,
-    ) -> None:
-        self.estimator = estimator
-        self.n_estimators = n_estimators
-        self.learning_rate = learning_rate
-        self.subsample = subsample
-        self.init = init
-        self.n_iter_no_change = n_iter_no_change
-        self.validation_fraction = validation_fraction
-        self.tol = tol
-        self.random_state = random_state
-        self.warm_start = warm_start
-
-    def _check(self, features: int, classes: Array | None) -> list[Any]:
-        positive("learning_rate", self.learning_rate)
-        share("subsample", self.subsample)
-        number("validation_fraction", self.validation_fraction, 0, 1)
-        nonnegative("tol", self.tol)
-        optional(count, "n_iter_no_change", self.n_iter_no_change)
-        if isinstance(self.init, str) and self.init != "zero":
-            raise ValueError(f"init must be None, 'zero' or an estimator, got {self.init!r}")
-        old = kept(self, features, classes)
-        if not old:
-            self._root = root_of(self.random_state)
-        return old
-
-    def _rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(child(self._root, *key))
-
-    def _fit(
-        self, x: Any, y: Array, sample_weight: Any, weight: Array, loss: Loss, classes: Array | None = None
-    ) -> None:
+    def _fit_loss(self, x: Any, y: Array, weight: Array, weighted: bool, loss: Loss, old: list[Any]) -> None:
+        """Boost this loss. y: numbers, or indices of classes."""
+        self._check_settings()
         estimator = weak_learner(self.estimator, "regressor")
-        if sample_weight is not None:
+        if weighted:
             check_takes_weights(estimator, "sample_weight was given to the boosting")
-        old = self._check(x.shape[1], classes)
         self.estimator_, self._loss = estimator, loss
         train, held = self._hold_out(y, weight)
-        self._fit_init(take(x, train), y[train], weight[train], sample_weight is not None)
-        rows = Learner(estimator, take(x, train) if held.size else x)
-        stage = Stage(rows, y[train], weight[train], sample_weight is not None, self._start(rows.X))
+        self._fit_init(take(x, train), y[train], weight[train], weighted)
+        samples = TrainingSamples(estimator, take(x, train) if held.size else x)
+        fitted = BoostedSamples(samples, y[train], weight[train], self._start(samples.X))
+        held_out = None
         if held.size:
-            stage.held = (Data(take(x, held)), y[held], weight[held])
-            stage.held_raw = self._start(stage.held[0].X)
-        self._rounds(stage, old)
+            x_held = take(x, held)
+            held_out = BoostedSamples(Samples(x_held), y[held], weight[held], self._start(x_held))
+        self._rounds(fitted, held_out, weighted, old)
+
+    def _check_settings(self) -> None:
+        number("subsample", self.subsample, 0, 1, above=True)
+        number("validation_fraction", self.validation_fraction, 0, 1, above=True, below=True)
+        number("tol", self.tol, 0)
+        optional(integer, "n_iter_no_change", self.n_iter_no_change, 1)
+        if isinstance(self.init, str) and self.init != "zero":
+            raise ValueError(f"init must be None, 'zero' or an estimator, got {self.init!r}")
 
     def _hold_out(self, y: Array, weight: Array) -> tuple[Array, Array]:
-        """Positions to train on and to stop by; of classes some of each, by share."""
+        """(rows to train on, rows held out for early stopping); stratified by class."""
         n = len(y)
         if self.n_iter_no_change is None:
             return np.arange(n), np.arange(0)
-        mixed = self._rng(0, 0).permutation(n)
+        order = self._rng(0, 0).permutation(n)
         if self._loss.newton:
-            mixed = mixed[np.argsort(y[mixed], kind="stable")]
-        until = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 of 100 is 29
-        out = mixed[np.diff(until) > 0]
-        train = np.setdiff1d(np.arange(n), out)
-        lost = self._loss.newton and _classes(y, weight) > _classes(y[train], weight[train])
-        weighs = weight[out].any() and weight[train].any()  # of nothing: False
-        if not weighs or lost:
+            order = order[np.argsort(y[order], kind="stable")]
+        cumulative = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 · 100 must give 29
+        held = order[np.diff(cumulative) > 0]
+        train = np.setdiff1d(np.arange(n), held)
+        lost = self._loss.newton and _weighted_classes(y, weight) > _weighted_classes(y[train], weight[train])
+        has_weight = weight[held].any() and weight[train].any()  # False for an empty part
+        if not has_weight or lost:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {n} samples leaves too few on one side"
             )
-        return train, np.sort(out)
+        return train, np.sort(held)
 
     def _fit_init(self, X: Any, y: Array, weight: Array, weighted: bool) -> None:
         self.init_: Any = None
@@ -164,139 +126,130 @@ class GradientBoosting(Estimator):
         elif isinstance(self.init, str):
             self._prior = np.zeros(self._loss.outputs)
         else:
-            made = fresh(self.init, self._rng(0, 1))
-            check_estimator(made, ("fit", "predict_proba" if self._loss.newton else "predict"), "init")
+            init = fresh(self.init, self._rng(0, 1))
+            check_estimator(init, ("fit", "predict_proba" if self._loss.newton else "predict"), "init")
             if weighted:
-                check_takes_weights(made, "sample_weight was given to the boosting", "init")
-            self.init_ = fit(made, X, y, {"sample_weight": weight} if weighted else {})
+                check_takes_weights(init, "sample_weight was given to the boosting", "init")
+            self.init_ = fit(init, X, y, {"sample_weight": weight} if weighted else {})
 
     def _start(self, X: Any) -> Array:
         """(n, outputs) raw predictions before the first round."""
+        n = X.shape[0]
         if self.init_ is None:
-            return np.tile(self._prior, (X.shape[0], 1))
+            return np.tile(self._prior, (n, 1))
         if isinstance(self._loss, Squared):
-            return predictions(self.init_, X, X.shape[0], numbers=True).reshape(-1, 1).copy()
-        p = probabilities(self.init_, X, X.shape[0], max(2, self._loss.outputs))
+            return predictions(self.init_, X, n, numbers=True).reshape(-1, 1).copy()
+        p = probabilities(self.init_, X, n, max(2, self._loss.outputs))
         return np.array(self._loss.raw(np.clip(p, EPS, 1 - EPS)))
 
-    def _rounds(self, stage: Stage, old: list[Any]) -> None:
+    def _rounds(self, train: BoostedSamples, held: BoostedSamples | None, weighted: bool, old: list[Any]) -> None:
         estimators: list[list[Any]] = []
-        losses: list[
-            tuple[float, float, float]
-        ] = []  # of what was drawn, after the round; of the others, before and after
-        best: list[float] = []
+        losses: list[tuple[float, float, float]] = []
+        held_losses: list[float] = []
         for i in range(self.n_estimators):
-            use = self._drawn(i, stage)
-            out = np.setdiff1d(np.arange(len(stage.y)), use) if self.subsample < 1 else np.arange(0)
-            before = self._mean_loss(stage, out)
-            estimators.append(self._round(i, stage, use, list(old[i]) if i < len(old) else None))
-            losses.append((self._mean_loss(stage, use), before, self._mean_loss(stage, out)))
+            rows = self._draw_rows(i, train)
+            left_out = np.setdiff1d(np.arange(len(train.y)), rows) if self.subsample < 1 else np.arange(0)
+            before = train.mean_loss(self._loss, left_out)
+            learners = list(old[i]) if i < len(old) else self._fit_round(i, train, rows, weighted)
+            for k, learner in enumerate(learners):
+                for part in [train] if held is None else [train, held]:
+                    part.add(k, self.learning_rate, learner)
+            estimators.append(learners)
+            losses.append((train.mean_loss(self._loss, rows), before, train.mean_loss(self._loss, left_out)))
             if not np.isfinite(losses[i][0]):
                 raise ValueError(f"learning_rate={self.learning_rate} or y is too great: the loss is {losses[i][0]}")
-            if stage.held is not None and self._stalled(stage, best):
+            if held is not None and self._has_stalled(held.mean_loss(self._loss), held_losses):
                 break
         self.n_estimators_ = len(estimators)
         self.estimators_ = np.empty((len(estimators), self._loss.outputs), object)
-        for i, of_round in enumerate(estimators):
-            self.estimators_[i] = of_round
-        self.train_score_, outside, self.oob_scores_ = np.array(losses).T
-        self.oob_improvement_ = outside - self.oob_scores_
-        self.oob_score_ = float(self.oob_scores_[-1])
-        if self.subsample >= 1:
-            for name in self._at_times:
-                delattr(self, name)
+        for i, learners in enumerate(estimators):
+            self.estimators_[i] = learners
+        self.train_score_, oob_before, oob_after = np.array(losses).T
+        if self.subsample < 1:
+            self.oob_scores_, self.oob_improvement_ = oob_after, oob_before - oob_after
+            self.oob_score_ = float(oob_after[-1])
 
-    def _drawn(self, i: int, stage: Stage) -> Array:
-        """The positions that round i is fitted to; ValueError if none of them weighs."""
-        n = len(stage.y)
+    def _draw_rows(self, i: int, train: BoostedSamples) -> Array:
+        """The rows that round i is fitted to. ValueError if none of them has weight."""
+        n = len(train.y)
         if self.subsample >= 1:
             return np.arange(n)
-        use = np.sort(self._rng(1, i).choice(n, max(1, int(self.subsample * n)), replace=False))
-        if not stage.weight[use].any():
+        rows = np.sort(self._rng(1, i).choice(n, max(1, int(self.subsample * n)), replace=False))
+        if not train.weight[rows].any():
             raise ValueError(f"subsample={self.subsample}: in round {i} every sample drawn has sample_weight 0")
-        return use
+        return rows
 
-    def _mean_loss(self, stage: Stage, at: Array) -> float:
-        if not stage.weight[at].any():
-            return np.nan
-        if len(at) == len(stage.y):
-            return self._loss.mean(stage.y, stage.raw, stage.weight)
-        return self._loss.mean(stage.y[at], stage.raw[at], stage.weight[at])
+    def _fit_round(self, i: int, train: BoostedSamples, rows: Array, weighted: bool) -> list[Any]:
+        """One learner per output, all fitted to the residuals before this round."""
+        residual = self._loss.residual(train.y, train.raw)
+        return [
+            self._fit_learner(train, np.ascontiguousarray(residual[:, k]), k, rows, weighted, self._rng(2, i, k))
+            for k in range(self._loss.outputs)
+        ]
 
-    def _round(self, i: int, stage: Stage, use: Array, old: list[Any] | None) -> list[Any]:
-        """One learner per output, all fitted to the residuals before any of them."""
-        residual = self._loss.residual(stage.y, stage.raw)
-        made = []
-        for k in range(self._loss.outputs):
-            r = np.ascontiguousarray(residual[:, k])
-            one = self._learn(stage, r, k, use, self._rng(2, i, k)) if old is None else old[k]
-            stage.raw[:, k] += self.learning_rate * stage.learner.values(one)
-            if stage.held is not None and stage.held_raw is not None:
-                stage.held_raw[:, k] += self.learning_rate * stage.held[0].values(one)
-            made.append(one)
-        return made
-
-    def _learn(self, stage: Stage, r: Array, k: int, use: Array, rng: np.random.Generator) -> Any:
-        made = stage.learner.regress(r, stage.weight, rng, use, stage.weighted)
-        if isinstance(self._loss, Squared) or not hasattr(made, "apply"):
-            return made
-        target = (stage.y == k).astype(float) if isinstance(self._loss, Multinomial) else stage.y
-        if isinstance(made, DecisionStumpRegressor):
-            side = (~made.below(stage.learner.columns)).view(np.uint8)
-            steps = newton_steps(self._loss, r[use], target[use], stage.weight[use], side[use])
-            made.value_ = np.resize(steps, 2)
-            return made
-        leaf = np.asarray(made.apply(take(stage.learner.X, use)))
+    def _fit_learner(
+        self, train: BoostedSamples, residual: Array, k: int, rows: Array, weighted: bool, rng: np.random.Generator
+    ) -> Any:
+        samples = train.samples
+        assert isinstance(samples, TrainingSamples)
+        learner = samples.fit_regressor(residual, train.weight, rng, rows, weighted)
+        if isinstance(self._loss, Squared) or not hasattr(learner, "apply"):
+            return learner
+        target = (train.y == k).astype(float) if isinstance(self._loss, Multinomial) else train.y
+        of_rows = residual[rows], target[rows], train.weight[rows]
+        if isinstance(learner, DecisionStumpRegressor):
+            side = (~learner.is_below(samples.columns)).view(np.uint8)
+            learner.value_ = np.resize(newton_steps(self._loss, *of_rows, side[rows]), 2)
+            return learner
+        leaf = np.asarray(learner.apply(take(samples.X, rows)))
         if leaf.ndim != 1:
-            return made
-        names, places = np.unique(leaf, return_inverse=True)
-        return Leaves(made, names, newton_steps(self._loss, r[use], target[use], stage.weight[use], places))
+            return learner
+        leaves, index = np.unique(leaf, return_inverse=True)
+        return TreeWithValues(learner, leaves, newton_steps(self._loss, *of_rows, index))
 
-    def _stalled(self, stage: Stage, best: list[float]) -> bool:
-        """Whether none of the last n_iter_no_change losses held out was beaten by more than tol."""
-        assert stage.held is not None
-        assert stage.held_raw is not None
-        loss = self._loss.mean(stage.held[1], stage.held_raw, stage.held[2])
-        recent = best[-int(self.n_iter_no_change or 1) :]
-        if len(recent) == self.n_iter_no_change and not any(loss + self.tol < value for value in recent):
-            return True
-        best.append(loss)
-        return False
+    def _has_stalled(self, loss: float, earlier: list[float]) -> bool:
+        """Whether this held-out loss is not lower by more than tol than any of the last n_iter_no_change ones."""
+        recent = earlier[-int(self.n_iter_no_change or 1) :]
+        earlier.append(loss)
+        return len(recent) == self.n_iter_no_change and not any(loss + self.tol < value for value in recent)
 
-    def _raw(self, X: Any) -> Iterator[Array]:
-        """(n, outputs) after each round: the same array each time."""
-        data = Data(self._new_rows(X))
-        raw = self._start(data.X)
-        for of_round in self.estimators_:
-            for k, one in enumerate(of_round):
-                raw[:, k] += self.learning_rate * data.values(one)
+    def _stages(self, X: Any) -> Iterator[Array]:
+        """(n, outputs) the raw predictions after each round, always in the same array."""
+        samples = Samples(self._check_new_features(X))
+        raw = self._start(samples.X)
+        for learners in self.estimators_:
+            for k, learner in enumerate(learners):
+                raw[:, k] += self.learning_rate * samples.values(learner)
             yield raw
 
     @property
     def feature_importances_(self) -> Array:
-        """(features,): by how much splits on the feature lowered the squared error of the residuals, summing to 1 (all
-        0 if nothing was split). Estimators other than stumps and scikit-learn's trees: the mean of their own."""
-        self._fitted()
-        found = np.zeros(self.n_features_in_)
-        for one in self.estimators_.ravel():
-            found += _gains(_tree(one))
-        return found / found.sum() if found.any() else found
+        """(features,): how much splits on each feature lowered the squared error of the residuals, scaled to sum 1.
+
+        All 0 without any split. For estimators other than stumps and scikit-learn's trees: the mean of their own.
+        """
+        self._check_fitted()
+        total = np.zeros(self.n_features_in_)
+        for learner in self.estimators_.ravel():
+            total += _error_decrease(_tree(learner))
+        return total / total.sum() if total.any() else total
 
     def _leaves(self, X: Any) -> Array:
-        """(n, rounds, outputs): the leaf that each row falls on."""
-        data = Data(self._new_rows(X))
-        if not all(hasattr(_tree(one), "apply") for one in self.estimators_.ravel()):
+        """(n, rounds, outputs): the leaf that each sample falls on."""
+        samples = Samples(self._check_new_features(X))
+        if not all(hasattr(_tree(learner), "apply") for learner in self.estimators_.ravel()):
             raise AttributeError("apply: the estimators have none")
-        found = [[data.leaves(_tree(one)) for one in of_round] for of_round in self.estimators_]
-        return np.moveaxis(np.array(found), 2, 0)
+        leaves = [[samples.leaves(_tree(learner)) for learner in learners] for learners in self.estimators_]
+        return np.moveaxis(np.array(leaves), 2, 0)
 
 
-def _tree(one: Any) -> Any:
-    return one.tree if isinstance(one, Leaves) else one
+def _weighted_classes(y: Array, weight: Array) -> int:
+    """The number of classes with a positive total weight."""
+    return int((np.bincount(y, weight) > 0).sum())
 
 
-def _gains(tree: Any) -> Array:
-    """(features,): by how much its splits on each lowered the error; of others its own importances, which sum to 1."""
+def _error_decrease(tree: Any) -> Array:
+    """(features,): how much splits on each lowered the error; of other estimators their own importances."""
     if hasattr(getattr(tree, "tree_", None), "compute_feature_importances"):  # scikit-learn's trees
         return np.asarray(tree.tree_.compute_feature_importances(normalize=False))
     if not hasattr(tree, "feature_importances_"):
@@ -309,28 +262,30 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Parameters
     ----------
-    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. Deeper trees, and what they can
-        be told: sklearn.tree.DecisionTreeRegressor(max_depth=3, max_features=0.5).
-    n_estimators : rounds, at most.
+    estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. For deeper trees with any
+        settings: sklearn.tree.DecisionTreeRegressor(max_depth=3, max_features=0.5).
+    n_estimators : the largest number of rounds.
     learning_rate : η > 0.
-    subsample : the share of the samples, drawn anew without replacement, that each round is fitted to; in (0, 1].
-    init : where to start: None (the mean), "zero", or an estimator, which is fitted first.
-    n_iter_no_change : stop when the loss on samples held out has not fallen by more than tol for so many rounds; None:
-        never.
-    validation_fraction : the share of samples that are held out for that, rounded down; in (0, 1).
+    subsample : the share of the samples, drawn without replacement, that each round is fitted to; in (0, 1].
+    init : the start: None (the mean), "zero", or an estimator, which is fitted first.
+    n_iter_no_change : stop when the loss on held-out samples has not fallen by more than tol for this many rounds;
+        None: never.
+    validation_fraction : the share of samples held out for early stopping, rounded down; in (0, 1).
     tol : >= 0.
-    random_state : None, a seed, a Generator: for subsamples, what is held out, and estimators whose own is None.
-    warm_start : fit() goes on from the estimators there are, up to n_estimators, on the same samples: the result is
-        that of fitting all of them at once.
+    random_state : None, a seed or a Generator: for subsamples, the held-out samples, and estimators whose own
+        random_state or rng is None.
+    warm_start : fit() keeps the fitted estimators and adds new ones up to n_estimators. On the same samples the result
+        equals that of one fit.
 
     Attributes
     ----------
-    estimators_ : (rounds, 1) regressors. n_estimators_ : rounds. estimator_ : what they are copies of.
-    train_score_ : (rounds,) mean loss of the samples that the round was fitted to, after it.
-    oob_scores_, oob_improvement_, oob_score_ : if subsample < 1: (rounds,) mean loss of the others after the round, and
-        by how much it fell; the last of the former.
-    init_, feature_importances_, n_features_in_, feature_names_in_ : the estimator given as init, fitted, or None; see
-        there; of X.
+    estimators_ : (rounds, 1) regressors. n_estimators_ : the number of rounds. estimator_ : what they are copies of.
+    train_score_ : (rounds,) the mean loss of the samples that the round was fitted to, after the round.
+    oob_scores_, oob_improvement_ : with subsample < 1, (rounds,) the mean loss of the other samples after the round,
+        and by how much it fell. oob_score_ : the last of oob_scores_.
+    init_ : the fitted init estimator, or None.
+    feature_importances_ : see there.
+    n_features_in_, feature_names_in_ : the columns of X; the names if X was a DataFrame.
 
     Raises TypeError or ValueError naming the argument.
 
@@ -342,50 +297,31 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
     [0.1, 6.9]
     """
 
-    @whole
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features), of what the estimator takes; y: (n,) finite numbers; sample_weight: (n,) >= 0, not
-        all 0."""
-        x = self._first_rows(X)
-        weight = inputs.weights(sample_weight, x.shape[0])
+    def _fit(self, x: Any, y: Any, weight: Array, weighted: bool) -> None:
         target = inputs.numbers(y, x.shape[0])
-        self._fit(x, target, sample_weight, weight, Squared())
-        self._note(X, x)
-        return self
+        self._fit_loss(x, target, weight, weighted, Squared(), self._begin(x.shape[1]))
 
     def apply(self, X: Any) -> Array:
-        """(n, rounds): the leaf of each estimator that the row falls on; a stump's sides are 0 and 1."""
+        """(n, rounds): the leaf of each estimator that the sample falls on; 0 or 1 for the sides of a stump."""
         return self._leaves(X)[:, :, 0]
 
-    def staged_predict(self, X: Any) -> Iterator[Array]:
-        """The predictions after each round."""
-        self._fitted()
-        for raw in self._raw(X):
-            yield raw[:, 0].copy()
-
-    def predict(self, X: Any) -> Array:
-        """(n,) numbers."""
-        self._fitted()
-        *_, raw = self._raw(X)
-        return np.asarray(raw[:, 0])
-
-    def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
-        """R² after each round."""
-        for predicted in self.staged_predict(X):
-            yield coefficient(y, predicted, sample_weight)
+    def _predictions(self, stage: Array) -> Array:
+        return stage[:, 0].copy()
 
 
-class GradientBoostingClassifier(GradientBoosting, Classifier):
-    """Gradient boosting of the logistic loss of two classes, or of the multinomial one of more.
+class GradientBoostingClassifier(GradientBoosting, BoostingClassifier):
+    """Gradient boosting of the logistic loss of two classes, or of the multinomial loss of more.
 
-    f_k ← f_k + η h_k, h_k fitted to [y = k] − p_k, p = softmax(f) (of two classes one f, p = 1/(1 + e^−f)). Estimators
-    with apply(), as trees and the stump, then take one Newton step per leaf instead of the mean: Σ w r / Σ w p(1 − p),
-    times (K − 1)/K if there are more than two classes.
+    f_k ← f_k + η h_k,  h_k fitted to [y = k] − p_k,  p = softmax(f)
 
-    The parameters and attributes are those of GradientBoostingRegressor, where init has predict_proba if it is an
-    estimator (None: the shares of the classes); and:
+    Two classes share one f, with p = 1/(1 + e^−f). The leaves of estimators with apply(), such as trees and stumps,
+    take one Newton step instead of the mean residual: Σ w r / Σ w p(1 − p), times (K − 1)/K with K > 2 classes.
+    decision_function is f.
 
-    classes_, n_classes_ : sorted; how many.
+    The parameters and attributes are those of GradientBoostingRegressor. An init estimator needs predict_proba; None
+    starts from the shares of the classes. In addition:
+
+    classes_, n_classes_ : the sorted classes; their number.
     estimators_ : (rounds, outputs) regressors; one output for two classes, else one per class.
     train_score_ : the deviance, 2 × the log loss, for two classes, else the log loss.
 
@@ -397,61 +333,23 @@ class GradientBoostingClassifier(GradientBoosting, Classifier):
     ['a', 'b', 'c']
     """
 
-    @whole
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """X: (n, features), of what the estimator takes; y: (n,) labels of two classes at least; sample_weight: (n,)
-        >= 0, not all 0."""
-        x = self._first_rows(X)
-        weight = inputs.weights(sample_weight, x.shape[0])
+    def _fit(self, x: Any, y: Any, weight: Array, weighted: bool) -> None:
         classes, codes = inputs.labels(y, x.shape[0], weight)
-        self._check_classes(classes, codes, weight)
-        loss = Logistic() if len(classes) == 2 else Multinomial(len(classes))
-        self._fit(x, codes, sample_weight, weight, loss, classes)
-        self.classes_ = classes
-        self._note(X, x)
-        return self
-
-    def _check_classes(self, classes: Array, codes: Array, weight: Array) -> None:
         without = np.flatnonzero(np.bincount(codes, weight) == 0)
         if without.size:
             raise ValueError(f"sample_weight is 0 for every sample of class {classes.tolist()[without[0]]!r}")
+        loss = Logistic() if len(classes) == 2 else Multinomial(len(classes))
+        old = self._begin(x.shape[1], classes)
+        self.classes_ = classes
+        self._fit_loss(x, codes, weight, weighted, loss, old)
 
     def apply(self, X: Any) -> Array:
-        """(n, rounds, outputs): the leaf of each estimator that the row falls on; a stump's sides are 0 and 1."""
+        """(n, rounds, outputs): the leaf of each estimator that the sample falls on; 0 or 1 for a stump's sides."""
         return self._leaves(X)
 
-    def staged_decision_function(self, X: Any) -> Iterator[Array]:
-        """After each round what decision_function gives then."""
-        self._fitted()
-        for raw in self._raw(X):
-            yield raw[:, 0].copy() if raw.shape[1] == 1 else raw.copy()
+    def _decisions(self, stage: Array) -> Array:
+        return np.array(stage[:, 0] if stage.shape[1] == 1 else stage)
 
-    def decision_function(self, X: Any) -> Array:
-        """f: (n, classes), or (n,) if there are two."""
-        self._fitted()
-        *_, raw = self._raw(X)
-        return np.asarray(raw[:, 0] if raw.shape[1] == 1 else raw)
-
-    def staged_predict_proba(self, X: Any) -> Iterator[Array]:
-        """After each round what predict_proba gives then."""
-        self._fitted()
+    def _probabilities(self, stage: Array) -> Array:
         assert not isinstance(self._loss, Squared)
-        for raw in self._raw(X):
-            yield self._loss.probabilities(raw)
-
-    def predict_proba(self, X: Any) -> Array:
-        """(n, classes) probabilities."""
-        self._fitted()
-        assert not isinstance(self._loss, Squared)
-        *_, raw = self._raw(X)
-        return self._loss.probabilities(raw)
-
-    def staged_predict(self, X: Any) -> Iterator[Array]:
-        """The predictions after each round."""
-        for p in self.staged_predict_proba(X):
-            yield self.classes_[p.argmax(axis=1)]
-
-    def staged_score(self, X: Any, y: Any, sample_weight: Any = None) -> Iterator[float]:
-        """The share that is right after each round."""
-        for predicted in self.staged_predict(X):
-            yield accuracy(y, predicted, sample_weight)
+        return self._loss.probabilities(stage)

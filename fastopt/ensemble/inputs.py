@@ -1,5 +1,7 @@
-"""What ensembles are fitted on: rows, targets, weights, names of features. Errors in scikit-learn's words where its own
-checks look for them."""
+"""Checks of what ensembles are fitted on: features, targets, sample weights, feature names. Knows no estimator.
+
+Where scikit-learn's estimator checks look for a phrase in an error message, the message contains that phrase.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, encode, warn
+from fastopt._checks import warn
+from fastopt._types import Array
+from fastopt.validation.checks import encode
 
 LARGEST = float(np.finfo(float).max)
-MODERATE = 400  # weights up to two to this many are left as they are
+LARGEST_EXPONENT = 400  # weights between 2**-400 and 2**400 are not rescaled
 
 
-def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = True, numbers: bool = True) -> Any:
-    """X as a (n, features) array of this dtype (None: of numbers, whichever), finite; or as CSR where that passes.
-    Where it need not hold numbers, a DataFrame stays one, and other values are what they were.
+def features(
+    X: Any, dtype: Any = np.float64, *, sparse: bool = False, finite: bool = True, numeric: bool = True
+) -> Any:
+    """X as an (n, features) array of this dtype (None: any numeric dtype), or as a CSR matrix if `sparse` allows it.
 
-    TypeError or ValueError for sparse input, complex numbers, other dimensions, no rows, no features, NaN or infinity.
+    With numeric=False a DataFrame is returned unchanged, and arrays of other values keep their values. Raises TypeError
+    or ValueError for sparse or complex input, other than two dimensions, no samples, no features, and, with `finite`,
+    for NaN and infinity.
     """
     if hasattr(X, "tocsr"):
         if not sparse:
             raise TypeError("X is sparse data, but dense data is required: pass X.toarray()")
         return X.tocsr()
-    x = _numbers("X", X, dtype) if numbers else _values(X, dtype)
+    x = _numbers("X", X, dtype) if numeric else _any_values(X, dtype)
     if x.ndim != 2:
         raise ValueError(
             f"X: Expected 2D array, got {x.ndim}D array instead (shape {x.shape}). Reshape your data with "
@@ -34,23 +41,23 @@ def rows(X: Any, dtype: Any = np.float64, sparse: bool = False, finite: bool = T
         if x.shape[axis] == 0:
             raise ValueError(f"X: Found array with 0 {what} (shape={x.shape}) while a minimum of 1 is required.")
     if finite and not hasattr(x, "iloc"):
-        _finite("X", x)
+        _check_finite("X", x)
     return x
 
 
-def _values(X: Any, dtype: Any) -> Any:
-    """A DataFrame as it is; anything else as an array: numbers of this dtype, and lists of several kinds unchanged."""
+def _any_values(X: Any, dtype: Any) -> Any:
+    """A DataFrame unchanged; a numeric array in this dtype; any other array or nested list with its own values."""
     if hasattr(X, "iloc"):
         return X
     a = _array("X", X)
-    if a.dtype.kind in "US" and not hasattr(X, "dtype"):  # NumPy makes strings of numbers that stand beside strings
+    if a.dtype.kind in "US" and not hasattr(X, "dtype"):  # NumPy turns the numbers of a mixed list into strings
         return np.asarray(X, dtype=object)
     return a if dtype is None or a.dtype.kind not in "biuf" else np.asarray(a, dtype=dtype)
 
 
 def _numbers(name: str, values: Any, dtype: Any) -> Array:
     a = _array(name, values)
-    if a.dtype.kind not in "biufO":  # NumPy would read strings as numbers, and NaT as −9e18
+    if a.dtype.kind not in "biufO":  # NumPy would parse strings, and would read NaT as −9e18
         raise TypeError(f"{name} must hold numbers, got dtype {a.dtype}")
     if dtype is None and a.dtype.kind in "biuf":
         return a
@@ -63,8 +70,7 @@ def _numbers(name: str, values: Any, dtype: Any) -> Array:
 
 
 def _array(name: str, values: Any) -> Array:
-    """As an array; complex numbers and masked ones, which NumPy would unmask, are refused."""
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):  # np.asarray would drop the mask
         raise TypeError(f"{name} has masked values: fill them, or drop their samples")
     a = np.asarray(values)
     if a.dtype.kind == "c":
@@ -72,50 +78,50 @@ def _array(name: str, values: Any) -> Array:
     return a
 
 
-def _finite(name: str, a: Array) -> None:
+def _check_finite(name: str, a: Array) -> None:
     if a.dtype.kind == "f" and not np.isfinite(a).all():
-        bad = np.argwhere(~np.isfinite(a))[0].tolist()
-        value = a[tuple(bad)]
-        raise ValueError(f"{name} contains {'NaN' if np.isnan(value) else 'infinity'}: {name}{bad} is {value}")
+        index = np.argwhere(~np.isfinite(a))[0].tolist()
+        value = a[tuple(index)]
+        raise ValueError(f"{name} contains {'NaN' if np.isnan(value) else 'infinity'}: {name}{index} is {value}")
 
 
 def weights(sample_weight: Any, n: int) -> Array:
-    """(n,) float64 of its own, finite, >= 0, not all 0; ones for None."""
+    """A new (n,) float64 array, finite, >= 0 and not all 0; ones for None. Very large or small weights are rescaled."""
     if sample_weight is None:
         return np.ones(n)
     w = np.array(_numbers("sample_weight", sample_weight, np.float64))
     if w.shape != (n,):
         raise ValueError(f"sample_weight has shape {w.shape}, X has {n} samples: expected ({n},)")
-    _finite("sample_weight", w)
+    _check_finite("sample_weight", w)
     if w.min() < 0:
         raise ValueError(f"sample_weight must be >= 0, got sample_weight[{int(w.argmin())}] = {w.min()}")
     if not w.any():
         raise ValueError("sample_weight is zero for every sample")
-    exponent = int(np.frexp(w.max())[1])  # only ratios matter: sums of very large or small ones lose nothing
-    return np.ldexp(w, -exponent) if abs(exponent) > MODERATE else w
+    exponent = int(np.frexp(w.max())[1])  # only ratios of weights matter, and sums must not overflow or underflow
+    return np.ldexp(w, -exponent) if abs(exponent) > LARGEST_EXPONENT else w
 
 
 def numbers(y: Any, n: int, several: bool = False) -> Array:
-    """(n,) float64, finite, and so are their sums and differences; or (n, targets) where there may be several."""
-    a = np.array(_numbers("y", _column(y, n, several), np.float64))
-    _finite("y", a)
+    """A new (n,) float64 array, or (n, targets) if `several` allows it; so bounded that sums over n do not overflow."""
+    a = np.array(_numbers("y", _targets(y, n, several), np.float64))
+    _check_finite("y", a)
     if np.abs(a).max() > LARGEST / (4 * n):
-        at = np.unravel_index(np.abs(a).argmax(), a.shape)
-        where = ", ".join(map(str, at))
-        raise ValueError(f"y[{where}] = {a[at]} is too large: sums over {n} samples overflow")
+        index = np.unravel_index(np.abs(a).argmax(), a.shape)
+        where = ", ".join(map(str, index))
+        raise ValueError(f"y[{where}] = {a[index]} is too large: sums over {n} samples overflow")
     return a
 
 
 def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]:
-    """The sorted classes and each sample's place among them, int32.
+    """(sorted classes, the index of each sample's class as int32).
 
-    ValueError if y holds numbers that are no whole ones, or fewer than `least` classes with any weight.
+    Raises ValueError for fractions, NaN and NaT, and if fewer than `least` classes have a positive total weight.
     """
-    a = _column(y, n)
+    a = _targets(y, n)
     if a.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in a):
-        a = np.asarray(a.tolist())  # whole numbers stay whole: as floats large ones would become equal
+        a = np.asarray(a.tolist())  # not float64 for all: there integers above 2**53 become equal
     if a.dtype.kind == "f":
-        _finite("y", a)
+        _check_finite("y", a)
         if (a != np.floor(a)).any():
             raise ValueError(f"Unknown label type: continuous. y must hold classes, got {a[a != np.floor(a)][0]}")
     if a.dtype.kind in "mM" and np.isnat(a).any():
@@ -125,22 +131,20 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
     first[codes[::-1]] = np.arange(n)[::-1]
     used = int((np.bincount(codes, weight) > 0).sum())
     if used < least:
-        raise ValueError(
-            f"y has {used} class with any weight: there is nothing to tell apart, at least {least} are needed"
-        )
+        raise ValueError(f"y has {used} class with any weight, a classifier needs at least {least}")
     return a[first], codes.astype(np.int32)
 
 
-def _column(y: Any, n: int, several: bool = False) -> Array:
+def _targets(y: Any, n: int, several: bool = False) -> Array:
     if y is None:
         raise ValueError("this estimator requires y to be passed, but the target y is None")
     if hasattr(y, "tocsr"):
         raise TypeError("y is sparse data, but dense data is required: pass y.toarray()")
     a = _array("y", y)
     if a.ndim == 2 and a.shape[1] == 1:
-        loaded = sys.modules.get("sklearn.exceptions")
-        kind = UserWarning if loaded is None else loaded.DataConversionWarning
-        warn("A column-vector y was passed when a 1d array was expected: y.ravel() is used", kind)
+        exceptions = sys.modules.get("sklearn.exceptions")
+        category = UserWarning if exceptions is None else exceptions.DataConversionWarning
+        warn("A column-vector y was passed when a 1d array was expected: y.ravel() is used", category)
         a = a[:, 0]
     if a.ndim != 1 and not (several and a.ndim == 2 and a.shape[1]):
         hint = ": fit one model to each of its columns" if a.ndim == 2 and a.shape[1] else ""
@@ -150,8 +154,8 @@ def _column(y: Any, n: int, several: bool = False) -> Array:
     return a
 
 
-def names_of(X: Any) -> Array | None:
-    """The names of a DataFrame's columns if all are strings."""
+def feature_names(X: Any) -> Array | None:
+    """The column names of a DataFrame if all of them are strings, else None."""
     columns = getattr(X, "columns", None)
     if columns is None:
         return None
@@ -160,20 +164,20 @@ def names_of(X: Any) -> Array | None:
 
 
 def check_names(fitted: Array | None, names: Array | None, estimator: str) -> None:
-    """Features are called as they were in fit, and stand in the same order."""
-    if fitted is None and names is not None:
-        warn(f"X has feature names, but {estimator} was fitted without feature names")
-    elif fitted is not None and names is None:
-        warn(f"X does not have valid feature names, but {estimator} was fitted with feature names")
-    elif fitted is not None and names is not None and fitted.tolist() != names.tolist():
-        message = "The feature names should match those that were passed during fit.\n"
-        message += _listed("Feature names unseen at fit time:\n", sorted(set(names) - set(fitted)))
-        message += _listed("Feature names seen at fit time, yet now missing:\n", sorted(set(fitted) - set(names)))
-        if set(fitted) == set(names):
-            message += "Feature names must be in the same order as they were in fit.\n"
-        raise ValueError(message)
-
-
-def _listed(head: str, names: list[str]) -> str:
-    shown = [f"- {name}\n" for name in names[:5]] + ["- ...\n"] * (len(names) > 5)
-    return head + "".join(shown) if names else ""
+    """Raise ValueError if the names of X, or their order, differ from those in fit; warn if only one has names."""
+    if fitted is None or names is None:
+        if names is not None:
+            warn(f"X has feature names, but {estimator} was fitted without feature names")
+        elif fitted is not None:
+            warn(f"X does not have valid feature names, but {estimator} was fitted with feature names")
+        return
+    if fitted.tolist() == names.tolist():
+        return
+    message = "The feature names should match those that were passed during fit.\n"
+    unseen, missing = sorted(set(names) - set(fitted)), sorted(set(fitted) - set(names))
+    for head, some in (("unseen at fit time", unseen), ("seen at fit time, yet now missing", missing)):
+        if some:
+            message += f"Feature names {head}:\n" + "".join(f"- {n}\n" for n in some[:5]) + "- ...\n" * (len(some) > 5)
+    if not unseen and not missing:
+        message += "Feature names must be in the same order as they were in fit.\n"
+    raise ValueError(message)

@@ -1,5 +1,7 @@
-"""fastopt.functional: each function does bit for bit what its class does, on buffers that the caller owns. What it
-refuses is test_bad_input.py's."""
+"""fastopt.functional: each function computes the same bits as its class, on buffers that the caller owns.
+
+Bad arguments are tested in test_bad_functional.py.
+"""
 
 from __future__ import annotations
 

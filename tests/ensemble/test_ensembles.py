@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt._native import runtime
+from fastopt._native import _testing, runtime
 from fastopt.ensemble import (
     AdaBoostClassifier,
     AdaBoostRegressor,
@@ -141,7 +141,7 @@ def test_stump_is_scikit_learns_tree_of_depth_1(weight: Any) -> None:
 def test_same_split_on_any_isa_and_number_of_threads() -> None:
     x = RNG.normal(size=(3001, 7))
     found = set()
-    fastopt._testing.set_serial_threshold(0)
+    _testing.set_serial_threshold(0)
     for isa in fastopt.available_isas():
         runtime.set_isa(isa)
         for threads in (1, 2, 3):

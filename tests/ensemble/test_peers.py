@@ -389,21 +389,21 @@ ALONE = """
     for name in ("sklearn", "scipy", "joblib", "pandas"):
         sys.modules[name] = None
     import numpy as np
-    from fastopt import validation
+    from fastopt import ensemble
     x = np.random.default_rng(0).normal(size=(80, 3))
     y = x[:, 0] - x[:, 1]
-    for name in validation.__all__:
+    for name in ensemble.__all__:
         if name.startswith(("Bagging", "AdaBoost", "GradientBoosting", "DecisionStump")):
-            model = getattr(validation, name)()
+            model = getattr(ensemble, name)()
             target = (y > 0) if name.endswith("Classifier") else y
             score = model.fit(x, target).score(x, target)
             assert score > 0.3, (name, score)
             if not name.startswith("DecisionStump"):
                 kind = "Classifier" if name.endswith("Classifier") and "Gradient" not in name else "Regressor"
-                given = type(model)(getattr(validation, "DecisionStump" + kind)())
+                given = type(model)(getattr(ensemble, "DecisionStump" + kind)())
                 assert given.fit(x, target).score(x, target) > 0.3, name
             try:
-                getattr(validation, name)().predict(x)
+                getattr(ensemble, name)().predict(x)
             except ValueError as error:
                 assert "not fitted" in str(error)
             else:

@@ -158,12 +158,12 @@ def test_scores_compare_samples_with_their_own_targets(model: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "fragments"),
     [
-        (lambda: GradientBoostingRegressor(subsample=0).fit(X, Y), ValueError, ["subsample", "at most 1, got 0"]),
-        (lambda: BaggingRegressor(max_samples=1.5).fit(X, Y), ValueError, ["max_samples", "at most 1, got 1.5"]),
+        (lambda: GradientBoostingRegressor(subsample=0).fit(X, Y), ValueError, ["subsample must be in (0, 1], got 0"]),
+        (lambda: BaggingRegressor(max_samples=1.5).fit(X, Y), ValueError, ["max_samples must be in (0, 1], got 1.5"]),
         (lambda: BaggingRegressor(max_features=np.nan).fit(X, Y), ValueError, ["max_features", "nan"]),
         (lambda: BaggingRegressor(max_samples=None).fit(X, Y), TypeError, ["max_samples", "int", "share", "None"]),
-        (lambda: GradientBoostingRegressor(tol=-1.0).fit(X, Y), ValueError, ["tol must be in [0", "got -1.0"]),
-        (lambda: GradientBoostingRegressor(tol=np.nan).fit(X, Y), ValueError, ["tol must be in [0", "got nan"]),
+        (lambda: GradientBoostingRegressor(tol=-1.0).fit(X, Y), ValueError, ["tol must be >= 0", "got -1.0"]),
+        (lambda: GradientBoostingRegressor(tol=np.nan).fit(X, Y), ValueError, ["tol must be >= 0", "got nan"]),
         (lambda: GradientBoostingRegressor(init="mean").fit(X, Y), ValueError, ["init", "None, 'zero'", "'mean'"]),
         (lambda: GradientBoostingRegressor(warm_start=3).fit(X, Y), ValueError, ["warm_start", "got 3"]),
         (lambda: AdaBoostRegressor(warm_start="no").fit(X, Y), ValueError, ["warm_start", "got 'no'"]),

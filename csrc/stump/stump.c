@@ -78,11 +78,10 @@ static void lay_out_squares(struct fo_stump *job)
     job->total[1] = total;
 }
 
-static void search(void *all, struct fo_team *team)
+static void search(const void *job, int64_t from, int64_t to)
 {
-    const struct fo_stump *const job = all;
-    for (int64_t f = job->features * team->part / team->of; f < job->features * (team->part + 1) / team->of; f++)
-        fo_kernels()->stumps->split(job, f);
+    for (int64_t feature = from; feature < to; feature++)
+        fo_kernels()->stumps->split(job, feature);
 }
 
 int64_t fo_run_stump(struct fo_stump *job, int threads)
@@ -94,7 +93,7 @@ int64_t fo_run_stump(struct fo_stump *job, int threads)
         lay_out_classes(job);
     else
         lay_out_squares(job);
-    fo_share_out(search, job, job->features < threads ? (int)job->features : threads);
+    fo_share_units(search, job, job->features, threads);
     int64_t best = -1;
     for (int64_t f = 0; f < job->features; f++)
         if (job->split[f].at >= 0 && (best < 0 || job->split[f].score > job->split[best].score))

@@ -97,27 +97,13 @@ int fo_forks(void);                             /* how many forks deep */
 const char *fo_openmp_runtime(void);            /* path of the library, or NULL without OpenMP */
 void fo_huge_pages(void *memory, size_t bytes); /* ask for them, before the memory is first touched */
 
-/* teams of threads (team.c) */
-enum { FO_MOST_THREADS = 4096 };
-struct fo_team {
-    int part, of;  /* this thread, of so many */
-    double waited; /* seconds, for others */
-    bool claims;   /* its shares are claimed one by one: a thread that is late leaves them to the others */
-};
-typedef void fo_share(void *job, struct fo_team *team);
-void fo_share_out(fo_share *share, void *job, int threads); /* on each of at most so many threads; about equal shares */
-void fo_meet(struct fo_team *team);                         /* until all have come */
-/* After a job took so many seconds, and a thread of its team worked the least of them: whether teams are held down,
- * which this one was or was not */
-void fo_judge_team(double total, double least, int of, bool held);
-int fo_team_size(int threads); /* of the next job, which it counts */
-bool fo_set_holds(bool on);    /* whether teams are ever held down; forgets what was; gives what was so before */
-
 /* steps (step.c) */
 int64_t fo_lay_out(struct fo_span *span, int64_t n_spans,
                    int64_t *tiles); /* total cost; fills first_cost, first_tile */
 void fo_run_step(struct fo_step *step, int64_t cost);
 /* origin ← w, w ← w − shift[group]·a; with shift NULL the way back, w ← origin */
 void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift);
+
+#include "runtime/threads.h"
 
 #endif

@@ -4,7 +4,7 @@
 #ifndef FASTOPT_XOSHIRO_H
 #define FASTOPT_XOSHIRO_H
 
-#include "philox.h"
+#include "random/philox.h"
 
 enum { XOSHIRO_LANES = 8, XOSHIRO_STEPS = 4, XOSHIRO_BLOCK = XOSHIRO_LANES * XOSHIRO_STEPS };
 

@@ -1,14 +1,15 @@
-/* Which table of kernels runs here: the choice, its override, and the guard that keeps a forked child out of OpenMP. */
+/* Chooses the table of kernels for this CPU, and notes each fork, after which OpenMP must not be entered. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #endif
+#include <stdlib.h>
 #include <string.h>
 
 #include "fastopt.h"
 #include "rules.h"
+#include "runtime/threads.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -35,7 +36,7 @@ static const struct fo_kernels *const built[] = {&fo_kernels_baseline};
 enum { N_BUILT = sizeof built / sizeof built[0] };
 
 static const struct fo_kernels *in_use = &fo_kernels_baseline;
-static int forks; /* behind this process */
+static int forks; /* how many forks lie between this process and the one that loaded the library */
 
 const struct fo_kernels *fo_kernels(void) { return in_use; }
 bool fo_forked(void) { return forks > 0; }
@@ -45,7 +46,7 @@ const char *fo_isa_name(int index) { return index < N_BUILT ? built[index]->isa 
 bool fo_isa_runs(int index)
 {
 #ifdef FASTOPT_X86_KERNELS
-    /* Asks the CPU and the operating system: the wide registers must be saved, too. */
+    /* These builtins ask the operating system too: it must save the wide registers. */
     __builtin_cpu_init();
     if (index == 1)
         return __builtin_cpu_supports("avx2");
@@ -70,8 +71,7 @@ bool fo_select(const char *isa)
 static void child_of_fork(void) { forks++; }
 #endif
 
-/* AVX-512, which has run on Zen 5, is chosen from Ice Lake and Zen 4 on (VBMI2 tells them): earlier CPUs lower their
- * clock for it. */
+/* CPUs before Ice Lake and Zen 4 lower their clock for AVX-512, so they use AVX2; VBMI2 tells them apart. */
 static bool preferred(int index)
 {
 #ifdef FASTOPT_X86_KERNELS
@@ -84,6 +84,9 @@ static bool preferred(int index)
 
 int fo_init(void)
 {
+    const char *const backoff = getenv("FASTOPT_BACKOFF");
+    if (backoff != NULL && strcmp(backoff, "0") == 0)
+        (void)fo_set_holds(false);
     for (int i = 0; i < N_BUILT; i++)
         if (fo_isa_runs(i) && preferred(i))
             in_use = built[i];
@@ -91,19 +94,6 @@ int fo_init(void)
     return pthread_atfork(NULL, NULL, child_of_fork) == 0 ? 0 : -1;
 #else
     return 0;
-#endif
-}
-
-void fo_huge_pages(void *memory, size_t bytes)
-{
-#if defined(MADV_HUGEPAGE)
-    enum { PAGE = 4096 };
-    const uintptr_t start = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE,
-                    end = ((uintptr_t)memory + bytes) / PAGE * PAGE;
-    if (start < end)
-        (void)madvise((void *)start, end - start, MADV_HUGEPAGE); /* a wish: a kernel without them says no */
-#else
-    (void)memory, (void)bytes;
 #endif
 }
 

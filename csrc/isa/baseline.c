@@ -1,0 +1,2 @@
+#define ISA baseline
+#include "isa/kernels.inl.h"

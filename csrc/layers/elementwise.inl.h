@@ -1,0 +1,157 @@
+/* Kernels that treat each element alone: noise, dropout, the gradient of a penalty; and the elementary functions and
+ * the random words themselves, for tests. Elements [from, to) of one job. */
+#include "fastopt_layers.h"
+#include "math/elementary.h"
+#include "random/philox.h"
+
+enum { CHUNK = 4 * PHILOX_BLOCK }; /* random numbers drawn at once: they stay in the L1 cache */
+enum { PURPOSE_ELEMENTS = 0 };     /* the fourth word of a Philox counter; augmentation of samples uses 1 */
+
+static void draw_words(uint32_t *out, uint64_t at, const struct fo_draw *draw)
+{
+    for (int i = 0; i < CHUNK; i += PHILOX_BLOCK)
+        philox_block(out + i, at + (uint64_t)i, draw->stream, PURPOSE_ELEMENTS, draw->key);
+}
+
+/* Box & Muller (1958), "A note on the generation of random normal deviates": two words make two normal numbers. They
+ * are at most 6.66 standard deviations from 0, because the smallest probability of a 32-bit word is 2⁻³². */
+static void draw_normals(float *out, uint64_t at, const struct fo_draw *draw)
+{
+    uint32_t word[CHUNK];
+    draw_words(word, at, draw);
+    for (int i = 0; i < CHUNK; i += 2 * PHILOX_LANES)
+        for (int l = 0; l < PHILOX_LANES; l++) {
+            const uint32_t u = word[i + l], turn = word[i + PHILOX_LANES + l];
+            const float uniform = ((float)(int32_t)(u >> 1) + 0.5f) * 4.6566128730773926e-10f; /* 2⁻³¹ */
+            const float radius = sqrtf(-2.0f * log_of(uniform));
+            const struct sincos direction = sincos_of(turn);
+            out[i + l] = radius * direction.cosine;
+            out[i + PHILOX_LANES + l] = radius * direction.sine;
+        }
+}
+
+/* The random numbers of a few elements: `size` from number `skip` on of the chunk that begins at number `start`. Chunks
+ * begin at multiples of CHUNK in the stream of random numbers, wherever the array begins in it. */
+struct chunk {
+    uint64_t start;
+    int64_t skip, size;
+};
+
+FO_INLINE struct chunk chunk_at(const struct fo_each *e, int64_t from, int64_t to)
+{
+    const uint64_t at = (uint64_t)e->draw.offset + (uint64_t)from, skip = at % CHUNK;
+    const int64_t rest = CHUNK - (int64_t)skip;
+    const struct chunk c = {at - skip, (int64_t)skip, rest < to - from ? rest : to - from};
+    return c;
+}
+
+static void words(const struct fo_each *e, int64_t from, int64_t to)
+{
+    uint32_t word[CHUNK];
+    for (struct chunk c; from < to; from += c.size) {
+        c = chunk_at(e, from, to);
+        draw_words(word, c.start, &e->draw);
+        memcpy((uint32_t *)e->out + from, word + c.skip, (size_t)c.size * sizeof *word);
+    }
+}
+
+typedef float fo_noise(float x, float a, float n);
+
+FO_INLINE void with_normals(fo_noise *noise, const struct fo_each *e, int64_t from, int64_t to)
+{
+    float normal[CHUNK];
+    for (struct chunk c; from < to; from += c.size) {
+        c = chunk_at(e, from, to);
+        draw_normals(normal, c.start, &e->draw);
+        const float *const x = e->x + from, *const n = normal + c.skip, a = e->a;
+        float *const out = (float *)e->out + from;
+        FO_INDEPENDENT
+        for (int64_t i = 0; i < c.size; i++)
+            out[i] = noise(x[i], a, n[i]);
+    }
+}
+
+FO_INLINE float add_noise(float x, float a, float n) { return x + a * n; }
+FO_INLINE float multiply_noise(float x, float a, float n) { return x * (1.0f + a * n); }
+static void add_normal(const struct fo_each *e, int64_t from, int64_t to) { with_normals(add_noise, e, from, to); }
+static void times_normal(const struct fo_each *e, int64_t from, int64_t to)
+{
+    with_normals(multiply_noise, e, from, to);
+}
+
+static void drop(const struct fo_each *e, int64_t from, int64_t to)
+{
+    uint32_t word[CHUNK];
+    for (struct chunk c; from < to; from += c.size) {
+        c = chunk_at(e, from, to);
+        draw_words(word, c.start, &e->draw);
+        const float *const x = e->x + from, a = e->a;
+        const uint32_t *const random = word + c.skip, threshold = e->threshold;
+        float *const out = (float *)e->out + from;
+        FO_INDEPENDENT
+        for (int64_t i = 0; i < c.size; i++) {
+            const float kept = a * x[i];
+            out[i] = random[i] < threshold ? 0.0f : kept;
+        }
+    }
+}
+
+static void drop_bits(const struct fo_each *e, int64_t from, int64_t to)
+{
+    uint8_t *const out = e->out;
+    uint32_t word[CHUNK];
+    for (int64_t i = from; i < to; i += CHUNK) {
+        const int64_t n = to - i < CHUNK ? to - i : CHUNK;
+        draw_words(word, (uint64_t)i, &e->draw);
+        for (int64_t j = 0; j < n; j += 8) {
+            unsigned bits = 0;
+            for (int64_t k = j; k < j + 8 && k < n; k++)
+                bits |= (unsigned)(word[k] >= e->threshold) << (k - j);
+            out[(i + j) / 8] = (uint8_t)bits;
+        }
+    }
+}
+
+/* The same formula as in a step. */
+static void penalize(const struct fo_each *e, int64_t from, int64_t to)
+{
+    const struct fo_prelude p = {.scale = 1, .clip = INFINITY, .weight_decay = e->a, .l1 = e->b, .decay = 1};
+    const float *const x = e->x, *const y = e->y;
+    float *const out = e->out;
+    FO_INDEPENDENT
+    for (int64_t i = from; i < to; i++)
+        out[i] = penalized(x[i], y[i], p);
+}
+
+FO_INLINE void map(float (*function)(float), const struct fo_each *e, int64_t from, int64_t to)
+{
+    const float *const x = e->x;
+    float *const out = e->out;
+    FO_INDEPENDENT
+    for (int64_t i = from; i < to; i++)
+        out[i] = function(x[i]);
+}
+
+FO_INLINE float sine(float x) { return sincos_of(bits_of(x)).sine; } /* of a word in a float's place */
+FO_INLINE float cosine(float x) { return sincos_of(bits_of(x)).cosine; }
+static void exps(const struct fo_each *e, int64_t from, int64_t to) { map(exp_of, e, from, to); }
+static void logs(const struct fo_each *e, int64_t from, int64_t to) { map(log_of, e, from, to); }
+static void sines(const struct fo_each *e, int64_t from, int64_t to) { map(sine, e, from, to); }
+static void cosines(const struct fo_each *e, int64_t from, int64_t to) { map(cosine, e, from, to); }
+
+static void copy(const struct fo_each *e, int64_t from, int64_t to)
+{
+    memcpy((float *)e->out + from, e->x + from, (size_t)(to - from) * sizeof(float));
+}
+
+static void philox_rows(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t key[2])
+{
+    for (int64_t i = 0; i < n; i++) {
+        const struct philox x = {counter[4 * i], counter[4 * i + 1], counter[4 * i + 2], counter[4 * i + 3]};
+        const struct philox y = philox(x, key);
+        out[4 * i] = (uint32_t)y.a;
+        out[4 * i + 1] = (uint32_t)y.b;
+        out[4 * i + 2] = (uint32_t)y.c;
+        out[4 * i + 3] = (uint32_t)y.d;
+    }
+}

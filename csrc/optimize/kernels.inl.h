@@ -1,0 +1,70 @@
+/* The loop around a rule of rules.h, written once for all rules. Holds no formula of an optimizer. */
+
+/* What happens to a gradient before its rule: clipping and penalties (struct fo_prelude). A term that is 0 is left out
+ * by a comparison and not by a product, which would change NaN, infinities and −0.0. */
+FO_INLINE float penalized(float g, const float w, const struct fo_prelude p)
+{
+    g = g > p.clip ? p.clip : g;
+    g = g < -p.clip ? -p.clip : g;
+    g = p.weight_decay != 0.0f ? g + p.weight_decay * w : g;
+    const float sign = w > 0.0f ? p.l1 : w < 0.0f ? -p.l1 : 0.0f;
+    return p.l1 != 0.0f ? g + sign : g;
+}
+
+/* One kernel: rule over the elements [from, to). A macro, because the element's struct and `point` differ by rule. */
+#define FO_KERNEL(rule, name, point, PENALIZED)                                                                        \
+    static void name(float *const *buffer, const float *gradient, int64_t from, int64_t to,                            \
+                     const struct fo_prelude *prelude, float scale, const float *scalars)                              \
+    {                                                                                                                  \
+        enum { N = sizeof(struct rule##_element) / sizeof(float) };                                                    \
+        const struct fo_prelude p = *prelude;                                                                          \
+        struct rule##_scalars h;                                                                                       \
+        memcpy(&h, scalars, sizeof h);                                                                                 \
+        float *const b0 = buffer[0], *const b1 = buffer[1], *const b2 = buffer[2], *const b3 = buffer[3];              \
+        FO_INDEPENDENT                                                                                                 \
+        for (int64_t i = from; i < to; i++) {                                                                          \
+            union {                                                                                                    \
+                struct rule##_element x;                                                                               \
+                float b[FO_MAX_BUFFERS];                                                                               \
+            } e;                                                                                                       \
+            float g = scale * gradient[i];                                                                             \
+            e.b[0] = b0[i];                                                                                            \
+            if (N > 1)                                                                                                 \
+                e.b[1] = b1[i];                                                                                        \
+            if (N > 2)                                                                                                 \
+                e.b[2] = b2[i];                                                                                        \
+            if (N > 3)                                                                                                 \
+                e.b[3] = b3[i];                                                                                        \
+            if (PENALIZED) {                                                                                           \
+                const struct rule##_element x = e.x;                                                                   \
+                g = penalized(g, point, p);                                                                            \
+            }                                                                                                          \
+            e.b[0] *= p.decay;                                                                                         \
+            rule(&e.x, g, h);                                                                                          \
+            b0[i] = e.b[0];                                                                                            \
+            if (N > 1)                                                                                                 \
+                b1[i] = e.b[1];                                                                                        \
+            if (N > 2)                                                                                                 \
+                b2[i] = e.b[2];                                                                                        \
+            if (N > 3)                                                                                                 \
+                b3[i] = e.b[3];                                                                                        \
+        }                                                                                                              \
+    }
+#define FO_KERNELS(rule, buffers, scalars, point)                                                                      \
+    FO_KERNEL(rule, rule##_plain, point, 0)                                                                            \
+    FO_KERNEL(rule, rule##_penalized, point, 1)
+RULES(FO_KERNELS)
+
+#define FO_ENTRY(rule, buffers, scalars, point) {rule##_plain, rule##_penalized},
+static fo_update *const update[][2] = {RULES(FO_ENTRY)};
+
+/* Moves w to the lookahead point: origin ← w; w ← w − shift·a. */
+static void lookahead(float *w, const float *a, float *origin, float shift, int64_t from, int64_t to)
+{
+    FO_INDEPENDENT
+    for (int64_t i = from; i < to; i++) {
+        const float x = w[i];
+        origin[i] = x;
+        w[i] = x - shift * a[i];
+    }
+}

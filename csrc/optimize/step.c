@@ -1,0 +1,227 @@
+/* One step of an optimizer over many tensors, on one team of threads. Every sum is formed tile by tile and added in the
+ * order of the tiles, so that the number of threads changes no bit. */
+#include "fastopt.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "fastopt_layers.h"
+#include "optimize/layout.h"
+#include "runtime/threads.h"
+#include "runtime/tiles.h"
+
+enum { FO_LINE = 64 }; /* bytes of a cache line */
+
+/* A tensor of 16 bits is converted to float tile by tile, in scratch memory that stays in the cache. */
+static int64_t width(uint8_t type) { return type == FO_FLOAT ? 4 : 2; }
+static char *at(const void *x, uint8_t type, int64_t i) { return (char *)x + i * width(type); }
+
+static const float *widened(const struct fo_kernels *kernels, const void *x, uint8_t type, int64_t i, int64_t size,
+                            float *scratch)
+{
+    if (type == FO_FLOAT)
+        return (const float *)at(x, type, i);
+    kernels->widen[type]((const uint16_t *)at(x, type, i), scratch, size);
+    return scratch;
+}
+
+static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct share share)
+{
+    for (int64_t s = share.from.span; s <= last_span(share); s++) {
+        const struct fo_span *span = &step->span[s];
+        const int64_t end = end_in(step, share, s);
+        for (int64_t i = begin_in(share, s); i < end; i += FO_TILE) {
+            const int64_t size = fo_least(end - i, FO_TILE);
+            float scratch[FO_TILE];
+            const float *g = widened(kernels, span->gradient, span->g_type, i, size, scratch);
+            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(g, size);
+        }
+    }
+}
+
+/* The norm of all gradients, from the sums of the tiles; decides whether the step is skipped. */
+static void finish_norm(struct fo_step *step)
+{
+    int64_t tiles = 0;
+    for (int64_t s = 0; s < step->n_spans; s++)
+        tiles += fo_tiles(step->span[s].size);
+    step->norm = fabs(step->grad_scale) * sqrt(fo_sum_partials(step->partial, tiles));
+    /* With a scale above 1 a finite gradient can overflow, but not if the norm after clipping fits into a float. */
+    const double applied = step->norm > step->max_norm ? step->max_norm : step->norm;
+    const bool overflow = fabs(step->grad_scale) > 1 && applied > FLT_MAX;
+    step->skipped = step->skip_nonfinite && (!isfinite(step->norm) || overflow);
+}
+
+/* The arguments of the kernel for all spans of one group. */
+struct update {
+    fo_update *update;
+    const struct fo_prelude *prelude;
+    const float *scalars;
+    float scale;
+};
+
+static struct update update_of(const struct fo_step *step, const struct fo_kernels *kernels, int32_t index)
+{
+    const struct fo_group *group = &step->group[index];
+    const struct fo_prelude *prelude = &group->prelude;
+    const bool penalized = prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0;
+    /* If the norm is NaN, every gradient becomes NaN, as in torch. Otherwise one NaN could pass unnoticed. */
+    const bool within = step->norm <= step->max_norm || isinf(step->max_norm);
+    const double clip = within ? 1.0 : step->max_norm / step->norm;
+    const float scale = (float)(prelude->scale * step->grad_scale * clip);
+    return (struct update){kernels->update[group->rule][penalized], prelude, group->scalars, scale};
+}
+
+/* The first element at or after `begin` at which a cache line of the parameter begins; the states have the parameter's
+ * alignment. In cache, stores across lines cost a quarter of the speed. A short span is not worth a second call. */
+static int64_t aligned_begin(const struct fo_span *span, int64_t begin, int64_t end)
+{
+    const int64_t misplaced = (int64_t)((uintptr_t)(span->buffer[0] + begin) % FO_LINE / sizeof(float));
+    const int64_t first = misplaced == 0 ? begin : begin + FO_LINE / (int64_t)sizeof(float) - misplaced;
+    return end - begin < FO_SHORT ? begin : first;
+}
+
+/* At most one tile, with noise. Each thread scales the gradients and adds the noise in a buffer of its own. */
+static void update_noisily(const struct fo_step *step, const struct update *update, const struct fo_span *span,
+                           int64_t from, int64_t to)
+{
+    float noisy[FO_TILE], *buffer[FO_MAX_BUFFERS];
+    for (int b = 0; b < FO_MAX_BUFFERS; b++)
+        buffer[b] = span->buffer[b] == NULL ? NULL : span->buffer[b] + from;
+    for (int64_t i = from; i < to; i++)
+        noisy[i - from] = update->scale * span->gradient[i];
+    const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), from};
+    const struct fo_each add = {.x = noisy, .out = noisy, .size = to - from, .draw = draw, .a = (float)step->noise};
+    fo_kernels()->layers->each[FO_EACH_add_normal](&add, 0, to - from);
+    update->update(buffer, noisy, 0, to - from, update->prelude, 1.0f, update->scalars);
+}
+
+static void update_span(const struct fo_step *step, const struct update *update, const struct fo_span *span,
+                        int64_t begin, int64_t end)
+{
+    const int64_t first = aligned_begin(span, begin, end);
+    /* tile by tile, if gradients are set to zero while they are still in the cache, or if there is noise */
+    const int64_t stride = step->zero_gradients || step->noise > 0 ? FO_TILE : end;
+    int64_t i = begin, stop = first > begin ? first : end - begin > stride ? begin + stride : end;
+    while (i < end) {
+        if (step->noise > 0)
+            update_noisily(step, update, span, i, stop);
+        else
+            update->update(span->buffer, span->gradient, i, stop, update->prelude, update->scale, update->scalars);
+        if (step->zero_gradients)
+            memset(span->gradient + i, 0, (size_t)(stop - i) * sizeof(float));
+        i = stop;
+        stop = end - i > stride ? i + stride : end;
+    }
+}
+
+static void update_narrow(const struct fo_kernels *kernels, const struct update *update, const struct fo_span *span,
+                          int64_t begin, int64_t end, bool zero)
+{
+    float w[FO_TILE], g[FO_TILE];
+    for (int64_t i = begin; i < end; i += FO_TILE) {
+        const int64_t size = fo_least(end - i, FO_TILE);
+        float *buffer[FO_MAX_BUFFERS] = {(float *)widened(kernels, span->buffer[0], span->w_type, i, size, w)};
+        for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
+            buffer[k] = span->buffer[k] + i;
+        const float *gradient = widened(kernels, span->gradient, span->g_type, i, size, g);
+        update->update(buffer, gradient, 0, size, update->prelude, update->scale, update->scalars);
+        if (span->w_type != FO_FLOAT)
+            kernels->narrow[span->w_type](w, (uint16_t *)at(span->buffer[0], span->w_type, i), size);
+        if (zero)
+            memset(at(span->gradient, span->g_type, i), 0, (size_t)(size * width(span->g_type)));
+    }
+}
+
+static void update_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct share share)
+{
+    struct update update = {0};
+    int32_t group = -1;
+    for (int64_t s = share.from.span; s <= last_span(share); s++) {
+        const struct fo_span *span = &step->span[s];
+        if (span->group != group)
+            update = update_of(step, kernels, group = span->group);
+        const int64_t begin = begin_in(share, s), end = end_in(step, share, s);
+        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT)
+            update_span(step, &update, span, begin, end);
+        else
+            update_narrow(kernels, &update, span, begin, end, step->zero_gradients);
+    }
+}
+
+struct step_job {
+    struct fo_step *step;
+    int64_t cost;
+};
+
+static void step_share(void *all, struct fo_team *team)
+{
+    const struct step_job *const job = all;
+    struct fo_step *const step = job->step;
+    const struct fo_kernels *const kernels = fo_kernels();
+    const struct share share = fo_share_of(step, job->cost, team->part, team->of);
+    if (step->want_norm) {
+        sum_tiles(step, kernels, share);
+        fo_meet(team);
+        if (team->part == 0)
+            finish_norm(step);
+        fo_meet(team);
+    }
+    if (!step->skipped)
+        update_tiles(step, kernels, share);
+}
+
+void fo_run_step(struct fo_step *step, int64_t cost)
+{
+    struct step_job job = {step, cost};
+    step->norm = 0;
+    step->skipped = false;
+    fo_share_out(step_share, &job, step->threads);
+}
+
+static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t begin, int64_t end)
+{
+    const struct fo_kernels *kernels = fo_kernels();
+    float w[FO_TILE], origin[FO_TILE];
+    for (int64_t i = begin; i < end; i += FO_TILE) {
+        const int64_t size = fo_least(end - i, FO_TILE);
+        uint16_t *const x = (uint16_t *)at(span->buffer[0], span->w_type, i);
+        memcpy(at(span->origin, span->w_type, i), x, (size_t)size * sizeof *x);
+        kernels->widen[span->w_type](x, w, size);
+        kernels->lookahead(w, span->buffer[1] + i, origin, shift, 0, size);
+        kernels->narrow[span->w_type](w, x, size);
+    }
+}
+
+struct lookahead_job {
+    const struct fo_step *step;
+    int64_t cost;
+    const float *shift;
+};
+
+/* To the lookahead point, or back if shift is NULL. */
+static void look_ahead(void *all, struct fo_team *team)
+{
+    const struct lookahead_job *const job = all;
+    const struct fo_step *const step = job->step;
+    const float *const shift = job->shift;
+    const struct share share = fo_share_of(step, job->cost, team->part, team->of);
+    for (int64_t s = share.from.span; s <= last_span(share); s++) {
+        const struct fo_span *span = &step->span[s];
+        const int64_t begin = begin_in(share, s), end = end_in(step, share, s);
+        if (shift != NULL && span->w_type != FO_FLOAT)
+            look_ahead_narrow(span, shift[span->group], begin, end);
+        else if (shift != NULL)
+            fo_kernels()->lookahead(span->buffer[0], span->buffer[1], span->origin, shift[span->group], begin, end);
+        else if (begin < end)
+            memcpy(at(span->buffer[0], span->w_type, begin), at(span->origin, span->w_type, begin),
+                   (size_t)((end - begin) * width(span->w_type)));
+    }
+}
+
+void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
+{
+    struct lookahead_job job = {step, cost, shift};
+    fo_share_out(look_ahead, &job, step->threads);
+}
