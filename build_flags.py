@@ -50,4 +50,5 @@ MODULES = [
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
+    "fastopt._core",
 ]

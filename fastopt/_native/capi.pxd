@@ -241,54 +241,54 @@ cdef extern from "fastopt_stump.h" nogil:
 
 cdef extern from "fastopt_api.h" nogil:
     struct fo_runtime_api:
-        int (*threads_for)(int64_t elements) noexcept
-        int (*forks)() noexcept
-        void (*huge_pages)(void *memory, size_t bytes) noexcept
+        int (*threads_for)(int64_t elements) noexcept nogil
+        int (*forks)() noexcept nogil
+        void (*huge_pages)(void *memory, size_t bytes) noexcept nogil
 
     struct fo_steps_api:
         const fo_rule *rules
         int n_rules
-        int64_t (*lay_out)(fo_span *span, int64_t n_spans, int64_t *tiles) noexcept
-        void (*run)(fo_step *step, int64_t cost) noexcept
-        void (*look_ahead)(const fo_step *step, int64_t cost, const float *shift) noexcept
+        int64_t (*lay_out)(fo_span *span, int64_t n_spans, int64_t *tiles) noexcept nogil
+        void (*run)(fo_step *step, int64_t cost) noexcept nogil
+        void (*look_ahead)(const fo_step *step, int64_t cost, const float *shift) noexcept nogil
 
     struct fo_layers_api:
-        int64_t (*slabs)(const fo_channels *job) noexcept
-        void (*each)(int kernel, fo_each *job, int64_t jobs, int threads) noexcept
-        double (*sum_of_powers)(const float *x, int64_t size, int power, double *partial, int threads) noexcept
-        void (*philox)(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t *key) noexcept
-        void (*sums)(const fo_channels *job, double *sums, int threads) noexcept
-        void (*normalize)(const fo_channels *job, int threads) noexcept
-        void (*normalize_back)(const fo_channels *job, int threads) noexcept
-        void (*scale)(const fo_channels *job, int threads) noexcept
-        void (*mix)(const fo_mix *job, int threads) noexcept
-        int64_t (*entropy_units)(const fo_entropy *job) noexcept
-        double (*target_weight)(const fo_entropy *job) noexcept
-        double (*entropy)(fo_entropy *job, int threads) noexcept
-        void (*images)(int kernel, const fo_images *job, int threads) noexcept
+        int64_t (*slabs)(const fo_channels *job) noexcept nogil
+        void (*each)(int kernel, fo_each *job, int64_t jobs, int threads) noexcept nogil
+        double (*sum_of_powers)(const float *x, int64_t size, int power, double *partial, int threads) noexcept nogil
+        void (*philox)(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t *key) noexcept nogil
+        void (*sums)(const fo_channels *job, double *sums, int threads) noexcept nogil
+        void (*normalize)(const fo_channels *job, int threads) noexcept nogil
+        void (*normalize_back)(const fo_channels *job, int threads) noexcept nogil
+        void (*scale)(const fo_channels *job, int threads) noexcept nogil
+        void (*mix)(const fo_mix *job, int threads) noexcept nogil
+        int64_t (*entropy_units)(const fo_entropy *job) noexcept nogil
+        double (*target_weight)(const fo_entropy *job) noexcept nogil
+        double (*entropy)(fo_entropy *job, int threads) noexcept nogil
+        void (*images)(int kernel, const fo_images *job, int threads) noexcept nogil
 
     struct fo_network_api:
-        void (*forward)(int activation, const fo_dense *layer) noexcept
-        void (*back)(int activation, const fo_dense *layer) noexcept
-        void (*squares)(const fo_squares *job) noexcept
-        void (*pass_ "pass")(const fo_pass *job) noexcept
-        void (*epoch)(const fo_epoch *job) noexcept
+        void (*forward)(int activation, const fo_dense *layer) noexcept nogil
+        void (*back)(int activation, const fo_dense *layer) noexcept nogil
+        void (*squares)(const fo_squares *job) noexcept nogil
+        void (*pass_ "pass")(const fo_pass *job) noexcept nogil
+        void (*epoch)(const fo_epoch *job) noexcept nogil
 
     struct fo_resample_api:
-        void (*run)(int kernel, const fo_resample *job, int threads) noexcept
-        bint (*digits_of)(const double *x, const fo_stratum *strata, int64_t n, int16_t *digits, int *exponent) noexcept
-        bint (*is_counted)(const fo_stratum *stratum) noexcept
-        fo_poisson (*poisson_for)(const fo_stratum *stratum) noexcept
+        void (*run)(int kernel, const fo_resample *job, int threads) noexcept nogil
+        bint (*digits_of)(const double *x, const fo_stratum *strata, int64_t n, int16_t *digits, int *exponent) noexcept nogil
+        bint (*is_counted)(const fo_stratum *stratum) noexcept nogil
+        fo_poisson (*poisson_for)(const fo_stratum *stratum) noexcept nogil
 
     struct fo_stump_api:
-        int64_t (*run)(fo_stump *job, int threads) noexcept
+        int64_t (*run)(fo_stump *job, int threads) noexcept nogil
 
     struct fo_testing_api:
-        void (*judge_team)(double total, double least, int of, bint held) noexcept
-        int (*team_size)(int threads) noexcept
-        bint (*set_holds)(bint on) noexcept
-        int64_t (*serial_threshold)() noexcept
-        void (*set_serial_threshold)(int64_t elements) noexcept
+        void (*judge_team)(double total, double least, int of, bint held) noexcept nogil
+        int (*team_size)(int threads) noexcept nogil
+        bint (*set_holds)(bint on) noexcept nogil
+        int64_t (*serial_threshold)() noexcept nogil
+        void (*set_serial_threshold)(int64_t elements) noexcept nogil
 
     struct fo_api:
         int version
