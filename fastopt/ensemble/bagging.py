@@ -276,7 +276,7 @@ class BaggingRegressor(Bagging, Regressor):
     Source: Breiman, Bagging predictors, Machine Learning 24 (1996).
 
     >>> x = np.arange(20.0)[:, None]
-    >>> BaggingRegressor(n_estimators=50, random_state=0).fit(x, x[:, 0] > 9).predict([[2.0], [15.0]]).tolist()
+    >>> BaggingRegressor(n_estimators=50, random_state=0).fit(x, x[:, 0] > 9).predict([[2.0], [15.0]]).round().tolist()
     [0.0, 1.0]
     """
 

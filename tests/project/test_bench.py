@@ -6,9 +6,6 @@ No speed is tested here. Peers that are not installed are skipped, visibly.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -18,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from tests.support import ROOT
+from tests.support import ROOT, run_python
 
 if not (ROOT / "bench").is_dir():
     pytest.skip("not here: bench/ is part of a checkout", allow_module_level=True)
@@ -144,7 +141,7 @@ def test_beside_another_program_all_take_their_turns(monkeypatch: pytest.MonkeyP
     report = crowded.report(Options(("adam",), (1, 2), (), rounds=3))
     who = ["fastopt", "fastopt, one thread"] + (["torch fused"] if crowded.FUSED.missing() is None else [])
     assert [(r["busy"], r["who"]) for r in report.records] == [(b, w) for b in (False, True) for w in who]
-    assert all(1e-7 < r["seconds"] < 1 and r["ratio"] > 0 for r in report.records)
+    assert all(r["seconds"] > 0 and r["ratio"] > 0 for r in report.records)
     assert report.rows[-1][0] == "a program that never rests"
 
 
@@ -169,15 +166,7 @@ def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     pytest.importorskip("optax")
     command = ["peers", "--rows", "adam,rmsprop", "--works", "1x64", "--rounds", "1", "--threads", "1"]
     command += ["--contenders", "optax,NumPy,NumPy out=", "--out", str(tmp_path)]
-    environment = {**os.environ, "FASTOPT_ISA": fastopt.isa()}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-m", "bench", *command, cwd=ROOT, timeout=600, FASTOPT_ISA=fastopt.isa())
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     found = result["parts"]["peers"]["records"]
