@@ -67,7 +67,6 @@ class _UniformTransform(Transform):
 class Compose(Transform):
     """Applies transforms one after another, with one key for all.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Compose, RandomCrop, RandomErasing, RandomFlip
     >>> augment = Compose([RandomFlip(), RandomCrop(padding=1), RandomErasing(p=1.0, scale=0.1)])
     >>> x = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
@@ -143,7 +142,6 @@ class _Images(_UniformTransform):
 class RandomFlip(_Images):
     """Mirror left and right with probability `horizontal`, up and down with probability `vertical`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomFlip
     >>> RandomFlip(horizontal=1.0)(np.array([[[[1, 2, 3]]]], np.uint8))
     array([[[[3, 2, 1]]]], dtype=uint8)
@@ -172,7 +170,6 @@ class RandomCrop(_Images):
     mode : the added pixels: "constant" (fill) or "reflect" (the mirrored image without its edge, as in numpy.pad).
     fill : a number, or one per channel.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomCrop
     >>> RandomCrop(padding=1, fill=9)(np.array([[[[1, 2], [3, 4]]]], np.uint8), rng=0)
     array([[[[9, 1],
@@ -235,7 +232,6 @@ class RandomErasing(_Boxes):
 
     Zhong et al., "Random erasing data augmentation", AAAI 2020.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomErasing
     >>> RandomErasing(p=1.0, scale=0.25, ratio=(1, 1))(np.ones((1, 1, 4, 4), np.uint8), rng=0)[0, 0]
     array([[1, 0, 0, 1],
@@ -284,7 +280,6 @@ class Cutout(_Boxes):
 
     DeVries & Taylor, "Improved regularization of convolutional neural networks with cutout", arXiv:1708.04552 (2017).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Cutout
     >>> Cutout(2)(np.ones((1, 1, 3, 3), np.uint8), rng=1)[0, 0]
     array([[1, 0, 0],
@@ -318,7 +313,6 @@ class RandomBrightnessContrast(_Images):
     max_value : m; None: 255 for uint8, 1 for float32.
     clip : clip to [0, m]. uint8 is always clipped to [0, 255], and rounded to nearest, halves up. out may be x.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomBrightnessContrast
     >>> brighter = RandomBrightnessContrast(brightness=(0.2, 0.2), contrast=0)
     >>> brighter(np.array([[[[0, 100, 250]]]], np.uint8))
@@ -377,7 +371,6 @@ class RandomAffine(_Images):
     shear : the range in degrees: x for (−x, x), or a pair, within [−89, 89]; each row shifts by tan(shear).
     mode, fill : as in RandomCrop.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomAffine
     >>> RandomAffine(degrees=(90, 90))(np.array([[[[1, 2], [3, 4]]]], np.uint8))
     array([[[[2, 4],
@@ -435,7 +428,6 @@ class Jitter(Transform):
 
     Um et al., "Data augmentation of wearable sensor data", ICMI 2017; also the source of `Scaling`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Jitter
     >>> table = np.zeros((4, 3), np.float32)
     >>> whole = Jitter(0.1)(table, rng=0)
@@ -460,7 +452,6 @@ class Scaling(Transform):
 
     x : float32 (N, ...); channels are the second axis, or the last one with channels_last.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Scaling
     >>> y = Scaling(0.1)(np.ones((2, 50), np.float32), rng=0)
     >>> bool((y == y[:, :1]).all()), bool(y[0, 0] != y[1, 0])
@@ -495,7 +486,6 @@ class WindowShift(_UniformTransform):
     mode, fill : as in RandomCrop.
     channels_last : x is (N, L) or (N, C, L), with channels_last (N, L) or (N, L, C); float32 or uint8.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import WindowShift
     >>> WindowShift(1)(np.array([[1, 2, 3], [1, 2, 3]], np.float32), rng=0)
     array([[1., 2., 3.],

@@ -62,7 +62,6 @@ class BatchNorm(Layer):
     Ioffe & Szegedy, "Batch normalization", ICML 2015. The sums are over x − x₀ with x₀ the first value of the channel,
     which keeps the accuracy of double for any mean and spread (Chan, Golub & LeVeque 1983).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import BatchNorm
     >>> bn = BatchNorm(2)
     >>> x = np.array([[1, 10], [2, 20], [6, 30]], np.float32)
@@ -251,7 +250,6 @@ def batch_norm(
 
     running_mean, running_var, weight (γ), bias (β) : float32 (C,). x : as in `BatchNorm`. out may be x.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import batch_norm
     >>> batch_norm(np.array([[3.0]], np.float32), np.ones(1, np.float32), np.full(1, 4, np.float32), eps=1e-12)
     array([[1.]], dtype=float32)

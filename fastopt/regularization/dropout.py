@@ -46,7 +46,6 @@ def dropout(
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import dropout, draw_key
     >>> key = draw_key(0)
     >>> y = dropout(np.ones(8, np.float32), 0.5, key=key)
@@ -71,7 +70,6 @@ def dropout(
 def dropout_bits(size: int, p: float, key: int) -> Array:
     """The packed mask of dropout(x, p, key=key) with x.size = size: bit i % 8 of byte i // 8 is 1 if element i is kept.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import dropout_bits
     >>> np.unpackbits(dropout_bits(8, 0.5, key=7), bitorder="little")
     array([1, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
@@ -97,7 +95,6 @@ class _DropoutLayer(RandomLayer):
 class Dropout(_DropoutLayer):
     """Dropout of single elements, as in torch.nn.Dropout; see `dropout`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Dropout
     >>> layer = Dropout(0.25, rng=0)
     >>> y = layer.forward(np.ones((2, 3), np.float32))
@@ -123,7 +120,6 @@ class SpatialDropout(_DropoutLayer):
 
     Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import SpatialDropout
     >>> SpatialDropout(0.5, rng=5).forward(np.ones((1, 4, 2), np.float32))[0]
     array([[2., 2.],
@@ -147,7 +143,6 @@ class GaussianDropout(_DropoutLayer):
 
     Srivastava et al. (2014), section 10.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import GaussianDropout
     >>> y = GaussianDropout(0.2, rng=0).forward(np.ones(100_000, np.float32))
     >>> round(float(y.std()), 2)
@@ -169,7 +164,6 @@ class StochasticDepth(_DropoutLayer):
 
     What remains is divided by 1 − p. Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import StochasticDepth
     >>> StochasticDepth(0.5, rng=2).forward(np.ones((4, 2), np.float32))
     array([[2., 2.],

@@ -40,7 +40,6 @@ class EarlyStopping(layer_kernels.Restorer):
 
     Prechelt, "Early stopping – but when?" (1998).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import EarlyStopping
     >>> w = np.zeros(2, np.float32)
     >>> with EarlyStopping(patience=2) as stopping:

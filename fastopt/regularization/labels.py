@@ -26,7 +26,6 @@ def smooth_labels(targets: Array, smoothing: float = 0.1, *, num_classes: int | 
 
     Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import smooth_labels
     >>> smooth_labels(np.array([0, 2]), 0.3, num_classes=3)
     array([[0.8, 0.1, 0.1],
@@ -92,7 +91,6 @@ def cross_entropy(
 
     Szegedy et al. (2016). The loss is summed in double.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import cross_entropy
     >>> loss, grad = cross_entropy(np.array([[2, 0], [0, 2]], np.float32), np.array([0, 0]), label_smoothing=0.1)
     >>> round(loss, 4), grad.round(4)
@@ -202,7 +200,6 @@ def mixup(
 
     Zhang, Cisse, Dauphin & Lopez-Paz, "mixup: beyond empirical risk minimization", ICLR 2018.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import mixup
     >>> x = np.array([[0.0], [1.0]], np.float32)
     >>> mixed, mix = mixup(x, 1.0, rng=0, pairing="roll")
@@ -251,7 +248,6 @@ def cutmix(
 
     Yun et al., "CutMix: regularization strategy to train strong classifiers", ICCV 2019.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import cutmix
     >>> x = np.zeros((2, 1, 4, 4), np.uint8); x[1] = 1
     >>> cut, mix = cutmix(x, rng=1, pairing="roll")
@@ -259,18 +255,12 @@ def cutmix(
     True
     """
     mix, generator = _draw_mix(x, alpha, rng, mode, pairing, p)
-    return _cut(x, mix, mode, channels_last, generator, out)
-
-
-def _cut(
-    x: Array, mix: Mix, mode: str, channels_last: bool, rng: np.random.Generator, out: Array | None
-) -> tuple[Array, Mix]:
     if x.ndim != 4:
         raise ValueError(f"x must be (N, C, H, W), or (N, H, W, C) with channels_last; got shape {x.shape}")
     height, width = x.shape[1:3] if channels_last else x.shape[2:4]
-    each = np.arange(len(x))
-    shared = {"batch": each * 0, "pair": np.minimum(each, mix.partner), "sample": each}[mode]
-    box = _boxes(mix.lam, height, width, shared, rng)
+    index = np.arange(len(x))
+    shared = {"batch": index * 0, "pair": np.minimum(index, mix.partner), "sample": index}[mode]
+    box = _boxes(mix.lam, height, width, shared, generator)
     area = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2])
     y = layer_kernels.images("paste", x, channels_last, out, place=box, other=x, partner=mix.partner)
     return y, Mix(1.0 - area / (height * width), mix.partner)
@@ -286,7 +276,6 @@ class MixupCutmix:
     switch_p : the probability of cutmix if both may be applied.
     mode, pairing : as in `mixup`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import MixupCutmix
     >>> mixer = MixupCutmix(mixup_alpha=0.8, cutmix_alpha=1.0, rng=0)
     >>> x, mix = mixer(np.ones((4, 3, 8, 8), np.float32))
@@ -320,7 +309,7 @@ class MixupCutmix:
     def __call__(self, x: Array, out: Array | None = None) -> tuple[Array, Mix]:
         """(new batch, `Mix`) for float32 images, as returned by `mixup` or `cutmix`."""
         share = self.switch_p if self.mixup_alpha and self.cutmix_alpha else float(self.cutmix_alpha > 0.0)
+        options: dict[str, Any] = {"rng": self.rng, "mode": self.mode, "pairing": self.pairing, "p": self.p, "out": out}
         if self.rng.random() < share:
-            mix, rng = _draw_mix(x, self.cutmix_alpha, self.rng, self.mode, self.pairing, self.p)
-            return _cut(x, mix, self.mode, self.channels_last, rng, out)
-        return mixup(x, self.mixup_alpha, rng=self.rng, mode=self.mode, pairing=self.pairing, p=self.p, out=out)
+            return cutmix(x, self.cutmix_alpha, channels_last=self.channels_last, **options)
+        return mixup(x, self.mixup_alpha, **options)

@@ -26,7 +26,6 @@ def add_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = None, 
     Normals are drawn by the method of Box and Muller (1958), two from two 32-bit words, so that |n| < 6.66.
     Bishop, "Training with noise is equivalent to Tikhonov regularization", Neural Computation 7 (1995).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import add_noise
     >>> add_noise(np.zeros(3, np.float32), 0.1, rng=0)
     array([-0.03381715, -0.09201784, -0.09832451], dtype=float32)
@@ -40,7 +39,6 @@ def multiply_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = N
 
     The arguments are those of `add_noise`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import multiply_noise
     >>> y = multiply_noise(np.full(100_000, 2, np.float32), 0.1, rng=0)
     >>> round(float(y.mean()), 2), round(float(y.std()), 2)
@@ -55,7 +53,6 @@ class GaussianNoise(RandomLayer):
 
     See `add_noise` and `multiply_noise`. Inference leaves x unchanged.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import GaussianNoise
     >>> x = np.zeros(3, np.float32)
     >>> layer = GaussianNoise(0.1, rng=0)
@@ -98,7 +95,6 @@ def perturbed(params: Array | Iterable[Array], std: float, rng: Rng = None) -> l
 
     An, "The effects of adding noise during backpropagation training", Neural Computation 8 (1996).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import perturbed
     >>> w = np.ones(3, np.float32)
     >>> with perturbed(w, 0.1, rng=0):
@@ -127,7 +123,7 @@ class GradientNoise:
 
     Neelakantan et al., "Adding gradient noise improves learning for very deep networks", arXiv:1511.06807 (2015).
 
-    >>> import numpy as np, fastopt
+    >>> import fastopt
     >>> from fastopt.regularization import GradientNoise
     >>> noise = GradientNoise(eta=0.3, rng=0)
     >>> round(noise.std(0) ** 2, 3), round(noise.std(99) ** 2, 3)

@@ -43,7 +43,6 @@ def norm_penalty(
     Summed in double, in a fixed order. Tikhonov (1943); Tibshirani, "Regression shrinkage and selection via the lasso"
     (1996); Zou & Hastie, "Regularization and variable selection via the elastic net" (2005).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import is_vector, norm_penalty
     >>> w, b = np.array([[3.0, -4.0]], np.float32), np.ones(1, np.float32)
     >>> norm_penalty([w, b], l2=0.1, l1=0.01, exclude=is_vector)
@@ -71,7 +70,6 @@ def add_norm_penalty_(
 
     For optimizers of other libraries; fastopt's optimizers do this in their step, by weight_decay and l1.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import add_norm_penalty_
     >>> g = np.zeros(3, np.float32)
     >>> add_norm_penalty_(g, np.array([2.0, 0.0, -2.0], np.float32), l2=0.5, l1=1.0)
@@ -93,7 +91,7 @@ def penalty_groups(
 ) -> list[dict[str, Any]]:
     """Param groups for an optimizer: one with the penalty, one without for the parameters that `exclude` chooses.
 
-    >>> import numpy as np, fastopt
+    >>> import fastopt
     >>> from fastopt.regularization import penalty_groups
     >>> w, b = np.ones((2, 2), np.float32), np.ones(2, np.float32)
     >>> opt = fastopt.SGD(penalty_groups([w, b], weight_decay=0.5), lr=1.0)
@@ -127,7 +125,6 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
     A row within the limit keeps its bits, and so does a row whose norm is not finite. Srebro & Shraibman, "Rank,
     trace-norm and max-norm" (COLT 2005).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import max_norm_
     >>> max_norm_(np.array([[3.0, 4.0], [0.3, 0.4]], np.float32), 1.0)
     array([[0.6, 0.8],
