@@ -96,13 +96,14 @@ def _update(
     array_step = native_step.ArrayStep(groups, [("param", *names[1:])], single)
     array_step.set(0, recipe.scalars(lr, int(step)), recipe.corrections, int(step))
     max_norm = options.get("max_norm")
-    return array_step.step(
+    norm: float | None = array_step.step(
         lists[1][0] if single else lists[1],
         any_number("grad_scale", options.get("grad_scale", 1.0)),
         None if max_norm is None else any_norm("max_norm", max_norm),
         flag("skip_nonfinite", options.get("skip_nonfinite", False)),
         flag("zero_grads", options.get("zero_grads", False)),
     )
+    return norm
 
 
 def _signature(cls: type[Optimizer], rule: str) -> inspect.Signature:

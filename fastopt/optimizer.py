@@ -257,7 +257,7 @@ class Optimizer:
             std, key = noise.draw(self._groups[0].clock.steps)
             std = any_std("standard deviation of the noise", std)
         run = self._array_step.step
-        norm = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+        norm: float | None = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
         while norm is NotImplemented:  # a hyper-parameter was set, or depends on the step
             self._form_scalars()
             norm = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)

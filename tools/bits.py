@@ -58,7 +58,16 @@ def compiled(build: Build, folder: Path) -> Path:
     objects = []
     for source, more in own.items():
         objects.append(folder / (source.replace("/", "-") + ".o"))
-        words = [*flags, *build.flags, *more, *macros, "-Wall", "-Wextra", "-Werror", *(f"-I{folder}" for folder in INCLUDE)]
+        words = [
+            *flags,
+            *build.flags,
+            *more,
+            *macros,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *(f"-I{folder}" for folder in INCLUDE),
+        ]
         run(build.compiler, *words, "-c", source, "-o", objects[-1])
     run(build.compiler, *build.flags, *objects, "-lm", "-lpthread", "-o", folder / "bits")
     return folder / "bits"

@@ -69,9 +69,7 @@ def scale_channels(
     per_outer: bool = False,
     name: str = "x",
 ) -> Array: ...
-def mix(
-    x: Array, partner: Array, a: Array, b: Array, out: Array | None = None, *, name: str = "x"
-) -> Array: ...
+def mix(x: Array, partner: Array, a: Array, b: Array, out: Array | None = None, *, name: str = "x") -> Array: ...
 def entropy(
     logits: Array,
     target: Array | None,

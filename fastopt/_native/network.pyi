@@ -17,9 +17,7 @@ class NetworkPass:
     def __init__(
         self, sgemm: object, x: Array, layers: list[Any], losses: Array, activation: str, classes: bool
     ) -> None: ...
-    def run(
-        self, targets: Array, totals: Array, weights: Array | None = None, smoothing: float = 0.0
-    ) -> None: ...
+    def run(self, targets: Array, totals: Array, weights: Array | None = None, smoothing: float = 0.0) -> None: ...
 
 class NetworkEpoch:
     def __init__(

@@ -18,7 +18,7 @@ class ArrayStep:
     def ahead(self) -> bool: ...
     def __init__(
         self,
-        groups: list[tuple[str, list[tuple[Array, ...]]]],
+        groups: list[Any],
         names: list[tuple[str, ...]],
         single: bool = False,
         clocks: list[Clock] | None = None,

@@ -180,6 +180,7 @@ def test_two_threads_are_not_in_one_epoch_at_once() -> None:
     s = stack(net(batch_size=1, hidden_layer_sizes=(500,)))
     assert s.whole is not None
     refused = 0
+    s.optimizer._scalars_ahead(5)
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(s.whole.run, ORDER, 0, 83, np.zeros(1)) for _ in range(60)]
     for run in runs:
