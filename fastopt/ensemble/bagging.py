@@ -14,7 +14,7 @@ from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
 from fastopt.ensemble.weak_learners import mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 

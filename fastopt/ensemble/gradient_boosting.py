@@ -16,7 +16,7 @@ from fastopt.ensemble.boosting import Boosting, BoostingClassifier
 from fastopt.ensemble.losses import Logistic, Loss, Multinomial, Squared, newton_steps
 from fastopt.ensemble.stump import DecisionStumpRegressor
 from fastopt.ensemble.weak_learners import Samples, TrainingSamples, check_takes_weights, weak_learner
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import check_estimator, fit, fresh, predictions, probabilities
 
 EPS = float(np.finfo(np.float32).eps)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastopt._checks import warn
 from fastopt._types import Array
-from fastopt.validation.checks import encode
+from fastopt.validation._samples import encode
 
 LARGEST = float(np.finfo(float).max)
 LARGEST_EXPONENT = 400  # weights between 2**-400 and 2**400 are not rescaled

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastopt._types import Array
 from fastopt.ensemble.stump import DecisionStumpClassifier, DecisionStumpRegressor, SortedColumns
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import check_estimator, example, fit, fresh, predictions
 
 STUMPS = {"classifier": DecisionStumpClassifier, "regressor": DecisionStumpRegressor}
