@@ -164,7 +164,9 @@ class Bagging(Estimator):
         total, counts = np.zeros((n, *outputs)), np.zeros(n)
         for i, estimator in enumerate(self.estimators_):
             used, columns = self._sampler.draw(child_seed(self._root, i))
-            rows = np.setdiff1d(np.arange(n), used)
+            outside = np.ones(n, bool)
+            outside[used] = False
+            rows = np.flatnonzero(outside)
             if len(rows):
                 total[rows] += self._output(estimator, _part(X, rows, columns))
                 counts[rows] += 1

@@ -236,10 +236,10 @@ class GradientBoosting(Boosting):
 
     def _leaves(self, X: Any) -> Array:
         """(n, rounds, outputs): the leaf that each sample falls on."""
-        samples = Samples(self._check_new_features(X))
+        x = self._check_new_features(X)
         if not all(hasattr(_tree(learner), "apply") for learner in self.estimators_.ravel()):
             raise AttributeError("apply: the estimators have none")
-        leaves = [[samples.leaves(_tree(learner)) for learner in learners] for learners in self.estimators_]
+        leaves = [[np.asarray(_tree(learner).apply(x)) for learner in learners] for learners in self.estimators_]
         return np.moveaxis(np.array(leaves), 2, 0)
 
 

@@ -54,12 +54,6 @@ class Samples:
             raise ValueError(f"estimator predicts {predicted[unknown].tolist()[0]!r}, no class of y")
         return index
 
-    def leaves(self, tree: Any) -> Array:
-        """(n,) the leaf of a tree that each sample falls on; the side of a stump."""
-        if isinstance(tree, DecisionStumpRegressor):
-            return np.asarray(~tree.is_below(self.columns), np.intp)
-        return np.asarray(tree.apply(self.X))
-
     def values(self, regressor: Any) -> Array:
         """(n,) numbers that a regressor predicts."""
         if isinstance(regressor, DecisionStumpRegressor):
