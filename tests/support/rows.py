@@ -381,8 +381,8 @@ def ulps(got: Array, expected: Sized) -> Array:
 
 
 # Allowed error of one step, in ulps of the largest term of an element. The longest chain of roundings (centered RMSprop
-# with momentum: scalars, three averages, a difference, a root, a quotient, a sum) has about 14, each at most half an ulp
-# and rarely all in one direction. Largest error seen in 160 million elements: 5.3.
+# with momentum: scalars, three averages, a difference, a root, a quotient, a sum) has about 14. Each is half an ulp at
+# most, and they are rarely all in one direction. Largest error seen in 160 million elements: 5.3.
 ULPS = 8.0
 
 
