@@ -14,7 +14,7 @@ from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
 from fastopt.ensemble.weak_learners import mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
@@ -164,7 +164,9 @@ class Bagging(Estimator):
         total, counts = np.zeros((n, *outputs)), np.zeros(n)
         for i, estimator in enumerate(self.estimators_):
             used, columns = self._sampler.draw(child_seed(self._root, i))
-            rows = np.setdiff1d(np.arange(n), used)
+            outside = np.ones(n, bool)
+            outside[used] = False
+            rows = np.flatnonzero(outside)
             if len(rows):
                 total[rows] += self._output(estimator, _part(X, rows, columns))
                 counts[rows] += 1

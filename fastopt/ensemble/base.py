@@ -17,7 +17,7 @@ import numpy as np
 from fastopt._checks import integer, one_of, rng_like
 from fastopt._types import Array
 from fastopt.ensemble import inputs
-from fastopt.validation.checks import column
+from fastopt.validation._samples import column
 from fastopt.validation.estimators import example, is_factory
 from fastopt.validation.parallel import seed_sequence
 
