@@ -59,7 +59,7 @@ def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(colle
     grads = [np.full(8, 2.0, np.float32) for _ in range(2)]
     opt = fastopt.SGD(ws, lr=0.5)
     opt.step(grads)  # this step need not compare the gradients with each other, because none is zeroed
-    step, before = opt._plan.step, gc.get_threshold()
+    step, before = opt._array_step.step, gc.get_threshold()
     counts, garbage = iter(range(collections, -1, -1)), list[Any]()
 
     def steal(phase: str, _: Any) -> None:
