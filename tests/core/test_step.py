@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastopt
+from tests.support import environment
 from tests.support.rows import (
     ROWS,
     TILE,
@@ -189,7 +190,9 @@ sys.exit(0 if b"".join(w.tobytes() for w in opt.param_groups[0]["params"]) == ex
 def test_a_forked_child_steps_after_a_parallel_step_of_its_parent() -> None:
     """libgomp hangs when a child of fork enters it: the child must go down the serial path, to the same bits."""
     command = [sys.executable, "-c", FORK]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
+    with subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
         try:
             _, errors = parent.communicate(timeout=60)
         except subprocess.TimeoutExpired:

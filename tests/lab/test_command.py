@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 import fastopt
 from fastopt.lab.errors import LabError
 from tests.lab.cases import EXTRA, Lab, write_table
+from tests.support import run_python
 
 
 def test_quiet_prints_nothing(lab: Lab, tmp_path: Path, extra: None) -> None:
@@ -59,15 +58,13 @@ def test_info_and_help_load_no_extra() -> None:
         "with contextlib.suppress(SystemExit): main(['compare', '--help'])\n"
         f"print(sorted(set({EXTRA!r}) & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_python("-c", program)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
 
 
 def test_module_runs_and_says_its_version() -> None:
-    command = [sys.executable, "-m", "fastopt.lab", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_python("-m", "fastopt.lab", "--version")
     assert done.stdout == f"fastopt {fastopt.__version__}\n"
 
 
@@ -93,6 +90,6 @@ def test_compare_loads_no_estimator_and_for_a_file_no_scikit_learn(tmp_path: Pat
     arguments = ["compare", "--epochs", "1", "--optimizers", "sgd", "--quiet", "--out", str(tmp_path / "o") + "/"]
     file = ["--data", str(tmp_path / "t.npz"), "--target", "y"]
     for more, expected in ((file, "False False"), ([], "True False")):
-        command = [sys.executable, "-c", program, *arguments, *more]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        done = run_python("-c", program, *arguments, *more)
+        assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == expected

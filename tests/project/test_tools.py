@@ -32,12 +32,14 @@ def test_seeds_of_the_checkpoint(tmp_path: Path, seed: Path) -> None:
     assert fuzz_checkpoint.check(seed.read_bytes(), tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_random_arguments_of_the_binding() -> None:
     rng = random.Random(9)
     fates = Counter(fuzz_binding.check(rng.randbytes(40)) for _ in range(5000))
     assert fates.keys() == {"taken", "refused"}
 
 
+@pytest.mark.slow
 def test_headers_damaged_under_a_right_checksum(tmp_path: Path) -> None:
     """Every byte of the JSON in turn becomes another: what still is a state is taken, the rest is refused."""
     seed = (SEEDS / "fuzz_checkpoint" / "header").read_bytes()
@@ -48,6 +50,7 @@ def test_headers_damaged_under_a_right_checksum(tmp_path: Path) -> None:
     assert fates["refused"] > fates["taken"] > 0
 
 
+@pytest.mark.slow
 def test_a_short_soak() -> None:
     with np.errstate(all="ignore"):
         counts = soak.soak(6.0, seed=20261124)

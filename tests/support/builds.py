@@ -44,9 +44,8 @@ class Copy:
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """In which Python imports from the copy."""
-        path = str(self.folder)
-        return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **more}
+        """Variables with which Python imports fastopt and the tests from the copy."""
+        return {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONSAFEPATH": "1", **more}
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, *arguments, **environment)

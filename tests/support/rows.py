@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import fastopt
 from fastopt._native import _testing, runtime
-from tests.support import environment, reference
+from tests.support import reference, run_python
 from tests.support.reference import REFERENCE
 
 if missing := set(runtime.RULES) - set(REFERENCE):
-    raise AssertionError(f"rows without a function in tests/reference.py: {', '.join(sorted(missing))}")
+    raise AssertionError(f"rows without a function in tests/support/reference.py: {', '.join(sorted(missing))}")
 if unknown := set(REFERENCE) - set(runtime.RULES):
-    raise AssertionError(f"functions in tests/reference.py without a row: {', '.join(sorted(unknown))}")
+    raise AssertionError(f"functions in tests/support/reference.py without a row: {', '.join(sorted(unknown))}")
 
 Array = np.ndarray[Any, Any]
 ROOT = Path(fastopt.__file__).resolve().parent.parent
@@ -214,12 +213,9 @@ def given(grads: Any) -> Callable[[], Any]:
     return lambda: grads
 
 
-def fresh(code: str, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter that runs this code."""
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(
-        command, env=environment(**(env or {})), text=True, capture_output=True, timeout=60, check=False, **options
-    )
+def fresh(code: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run this code in a new interpreter."""
+    return run_python("-c", textwrap.dedent(code), cwd=cwd, **(env or {}))
 
 
 @contextmanager

@@ -3,8 +3,6 @@ estimators, scripts of their own."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support import environment
+from tests.support import run_python
 
 Array = np.ndarray[Any, Any]
 
@@ -48,17 +46,10 @@ def containers(x: Array) -> dict[str, Any]:
 
 
 def printed(folder: Path, script: str, *arguments: str) -> str:
-    """What a script prints that sees fastopt and these helpers; it must end without an error."""
+    """The standard output of a script that can import fastopt and tests.support; it must succeed."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(script), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(path), *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_python(path, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastopt.validation import Bootstrap, ConstantGuess, bias_variance, bias_variance_curve, bootstrap_score
-from fastopt.validation.out_of_bag import losses, no_information
+from fastopt.validation.prediction_error import losses, no_information
 from tests.support.rows import Array
 from tests.support.validation_cases import LeastSquares, Noisy, assert_refused, printed
 
@@ -85,14 +85,15 @@ def test_known_bias_and_variance_are_recovered(degree: int, known: str) -> None:
 
 
 def predictions(estimator: Any, X: Any, y: Any, X_test: Any, **options: Any) -> Array:
-    """(resamples, m), by a test set whose every sample asks for all: through the curve's own draws."""
-    from fastopt.validation.bias_variance import _draws, _fit
+    """(resamples, m) predictions of the models that bias_variance fits with the same rng."""
+    from fastopt.validation.bias_variance import PredictionFit, _training_sets
+    from fastopt.validation.estimators import run_fits
     from fastopt.validation.parallel import seed_sequence
     from fastopt.validation.resampling import key_from
 
-    draws = _draws(X, y, None, key_from(seed_sequence(options["rng"]).spawn(2)[0]))
-    rng = np.random.default_rng(0)
-    return np.array([_fit(estimator, draws, i, X_test, False, None, rng) for i in range(options["n"])])
+    sets = _training_sets(X, y, None, key_from(seed_sequence(options["rng"]).spawn(2)[0]))
+    tasks = [PredictionFit(sets, i, X_test, False, None) for i in range(options["n"])]
+    return np.array(run_fits(estimator, tasks, n_jobs=None, rng=0, progress=False))
 
 
 def test_squared_loss_by_hand() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from fastopt._native import resample as resample_kernels
 from fastopt.validation import DegenerateDataWarning, bootstrap
+from fastopt.validation.bootstrap.statistics import named
 from fastopt.validation.resampling import plan_of
-from fastopt.validation.statistics import named
 from tests.support import reference_layers as reference
 from tests.support.rows import ISAS, Array, core
 from tests.support.validation_cases import assert_refused
@@ -538,7 +538,7 @@ def test_standard_errors_of_zero_are_left_out_with_a_warning() -> None:
 
 
 def test_what_is_not_a_number_and_why() -> None:
-    with pytest.warns(DegenerateDataWarning, match="less one of them"):
+    with pytest.warns(DegenerateDataWarning, match="without one of them"):
         assert bootstrap([1.0, 4.0], "variance", n_resamples=50, rng=0).method == "percentile"
     with pytest.warns(DegenerateDataWarning, match="does not vary over the data"):  # no sample alone moves the median
         assert bootstrap([1.0] * 5 + [9.0] * 3, "quantile", n_resamples=200, rng=0).method == "percentile"

@@ -11,7 +11,7 @@ import pytest
 from fastopt import validation
 from fastopt.ensemble import BaggingRegressor
 from fastopt.validation import Bootstrap, BootstrapResult, DegenerateDataWarning, GroupKFold, bootstrap, bootstrap_score
-from fastopt.validation.checks import encode
+from fastopt.validation._samples import encode
 from fastopt.validation.resampling import plan_of
 from tests.support.validation_cases import assert_refused
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.rows import ROOT
+from tests.support import ROOT, run_python
 
 pytest.importorskip("statsmodels")
 pytest.importorskip("sklearn")
@@ -23,10 +20,7 @@ def test_the_example_of_a_time_series(tmp_path: Path) -> None:
     """k-fold prefers the forest and is wrong by a factor; windows prefer the regression, as the future does."""
     if not EXAMPLE.exists():
         pytest.skip("not here: the examples come with the source tree")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    command = [sys.executable, str(EXAMPLE), str(tmp_path / "picture.png")]
-    env = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+    done = run_python(EXAMPLE, tmp_path / "picture.png", timeout=600)
     assert done.returncode == 0, done.stderr
     rows = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:]]
     errors = {how: (float(forest), float(linear)) for how, forest, linear in rows}

@@ -466,12 +466,12 @@ class Labels(LeastSquares):
         (
             lambda: cross_validate(LeastSquares(), X, Y, cv=[([0, 1], [])], scoring="r2"),
             ValueError,
-            ["cv: split 0", "test"],
+            ["cv: the test set of split 0 is empty"],
         ),
         (
             lambda: cross_validate(LeastSquares(), X, Y, cv=[([], [0])], scoring="r2"),
             ValueError,
-            ["empty training set"],
+            ["cv: the training set of split 0 is empty"],
         ),
         (
             lambda: cross_validate(LeastSquares(), X, Y, cv=[([0], [120])], scoring="r2"),

@@ -1,62 +1,49 @@
-"""What a bootstrap resample leaves out is a test set: a splitter, and the .632 and .632+ estimates of an error.
+"""Out-of-bag samples as test sets: a splitter, and the .632 and .632+ estimates of the prediction error.
 
 Source: Efron and Tibshirani, Improvements on cross-validation: the .632+ bootstrap method, JASA 92 (1997).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastopt.conventions import flag
+from fastopt._checks import flag, integer, one_of, optional, rng_like
+from fastopt._types import Array, Rng
 from fastopt.validation import parallel
-from fastopt.validation.checks import (
-    Array,
-    Rng,
-    column,
-    count,
-    encode,
-    one_of,
-    optional,
-    rng_like,
-    same_length,
-    samples,
-    take,
-)
+from fastopt.validation._samples import column, encode, same_length, samples, take
 from fastopt.validation.estimators import (
+    FitTask,
     check_estimator,
     example,
     fit,
-    fit_parts,
-    fits_together,
+    fits_in_turn,
     fresh,
     is_classifier,
+    name_of,
     predictions,
 )
-from fastopt.validation.evaluate import name_of
 from fastopt.validation.folds import Split, Splitter, class_labels
 from fastopt.validation.resampling import Plan, key_from, plan_of
 
-AT_ONCE = 16  # fits whose losses are held at a time: memory is linear in the samples, not in the resamples
 MOST_TRIES = 1000
 
 
 class Bootstrap(Splitter):
-    """Trains on a resample drawn with replacement (positions repeat), tests on what it left out, about 37 %.
+    """Train on samples drawn with replacement (positions repeat); test on those not drawn, about 37 %.
 
     Parameters
     ----------
     n_splits : how many, >= 1.
     stratified : as many draws within each class of y as it has samples.
     grouped : whole groups are drawn.
-    block_length : runs of so many neighbours are drawn.
+    block_length : runs of this many consecutive samples are drawn.
     rng : None, a seed, a Generator or a SeedSequence.
 
-    A resample that leaves nothing out is drawn again. Raises ValueError for a single sample, group or block.
+    A resample that contains every sample is drawn again. Raises ValueError for a single sample, group or block.
 
     >>> for train, test in Bootstrap(2, rng=0).split(range(6)):
     ...     assert sorted({*train.tolist(), *test.tolist()}) == list(range(6)) and not {*train} & {*test}
@@ -71,10 +58,10 @@ class Bootstrap(Splitter):
         block_length: int | None = None,
         rng: Rng = None,
     ) -> None:
-        self.n_splits = count("n_splits", n_splits)
+        self.n_splits = integer("n_splits", n_splits, 1)
         self.stratified = flag("stratified", stratified)
         self.grouped = flag("grouped", grouped)
-        self.block_length = optional(count, "block_length", block_length)
+        self.block_length = optional(integer, "block_length", block_length, 1)
         self.rng = rng_like("rng", rng)
         if self.stratified + self.grouped + (self.block_length is not None) > 1:
             raise ValueError("stratified, grouped and block_length are different ways to resample: choose one")
@@ -82,7 +69,7 @@ class Bootstrap(Splitter):
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         for name, needed, value in (("y", self.stratified, y), ("groups", self.grouped, groups)):
             if needed and value is None:
-                raise ValueError(f"{name} is None: the resamples are to be drawn by it")
+                raise ValueError(f"{name} is None: the resamples are drawn by it")
         strata, groups = class_labels(y, n) if self.stratified else None, groups if self.grouped else None
         plan = plan_of(n, strata=strata, groups=groups, block_length=self.block_length)
         if plan.fixed:
@@ -106,15 +93,15 @@ class Bootstrap(Splitter):
 
 @dataclass(repr=False, eq=False)
 class BootstrapScore:
-    """What `bootstrap_score` returns: errors, so that less is better.
+    """What `bootstrap_score` returns: errors, so less is better.
 
     estimate : by `method`.
-    apparent : on the training samples themselves (err).
-    out_of_bag : of each sample by the models that had not seen it, averaged over the samples (Err⁽¹⁾, the leave-one-out
-        bootstrap).
+    apparent : err, the error on the training samples.
+    out_of_bag : Err⁽¹⁾, the error of each sample by the models that were not trained on it, averaged over the samples
+        (the leave-one-out bootstrap).
     no_information : γ, the error if inputs and targets were independent.
     overfitting : R in [0, 1], the relative overfitting rate.
-    out_of_bag_errors : (n_resamples,) mean errors on what each resample left out.
+    out_of_bag_errors : (n_resamples,) mean error on the samples that each resample left out.
     """
 
     name: str
@@ -127,7 +114,7 @@ class BootstrapScore:
 
     @property
     def overfitting(self) -> float:
-        """(Err⁽¹⁾ − err)/(γ − err), 0 where there is none."""
+        """(Err⁽¹⁾ − err) / (γ − err), limited to [0, 1]."""
         above = min(self.out_of_bag, self.no_information) - self.apparent
         room = self.no_information - self.apparent
         return above / room if above > 0 and room > 0 else 0.0
@@ -168,10 +155,10 @@ def bootstrap_score(
     rng: Rng = None,
     progress: bool = False,
 ) -> BootstrapScore:
-    """How wrong will it be on new samples? The bootstrap's estimates of the prediction error.
+    """How large is the error on new samples? The bootstrap's estimates of the prediction error.
 
-    .632 = .368 err + .632 Err⁽¹⁾; .632+ moves from there to .368 min(Err⁽¹⁾, γ) + .632 Err⁽¹⁾ as the overfitting R goes
-    from 0 to 1.
+    .632 = .368 err + .632 Err⁽¹⁾. .632+ goes from .632 at R = 0 to .368 min(Err⁽¹⁾, γ) + .632 Err⁽¹⁾ at R = 1, where R
+    is the relative overfitting rate.
 
     Parameters
     ----------
@@ -179,11 +166,11 @@ def bootstrap_score(
     method : ".632+", ".632" or "oob" (Err⁽¹⁾ alone).
     n_resamples : fits, besides one on all samples.
     loss : "zero_one" or "squared"; None: by whether the estimator is a classifier.
-    stratified : within each class of y.
-    groups : (n,) whole groups are drawn and left out.
+    stratified : draw within each class of y.
+    groups : (n,) labels: whole groups are drawn and left out.
 
-    Memory is linear in the samples: γ is Σ p(1 − q) over the classes' shares p in y and q in the predictions, or
-    var(y) + var(ŷ) + (ȳ − mean ŷ)² for the squared loss.
+    γ is Σ p(1 − q) over the classes' shares p in y and q in the predictions, or var(y) + var(ŷ) + (ȳ − mean ŷ)² for the
+    squared loss. Memory is linear in the samples.
 
     >>> import numpy as np
     >>> from fastopt.ensemble import DecisionStumpClassifier
@@ -204,69 +191,46 @@ def bootstrap_score(
         raise ValueError(f"y has a single class, {target.tolist()[0]!r}: there is nothing to tell apart")
     if flag("stratified", stratified) and loss == "squared" and not is_classifier(made):
         raise ValueError("stratified=True draws by class, and y of a regressor has none")
-    cv = Bootstrap(count("n_resamples", n_resamples), stratified=stratified, grouped=groups is not None, rng=0)
+    resamples = integer("n_resamples", n_resamples, 1)
     seeds = parallel.seed_sequence(rng).spawn(3)
-    cv.rng = seeds[0]
+    cv = Bootstrap(resamples, stratified=stratified, grouped=groups is not None, rng=seeds[0])
     splits = cv.split(X, target if stratified else None, groups)
     full = fit(fresh(estimator, np.random.default_rng(seeds[1])), X, y, {})
     predicted = predictions(full, X, n, loss == "squared")
-    found = _out_of_bag(estimator, X, target, loss, splits, cv.n_splits, n_jobs, seeds[2], progress)
-    apparent = float(np.mean(losses(loss, target, predicted)))
-    return BootstrapScore(
-        name_of(estimator), method, loss, apparent, found[0], no_information(loss, target, predicted), found[1]
-    )
-
-
-def _out_of_bag(
-    estimator: Any,
-    X: Any,
-    y: Array,
-    loss: str,
-    splits: Iterator[Split],
-    resamples: int,
-    n_jobs: Any,
-    seed: Any,
-    progress: bool,
-) -> tuple[float, Array]:
-    """Err⁽¹⁾ and the mean error of each resample, some resamples at a time."""
-    total, often, means = np.zeros(len(y)), np.zeros(len(y), np.int64), []
-    together = fits_together(estimator, n_jobs, progress)
-    with parallel.bar(resamples, progress) as bar:
-        for start, stream in zip(range(0, resamples, AT_ONCE), seed.spawn(-(-resamples // AT_ONCE)), strict=True):
-            chunk = list(itertools.islice(splits, min(AT_ONCE, resamples - start)))
-            items = [(estimator, X, y, train, test, loss) for train, test in chunk]
-            if together:
-                found = _fit_together(items, stream)
-            else:
-                found = parallel.run(_fit, items, n_jobs=n_jobs, rng=stream, progress=bar)
-            for (_, test), each in zip(chunk, found, strict=True):
-                total[test] += each
-                often[test] += 1
-                means.append(float(np.mean(each)))
+    tasks = (OutOfBagFit(X, target, train, test, loss) for train, test in splits)
+    found = fits_in_turn(estimator, tasks, resamples, n_jobs=n_jobs, seed=seeds[2], progress=progress)
+    total, often, means = np.zeros(n), np.zeros(n, np.int64), []
+    for test, errors in found:
+        total[test] += errors
+        often[test] += 1
+        means.append(float(np.mean(errors)))
     seen = often > 0
-    return float(np.mean(total[seen] / often[seen])), np.array(means)
+    apparent, out_of_bag = np.mean(losses(loss, target, predicted)), np.mean(total[seen] / often[seen])
+    gamma = no_information(loss, target, predicted)
+    name = name_of(estimator)
+    return BootstrapScore(name, method, loss, float(apparent), float(out_of_bag), gamma, np.array(means))
 
 
-def _fit(estimator: Any, X: Any, y: Array, train: Array, test: Array, loss: str, rng: np.random.Generator) -> Array:
-    try:
-        made = fit(fresh(estimator, rng), take(X, train), y[train], {})
-    except Exception as error:
-        if loss == "zero_one" and (y[train] == y[train[0]]).all():
-            error.add_note("This resample of y has a single class: stratified=True draws as many of each as there are.")
-        raise
-    return _losses(made, X, y, test, loss)
+@dataclass(frozen=True)
+class OutOfBagFit(FitTask):
+    """Fit on a resample; the result is (test, errors): the samples left out, and the error of each."""
 
+    X: Any
+    y: Array
+    train: Array
+    test: Array
+    loss: str
 
-def _fit_together(items: list[Any], stream: np.random.SeedSequence) -> list[Array]:
-    """[_fit(*item, rng=...) ...] by the class's own fit_many: the streams are those of parallel.run."""
-    streams = [np.random.default_rng(seed) for seed in stream.spawn(len(items))]
-    parts = [(rng, take(X, train), y[train]) for rng, (_, X, y, train, _, _) in zip(streams, items, strict=True)]
-    models = fit_parts(items[0][0], parts)
-    return [_losses(made, X, y, test, loss) for made, (_, X, y, _, test, loss) in zip(models, items, strict=True)]
+    def training_set(self, rng: np.random.Generator) -> tuple[Any, Any, Mapping[str, Any]]:
+        return take(self.X, self.train), self.y[self.train], {}
 
+    def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> tuple[Array, Array]:
+        predicted = predictions(model, take(self.X, self.test), len(self.test), self.loss == "squared")
+        return self.test, losses(self.loss, self.y[self.test], predicted)
 
-def _losses(made: Any, X: Any, y: Array, test: Array, loss: str) -> Array:
-    return losses(loss, y[test], predictions(made, take(X, test), len(test), loss == "squared"))
+    def explain(self, error: Exception, y_train: Any) -> None:
+        if self.loss == "zero_one" and (y_train == y_train[0]).all():
+            error.add_note("This resample of y has a single class. stratified=True draws from every class.")
 
 
 def loss_of(loss: str | None, made: Any) -> str:
@@ -276,7 +240,7 @@ def loss_of(loss: str | None, made: Any) -> str:
 
 
 def target_of(y: Any, n: int, loss: str, name: str = "y") -> Array:
-    """(n,) labels that can be sorted, none missing; or finite numbers."""
+    """(n,) labels that can be sorted, none missing; for the squared loss finite numbers."""
     a = np.asarray(y)
     if a.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one target per sample, got {y if y is None else a.shape}")
@@ -290,14 +254,14 @@ def target_of(y: Any, n: int, loss: str, name: str = "y") -> Array:
 
 
 def losses(loss: str, y: Array, predicted: Array) -> Array:
-    """(n,) 1 where they differ, or (y − ŷ)²"""
+    """(n,) the zero-one loss: 1 where y and ŷ differ; or the squared loss (y − ŷ)²."""
     if loss == "zero_one":
         return np.asarray((y != predicted).astype(float))
     return np.asarray((np.asarray(y, float) - predicted) ** 2)
 
 
 def no_information(loss: str, y: Array, predicted: Array) -> float:
-    """γ: the mean loss over all n² pairs of a target and a prediction, in O(n)."""
+    """γ: the mean loss over all n² pairs of a target and a prediction; in O(n), not O(n²)."""
     if loss == "squared":
         y = np.asarray(y, float)
         return float(np.var(y) + np.var(predicted) + (np.mean(y) - np.mean(predicted)) ** 2)

@@ -1,8 +1,8 @@
-"""What the bootstrap's kernel knows: functions of sums over the samples drawn, or of places in their order.
+"""Statistics that C kernels resample: functions of sums over the drawn samples, or of their order statistics.
 
-Samples are scaled by a power of two and centred before they are summed, so that squares and products lose no digits to
-a large mean, and neither overflow nor underflow. The centre is the median, never further from the mean than a standard
-deviation: a mean would take the digits of all other values, where one is far off, in the resamples without it.
+Samples are scaled by a power of two and centred before they are summed. Otherwise squares could overflow or underflow,
+and a large mean would cost digits. The centre is the median, since one outlier does not move it. A mean moved by an
+outlier would cost digits in the resamples without that outlier.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import integer, number
 from fastopt._native import resample as resample_kernels
-from fastopt.validation.checks import Array, count
+from fastopt._types import Array
 from fastopt.validation.resampling import Plan
 
 NAMES = ("mean", "variance", "quantile", "ratio", "correlation")
 SAMPLES = {"ratio": 2, "correlation": 2}
-ROUNDING = 1e-14  # of a sum of squares: what lies below is taken for 0
+ROUNDING = 1e-14  # a centred sum of squares below this share of the raw one counts as 0
 
 
 @dataclass(frozen=True)
 class Named:
-    """One of them, with the samples in float64. Called with other samples, it gives their statistic."""
+    """A statistic by name, and its samples in float64. Call it to get the statistic of other samples."""
 
     name: str
     samples: tuple[Array, ...]
@@ -47,7 +48,7 @@ class Named:
 
     @functools.cached_property
     def _exponents(self) -> list[int]:
-        """2 to them is more than any of a sample's values."""
+        """Exponents e with |x| < 2^e for all values x of each sample."""
         return [math.frexp(float(np.abs(x).max()))[1] for x in self.samples]
 
     @functools.cached_property
@@ -59,7 +60,7 @@ class Named:
         return float(np.median(self._scaled[0]))
 
     def columns(self, errors: bool = False) -> Array:
-        """(n, m): what is summed up. The last one counts the samples."""
+        """(n, m) terms whose sums determine the statistic. The last column is 1 and counts the samples."""
         x = self._scaled[0]
         if self.name == "ratio":
             y = self._scaled[1]
@@ -73,7 +74,7 @@ class Named:
         return np.column_stack([*parts, np.ones(len(x))])
 
     def value(self, sums: Array) -> Array:
-        """Of (k, m) sums of the columns, the last the sizes."""
+        """(k,) the statistic, from (k, m) sums of the columns."""
         n = sums[:, -1]
         with np.errstate(all="ignore"):
             if self.name == "mean":
@@ -88,7 +89,7 @@ class Named:
             return np.clip(found, -1, 1)
 
     def errors(self, sums: Array) -> Array:
-        """The standard errors of mean and ratio (linearized) of the same sums."""
+        """(k,) standard errors of mean and ratio (linearized), from (k, m) sums of the columns."""
         n = sums[:, -1]
         with np.errstate(all="ignore"):
             if self.name == "mean":
@@ -119,11 +120,11 @@ class Named:
         return float(self.errors(self._sums(True))[0])
 
     def _sums(self, errors: bool = False) -> Array:
-        """(1, m): of the samples themselves, each column in one run, which NumPy adds pairwise."""
+        """(1, m) sums over the data. Columns are contiguous, so that NumPy adds pairwise."""
         return np.atleast_2d(np.ascontiguousarray(self.columns(errors).T).sum(axis=1))
 
     def jackknife(self, plan: Plan) -> Array:
-        """Without each unit of the plan, in O(n): the sums without it, or the places in the order without it."""
+        """(units,) the statistic without each unit of the plan, in O(n) after sorting."""
         if self.name != "quantile":
             return self.value(_sums_without_each(plan.totals(self.columns())))
         x, order = self._sorted(plan)
@@ -149,7 +150,7 @@ class Named:
 
 
 def standard_deviation(x: Array) -> float:
-    """Divided by n − 1; NaN for one value, or where one is not finite; of values of any size."""
+    """Divided by n − 1; NaN for one value or if one is not finite. Scaled so that squares do not overflow."""
     if len(x) < 2 or not np.isfinite(x).all():
         return math.nan
     exponent = math.frexp(float(np.abs(x).max()))[1]
@@ -157,7 +158,7 @@ def standard_deviation(x: Array) -> float:
 
 
 def _sums_without_each(rows: Array) -> Array:
-    """(n, m): of the rows before each and those behind it: total − row would leave no digits without one far off."""
+    """(n, m) sums of all other rows. They are summed anew: total − row would lose digits if the row is an outlier."""
     sums = np.zeros_like(rows)
     sums[1:] = np.cumsum(rows[:-1], axis=0)
     sums[:-1] += np.cumsum(rows[:0:-1], axis=0)[::-1]
@@ -170,37 +171,36 @@ def _times(x: Array, exponent: int) -> Array:
 
 
 def _squares(squares: Array, sums: Array, n: Array) -> Array:
-    """Σ(x − x̄)² from Σx² and Σx; 0 below what rounding leaves."""
+    """Σ(x − x̄)² from Σx² and Σx; 0 if it is within the rounding error."""
     found = squares - sums * sums / n
     return np.where(found <= ROUNDING * squares, 0.0, found)
 
 
 def _place(n: int, q: float) -> tuple[int, float]:
-    """Where the quantile of n lies: (n − 1) q, whole and fraction."""
+    """The place (n − 1) q of a quantile, as integer and fraction."""
     at = (n - 1) * q
     return int(at), at - int(at)
 
 
 def _between(low: Array, high: Array, share: float) -> Array:
-    """As numpy.quantile does it, to the last bit."""
+    """Linear interpolation, with the same bits as numpy.quantile."""
     step = high - low
     return high - step * (1 - share) if share >= 0.5 else low + step * share
 
 
 def named(name: str, samples: Any, plan: Plan | None, q: float = 0.5, ddof: int = 1) -> Any:
-    """The statistic on these samples; of a quantile over units of several samples, a plain function."""
+    """The statistic of these samples. A quantile of groups or blocks has no kernel and is a plain function."""
     wanted = SAMPLES.get(name, 1)
     if len(samples) != wanted:
         raise ValueError(f"data: statistic={name!r} is of {wanted} sample(s), got {len(samples)}")
-    if isinstance(q, bool) or not isinstance(q, (int, float, np.number)) or not 0 <= q <= 1:
-        raise ValueError(f"q must be a number from 0 to 1, got {q!r}")
-    count("ddof", ddof, low=0)
+    q = number("q", q, 0, 1)
+    integer("ddof", ddof)
     arrays = tuple(_numbers(i, x) for i, x in enumerate(samples))
     if name == "variance" and len(arrays[0]) <= ddof:
         raise ValueError(f"ddof={ddof} leaves no degrees of freedom to {len(arrays[0])} samples")
     if name == "quantile" and plan is not None and plan.starts is not None:
         return functools.partial(np.quantile, q=q)
-    return Named(name, arrays, float(q), ddof)
+    return Named(name, arrays, q, ddof)
 
 
 def _numbers(i: int, x: Any) -> Array:

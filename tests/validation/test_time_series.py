@@ -390,7 +390,7 @@ def test_leakage_reads_masks_and_refuses_what_is_no_split() -> None:
     positions = leakage([(np.flatnonzero(train), np.flatnonzero(test))], times, times + 3)
     assert masks.n_train.tolist() == [12]
     assert masks.overlapping.tolist() == positions.overlapping.tolist() == [3]
-    with pytest.raises(ValueError, match="splitter: split 0 has an empty test set"):
+    with pytest.raises(ValueError, match="splitter: the test set of split 0 is empty"):
         leakage([(times, times[:0])], times, times)
     with pytest.raises(ValueError, match="splitter: the test set of split 0 has positions beyond the 20 samples"):
         leakage([(times[:5], [20])], times, times)

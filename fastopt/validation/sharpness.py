@@ -1,7 +1,7 @@
-"""Is a minimum flat or sharp? How much the loss rises nearby, and the largest curvature, from loss and gradient alone.
+"""Sharpness of a minimum: how much the loss rises nearby, and the largest eigenvalue of the Hessian.
 
-A model is two functions of a list of arrays: loss(params) gives a number, grad(params) a list of arrays. Whatever
-framework computes them serves. Nothing here is trained, and `params` are never written to.
+A model is two functions of a list of arrays: loss(params) returns a number, grad(params) a list of arrays. They may use
+any framework. `params` are never written to.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, Rng, count, number, one_of, optional, rng_like
+from fastopt._checks import integer, number, one_of, optional, rng_like
+from fastopt._types import Array, Rng
 
 Params = Sequence[Array]
 Loss = Callable[[Any], Any]
 Grad = Callable[[Any], Any]
 
 WARNING = (
-    "sharpness depends on the scale of the parameters: rescaling layers of a ReLU network changes it and not the "
-    "function (Dinh et al. 2017); compare only models of one architecture, trained in one way"
+    "sharpness depends on the scale of the parameters: rescaling the layers of a ReLU network changes it, but not the "
+    "function (Dinh et al. 2017); compare only models of one architecture, trained in the same way"
 )
-SHRINK, GROW, SHORTEST = 0.25, 4.0, 1e-10  # of the steps of the ascent
-NUDGE, TURNS = 1e-6, 10  # of the box: how far from the parameters the first ascent starts, and how it finds where to
+SHRINK, GROW, SHORTEST = 0.25, 4.0, 1e-10  # step lengths of the ascent
+NUDGE, TURNS = 1e-6, 10  # distance of the first start from the parameters, and its power iterations
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """What a measure found. value : the measure; loss : at the parameters; worst : the greatest loss found nearby."""
+    """value : the measure; loss : at the parameters; worst : the largest loss found nearby; size : of the region."""
 
     measure: str
     value: float
@@ -46,8 +47,8 @@ class Sharpness:
 class Flat:
     """A model's loss and gradient as functions of one float64 vector.
 
-    `dtype` is what the functions are given: None tries float64 and falls back to the parameters' own, if the gradient
-    refuses float64 or answers in less.
+    `dtype` is the type of the arrays that the functions get. None: float64, or the parameters' own type if the gradient
+    raises an error for float64 or returns another type.
     """
 
     def __init__(self, loss: Loss | None, grad: Grad | None, params: Any, dtype: Any = None) -> None:
@@ -64,13 +65,13 @@ class Flat:
 
     def _takes_float64(self) -> bool:
         try:
-            slopes = _as_list(self.grad_of(self.arrays(self.x)))  # type: ignore[misc]
-        except (TypeError, ValueError, RuntimeError):  # torch says the last one; a fault of another kind shows again
+            grads = _as_list(self.grad_of(self.arrays(self.x)))  # type: ignore[misc]
+        except (TypeError, ValueError, RuntimeError):  # torch raises RuntimeError; real faults are raised again later
             return False
-        return all(np.asarray(g).dtype == np.float64 for g in slopes)
+        return all(np.asarray(g).dtype == np.float64 for g in grads)
 
     def arrays(self, x: Array) -> list[Array]:
-        """The parameters at x, in their shapes: arrays of their own, which the functions may keep."""
+        """x as new arrays in the shapes of the parameters; the functions may keep them."""
         result, at = [], 0
         for p, dtype in zip(self.params, self.own, strict=True):
             part = x[at : at + p.size].reshape(p.shape)
@@ -85,12 +86,12 @@ class Flat:
         return value
 
     def grad(self, x: Array) -> Array:
-        slopes = [np.asarray(g) for g in _as_list(self.grad_of(self.arrays(x)))]  # type: ignore[misc]
-        if [g.shape for g in slopes] != [p.shape for p in self.params]:
+        grads = [np.asarray(g) for g in _as_list(self.grad_of(self.arrays(x)))]  # type: ignore[misc]
+        if [g.shape for g in grads] != [p.shape for p in self.params]:
             raise ValueError(
-                f"grad gives shapes {[g.shape for g in slopes]}, params have {[p.shape for p in self.params]}"
+                f"grad gives shapes {[g.shape for g in grads]}, params have {[p.shape for p in self.params]}"
             )
-        flat = np.concatenate([np.ravel(g).astype(float) for g in slopes])
+        flat = np.concatenate([np.ravel(g).astype(float) for g in grads])
         if not np.isfinite(flat).all():
             raise ValueError("grad gives numbers that are not finite near params")
         return flat
@@ -126,31 +127,31 @@ def sharpness(
     rng: Rng = 0,
     dtype: Any = None,
 ) -> Sharpness:
-    """Keskar's measure: by how many per cent the loss can rise in a small box around the parameters.
+    """Keskar's measure: the largest rise of the loss, in per cent, in a small box around the parameters.
 
         φ = 100 · (max over y in C of f(x + A y) − f(x)) / (1 + f(x)),    |y_i| <= ε (|(A⁺x)_i| + 1) in C
 
-    The maximum is found by projected gradient ascent of `restarts` + 1 starts, one of them next to x: a lower bound of
-    φ, and exact where every ascent ends in the greatest maximum.
+    The maximum is found by projected gradient ascent from `restarts` + 1 starts, one of them next to x. The result is a
+    lower bound of φ, and exact if an ascent reaches the global maximum.
 
     Parameters
     ----------
     loss, grad : functions of a list of arrays; loss >= 0 for the measure to mean something.
     params : the arrays at the minimum, float32 or float64; never written to.
     epsilon : size of the box, > 0; Keskar et al. use 1e-3 and 5e-4.
-    subspace : None: all directions (A the identity). p: those of a random p-dimensional subspace (there, 100), which
+    subspace : None: all directions (A the identity). p: a random p-dimensional subspace (Keskar et al. use 100), which
         takes p times the memory of the parameters.
-    steps : of each ascent, at most.
-    restarts : random starts in the box besides the parameters themselves.
-    rng : where starts and subspace come from: a seed, a Generator or None.
-    dtype : what the functions are given; None: float64 if the gradient takes it.
+    steps : at most, per ascent.
+    restarts : the number of random starts in the box, besides the one next to x.
+    rng : a seed, a Generator or None, for starts and subspace.
+    dtype : the type of the arrays that the functions get. None: float64 if the gradient supports it.
 
-    Source: Keskar et al., On large-batch training for deep learning, ICLR 2017, metric 2.1. Depends on how parameters
-    are scaled: Dinh et al., Sharp minima can generalize for deep nets, ICML 2017.
+    Source: Keskar et al., On large-batch training for deep learning, ICLR 2017, metric 2.1. The measure depends on how
+    parameters are scaled: Dinh et al., Sharp minima can generalize for deep nets, ICML 2017.
     """
-    number("epsilon", epsilon, 0, math.inf)
-    count("steps", steps)
-    count("restarts", restarts, low=0)
+    number("epsilon", epsilon, 0, above=True)
+    integer("steps", steps, 1)
+    integer("restarts", restarts)
     random = np.random.default_rng(rng_like("rng", rng))
     model = Flat(loss, grad, params, dtype)
     basis = optional(_basis, "subspace", subspace, n=model.x.size, random=random)
@@ -158,21 +159,21 @@ def sharpness(
     ascent = _Ascent(model, epsilon * (np.abs(inner) + 1.0), basis)
     here = model.loss(model.x)
     if here <= -1.0:
-        raise ValueError(f"loss must be above -1 at params, for the measure divides by 1 + loss, got {here:g}")
+        raise ValueError(f"loss must be above -1 at params, since the measure divides by 1 + loss, got {here:g}")
     starts = [ascent.steepest(random), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
     worst = max(here, *(ascent.climb(u, steps) for u in starts))
     return Sharpness("box", 100.0 * (worst - here) / (1.0 + here), here, worst, epsilon)
 
 
 def _basis(name: str, p: Any, n: int, random: np.random.Generator) -> Array:
-    if count(name, p) > n:
+    if integer(name, p, 1) > n:
         raise ValueError(f"{name}={p} is more than there are parameters: {n}")
     return random.standard_normal((n, int(p)))
 
 
 @dataclass
 class _Ascent:
-    """Gradient ascent over u in [−1, 1]^n, where the parameters are x + A (widths · u): the box is a cube then."""
+    """Gradient ascent over u in [−1, 1]^n; the parameters are x + A (widths · u)."""
 
     model: Flat
     widths: Array
@@ -188,18 +189,18 @@ class _Ascent:
         return self.widths * (g if self.basis is None else self.basis.T @ g)
 
     def steepest(self, random: np.random.Generator) -> Array:
-        """A point next to the parameters: along the gradient, or at a minimum, where it is 0, along the largest
-        curvature (power iteration)."""
+        """A start next to the parameters: along the gradient, or at a minimum along the largest curvature, which the
+        power iteration finds."""
         u = NUDGE * random.uniform(-1, 1, self.widths.size)
         for _ in range(TURNS):
             g = self.slope(u)
             if not g.any():
                 break
             u = NUDGE * g / np.abs(g).max()
-        return u + 1e-3 * NUDGE * random.choice([-1.0, 1.0], u.size)  # a coordinate without slope would never move
+        return u + 1e-3 * NUDGE * random.choice([-1.0, 1.0], u.size)  # at 0 with gradient 0, a coordinate would stay
 
     def climb(self, u: Array, steps: int) -> float:
-        """The height reached. Steps along the gradient, cut to the cube; longer after success, shorter after none."""
+        """The largest loss reached by steps along the gradient, clipped to the cube."""
         height, length = self.model.loss(self.place(u)), GROW
         for _ in range(steps):
             g = self.slope(u)
@@ -214,7 +215,7 @@ class _Ascent:
         return height
 
     def _longest(self, u: Array, direction: Array, height: float, length: float) -> tuple[Array, float, float]:
-        """The first step that gains, among ever shorter ones; tiny gradients need the long ones to reach the walls."""
+        """The first of increasingly shorter steps that raises the loss: (u, loss, step length)."""
         while length > SHORTEST:
             trial = np.clip(u + length * direction, -1, 1)
             reached = self.model.loss(self.place(trial))
@@ -227,27 +228,26 @@ class _Ascent:
 def random_sharpness(
     loss: Loss, params: Any, *, radius: float = 0.05, directions: int = 100, rng: Rng = 0, dtype: Any = None
 ) -> Sharpness:
-    """How much the loss rises on average in random directions: mean of f(x + δ) − f(x).
+    """The mean rise of the loss in random directions: mean of f(x + δ) − f(x).
 
-    δ is Gaussian, and every array of it has `radius` times the norm of its parameter array (one of norm 0 stays), so
-    that scaling a whole array and its gradient alike changes nothing. `worst` is the greatest loss met.
+    δ is Gaussian. Each array of δ is scaled to `radius` times the norm of its parameter array, so rescaling an array
+    does not change the measure. An array of norm 0 stays. `worst` is the largest loss found.
 
     Parameters
     ----------
     loss, params, rng, dtype : as for `sharpness` (dtype None: float64).
-    radius : of the step, relative to the parameters, > 0.
-    directions : how many are drawn.
+    radius : length of the step relative to the parameters, > 0.
+    directions : how many are drawn, >= 1.
 
-    Source: the relative directions are those of Li et al., Visualizing the loss landscape of neural nets (2018), with
-    arrays in place of filters.
+    Source: Li et al., Visualizing the loss landscape of neural nets (2018), with arrays in place of filters.
     """
-    number("radius", radius, 0, math.inf)
+    number("radius", radius, 0, above=True)
     random = np.random.default_rng(rng_like("rng", rng))
     model = Flat(loss, None, params, dtype)
     here = model.loss(model.x)
     norms = [float(np.linalg.norm(p.astype(float))) for p in model.params]
     losses = []
-    for _ in range(count("directions", directions)):
+    for _ in range(integer("directions", directions, 1)):
         parts = [random.standard_normal(p.size) for p in model.params]
         scaled = [
             d * (radius * norm / max(float(np.linalg.norm(d)), 1e-300)) for d, norm in zip(parts, norms, strict=True)
@@ -257,16 +257,16 @@ def random_sharpness(
 
 
 def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, dtype: Any = None) -> Sharpness:
-    """The rise to first order in the worst direction: f(x + ρ g/‖g‖) − f(x), as SAM takes it.
+    """The rise of the loss along the gradient: f(x + ρ g/‖g‖) − f(x), the worst direction to first order, as in SAM.
 
     Parameters
     ----------
     loss, grad, params, dtype : as for `sharpness`.
-    radius : ρ > 0, the Euclidean length of the step. Where the gradient is 0, the measure is 0.
+    radius : ρ > 0, the Euclidean length of the step. If the gradient is 0, the measure is 0.
 
     Source: Foret et al., Sharpness-aware minimization for efficiently improving generalization, ICLR 2021.
     """
-    number("radius", radius, 0, math.inf)
+    number("radius", radius, 0, above=True)
     model = Flat(loss, grad, params, dtype)
     here, g = model.loss(model.x), model.grad(model.x)
     norm = float(np.linalg.norm(g))
@@ -279,9 +279,9 @@ def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, 
 
 @dataclass(frozen=True, eq=False)
 class HessianEigenvalue:
-    """value : the largest eigenvalue; vector : its unit direction, in the parameters' shapes; residual : ‖Hv − λv‖;
-    iterations : Hessian products taken; converged : whether the residual came below the tolerance; dtype : of the
-    gradients that were differenced."""
+    """value : the largest eigenvalue λ; vector : its unit eigenvector v, in the shapes of the parameters; residual :
+    ‖Hv − λv‖; iterations : Hessian-vector products; converged : whether the residual is within the tolerance; dtype :
+    of the gradients."""
 
     value: float
     vector: list[Array]
@@ -301,26 +301,25 @@ def hessian_eigenvalue(
     rng: Rng = 0,
     dtype: Any = None,
 ) -> HessianEigenvalue:
-    """The largest eigenvalue of the loss's Hessian, the curvature in the sharpest direction, from gradients.
+    """The largest eigenvalue of the Hessian H of the loss, which is the largest curvature, from gradients.
 
         H v ≈ (∇f(x + h v) − ∇f(x − h v)) / 2h,    h = ∛eps · (1 + max |x|) / max |v|
 
     Parameters
     ----------
-    grad : a function of a list of arrays. Differences are taken in float64 if it computes in float64; in float32, three
-        to four digits are what differences leave.
-    params : where; never written to.
-    method : "lanczos" finds the (algebraically) largest one and needs far fewer products, and a vector of memory for
-        each; "power" iterates two vectors only, and where the largest in size is negative, iterates again on H − λI.
+    grad : a function of a list of arrays. Differences of float32 gradients give three to four digits.
+    params : where the Hessian is taken; never written to.
+    method : "lanczos" needs far fewer products, but stores a vector per product. "power" stores two vectors; if the
+        eigenvalue λ of largest size is negative, it iterates again on H − λI.
     tol : stop when ‖Hv − λv‖ <= tol · |λ|; default 1e-6, or 1e-2 if gradients are float32.
-    max_iter : Hessian products, at most; each is two gradients.
-    rng : of the start.
-    dtype : what grad is given; None: float64 if it takes that.
+    max_iter : Hessian-vector products at most; each needs two gradients.
+    rng : a seed, a Generator or None, for the start.
+    dtype : the type of the arrays that grad gets. None: float64 if it supports that.
     """
     one_of("method", method, ("lanczos", "power"))
-    count("max_iter", max_iter)
+    integer("max_iter", max_iter, 1)
     model = Flat(None, grad, params, dtype)
-    tol = (1e-6 if model.wide else 1e-2) if tol is None else number("tol", tol, 0, 1)
+    tol = (1e-6 if model.wide else 1e-2) if tol is None else number("tol", tol, 0, 1, above=True, below=True)
     start = np.random.default_rng(rng_like("rng", rng)).standard_normal(model.x.size)
     product = _Products(model)
     find = _lanczos if method == "lanczos" else _power
@@ -346,13 +345,13 @@ class _Products:
 
 
 def _lanczos(product: _Products, v: Array, tol: float, most: int) -> tuple[float, Array, float]:
-    """The largest Ritz value of an ever larger Krylov space, whose basis is made orthogonal again in full."""
+    """The largest Ritz value of a growing Krylov space, with full reorthogonalization."""
     basis, diagonal = [v], []
     off: list[float] = []
     for k in range(min(most, v.size)):
         w = product(basis[-1])
         diagonal.append(float(w @ basis[-1]))
-        for _ in range(2):  # the second pass takes away what rounding has left
+        for _ in range(2):  # the second pass removes rounding errors of the first
             known = np.array(basis)
             w = w - known.T @ (known @ w)
         beta = float(np.linalg.norm(w))
@@ -368,7 +367,7 @@ def _lanczos(product: _Products, v: Array, tol: float, most: int) -> tuple[float
 
 
 def _power(product: _Products, v: Array, tol: float, most: int) -> tuple[float, Array, float]:
-    """The largest in size; if that is negative, H − λI has what is wanted as its largest in size."""
+    """The eigenvalue λ of largest size; if it is negative, again for H − λI, whose largest one in size is wanted."""
     value, vector, residual = _iterate(product, v, tol, max(1, most), 0.0)
     if value >= 0 or product.taken >= most:
         return value, vector, residual
