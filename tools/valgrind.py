@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 #: fastopt in the first frame, or in the second frame below a memory or string function of the C library.
-EXTENSION = r"[^\n]*fastopt/_core[^\n]*"
+EXTENSION = r"[^\n]*fastopt/[^\n]*\.so[^\n]*"
 PLACE = rf"==\d+==    at (?:{EXTENSION}|[^\n]*(?:mem|str)\w+[^\n]*\n==\d+==    by {EXTENSION})"
 
 

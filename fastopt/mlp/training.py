@@ -161,7 +161,7 @@ class BatchedTrainer:
         assert fused is not None
         smoothing = self.settings.label_smoothing if self.shape.classes else 0.0
         return network_kernels.NetworkEpoch(
-            fused, self.optimizer._plan, self.gradients, task.x, task.y, task.weight, smoothing
+            fused, self.optimizer._array_step, self.gradients, task.x, task.y, task.weight, smoothing
         )
 
     # -- an epoch -----------------------------------------------------------------------------------------------------
@@ -187,7 +187,9 @@ class BatchedTrainer:
         for start in range(0, len(order), samples):
             if stop():
                 raise KeyboardInterrupt
-            epoch.run(order, start, min(start + samples, len(order)), self.totals)
+            end = min(start + samples, len(order))
+            scalars = self.optimizer._scalars_ahead(-(-(end - start) // task.batch_size))
+            epoch.run(order, start, end, self.totals, scalars)
 
     def train_on(self, batches: list[Batch]) -> None:
         """One step: the gradients of these batches, and the optimizer's update."""

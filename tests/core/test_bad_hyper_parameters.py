@@ -380,6 +380,6 @@ def test_messages_name_optimizers_and_what_they_have() -> None:
 )
 def test_a_correction_that_the_core_does_not_have(corrections: Any, message: str) -> None:
     w = np.ones(3, np.float32)
-    plan = native_step.Plan([("sgd", [(w,)])], [("parameter",)], True)
+    plan = native_step.ArrayStep([("sgd", [(w,)])], [("parameter",)], True)
     with pytest.raises(ValueError, match=message):
         plan.set(0, {"lr": 0.1}, corrections, 1)

@@ -58,7 +58,7 @@ def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(colle
     grads = [np.full(8, 2.0, np.float32) for _ in range(2)]
     opt = fastopt.SGD(ws, lr=0.5)
     opt.step(grads)  # not compared with each other: none was to be zeroed
-    step, before = opt._plan.step, gc.get_threshold()
+    step, before = opt._array_step.step, gc.get_threshold()
     counts, garbage = iter(range(collections, -1, -1)), list[Any]()
 
     def steal(phase: str, _: Any) -> None:

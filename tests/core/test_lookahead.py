@@ -68,7 +68,7 @@ def test_inside_the_block() -> None:
         for refused in (
             lambda: opt.step(arrays(3)),
             lambda: opt.step(given(arrays(3))),
-            lambda: opt._plan.step(arrays(3)),
+            lambda: opt._array_step.step(arrays(3)),
             lambda: opt.lookahead().__enter__(),
             lambda: copy.deepcopy(opt),
             lambda: pickle.dumps(opt),
@@ -138,7 +138,7 @@ def test_a_block_that_cannot_be_left_now_is_left_later() -> None:
     before = contents(opt)
     block = opt.lookahead()
     block.__enter__()
-    with opt._plan, pytest.raises(RuntimeError, match="in the middle of a step"):
+    with opt._array_step, pytest.raises(RuntimeError, match="in the middle of a step"):
         block.__exit__(None, None, None)
     assert contents(opt)[0] != before[0]
     del block

@@ -119,3 +119,9 @@ ONE_CORE = """
 def test_two_threads_on_one_core_become_one_and_change_no_bit(tmp_path: Path) -> None:
     """`python -m bench crowded` measures what this gains."""
     script(tmp_path, ONE_CORE)
+
+
+@pytest.mark.parametrize(("value", "on"), [("0", False), ("1", True)])
+def test_environment_variable_switches_the_back_off_off(tmp_path: Path, value: str, on: bool) -> None:
+    code = "from fastopt._native import _testing; print(_testing.set_holds(True))"
+    assert script(tmp_path, code, FASTOPT_BACKOFF=value).strip() == str(on)

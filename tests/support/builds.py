@@ -23,7 +23,7 @@ class Copy:
         for name in ("csrc", "fastopt", "tests"):
             ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", ".hypothesis")
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        for name in ("setup.py", "build_flags.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, folder)
 
     def insert(self, file: str, before: str, text: str) -> None:

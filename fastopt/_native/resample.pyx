@@ -1,40 +1,21 @@
-# The bootstrap's part of the binding, included by _core.pyx: checks every buffer, drops the GIL, calls. Its callers are
-# fastopt.validation's own modules, which name the arguments of the user.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The bootstrap's kernels: checks every buffer, drops the GIL, calls. The callers are modules of fastopt.validation."""
 
-cdef extern from "fastopt_resample.h" nogil:
-    struct fo_stratum:
-        int64_t first, rows, draws
+from cpython.mem cimport PyMem_Free
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uintptr_t
 
-    struct fo_poisson:
-        pass
+cimport numpy as cnp
 
-    struct fo_column:
-        const double *x
-        const int16_t *digits
-        int exponent
+import numpy as np
 
-    int FO_DIGITS, FO_TOGETHER
+from fastopt._native.arrays cimport allocate, as_vector, shape_of
+from fastopt._native.capi cimport (
+    FO_DIGITS, FO_RESAMPLE_places, FO_RESAMPLE_rows, FO_RESAMPLE_sums, FO_TOGETHER, draw_of, fo_column, fo_draw,
+    fo_poisson, fo_resample, fo_stratum
+)
+from fastopt._native.runtime cimport api
 
-    struct fo_resample:
-        uint32_t key[2]
-        const fo_stratum *strata
-        const fo_poisson *const *poisson
-        int64_t n_strata, first, resamples, draws, rows
-        uint8_t *counts
-        int64_t apart
-        const fo_column *column
-        int64_t columns
-        const double *x
-        const uint32_t *order
-        const int64_t *places
-        double *out
-        int64_t *index
-
-    int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
-    void fo_run_resample(int kernel, const fo_resample *job, int threads)
-    bint fo_digits_of(const double *x, const fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
-    bint fo_is_counted(const fo_stratum *stratum)
-    fo_poisson fo_poisson_for(const fo_stratum *stratum)
+cnp.import_array()
 
 
 cdef enum:
@@ -52,8 +33,8 @@ cdef class _Resampling:
 
     def __cinit__(self, strata, key, int64_t first, int64_t resamples):
         """strata: int64 (k, 3), first row, rows and draws of each, one after another."""
-        cdef fo_draw draw = _draw(key, 0, 0)
-        cdef cnp.ndarray table = _vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
+        cdef fo_draw draw = draw_of(key, 0, 0)
+        cdef cnp.ndarray table = as_vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
         cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
         cdef int64_t i, rows = 0, draws = 0, n = len(strata)
         for i in range(n):
@@ -76,15 +57,15 @@ cdef class _Resampling:
     cdef int _tell_counts(self) except -1:
         cdef int64_t i, tables = 0
         for i in range(self.job.n_strata):
-            tables += fo_is_counted(&self.job.strata[i])
-        self.tables = <fo_poisson *> _allocate(max(1, tables), sizeof(fo_poisson))
-        self.poisson = <const fo_poisson **> _allocate(max(1, self.job.n_strata), sizeof(fo_poisson *))
+            tables += api.resample.is_counted(&self.job.strata[i])
+        self.tables = <fo_poisson *> allocate(max(1, tables), sizeof(fo_poisson))
+        self.poisson = <const fo_poisson **> allocate(max(1, self.job.n_strata), sizeof(fo_poisson *))
         self.job.poisson = self.poisson
         tables = 0
         for i in range(self.job.n_strata):
             self.poisson[i] = NULL
-            if fo_is_counted(&self.job.strata[i]):
-                self.tables[tables] = fo_poisson_for(&self.job.strata[i])
+            if api.resample.is_counted(&self.job.strata[i]):
+                self.tables[tables] = api.resample.poisson_for(&self.job.strata[i])
                 self.poisson[i] = &self.tables[tables]
                 tables += 1
         return 0
@@ -100,12 +81,12 @@ cdef class _Resampling:
         cdef cnp.ndarray digits = np.empty((n, FO_DIGITS * rows), np.int16)
         cdef const double *x = <const double *> cnp.PyArray_DATA(columns)
         cdef int16_t *d = <int16_t *> cnp.PyArray_DATA(digits)
-        self.column = <fo_column *> _allocate(max(1, n), sizeof(fo_column))
+        self.column = <fo_column *> allocate(max(1, n), sizeof(fo_column))
         self.held = self.held, columns, digits
         self.job.column, self.job.columns = self.column, n
         for c in range(n):
             self.column[c].x, self.column[c].digits = x + c * rows, d + c * FO_DIGITS * rows
-            if not fo_digits_of(self.column[c].x, self.job.strata, self.job.n_strata,
+            if not api.resample.digits_of(self.column[c].x, self.job.strata, self.job.n_strata,
                                 <int16_t *> self.column[c].digits, &self.column[c].exponent):
                 self.column[c].digits = NULL
         return 0
@@ -117,7 +98,7 @@ cdef class _Resampling:
 
     cdef cnp.ndarray run(self, int kernel, cnp.ndarray out):
         """out, filled."""
-        cdef int threads = _threads_of(self.job.resamples * (self.job.rows + self.job.draws + 64))
+        cdef int threads = api.runtime.threads_for(self.job.resamples * (self.job.rows + self.job.draws + 64))
         self.job.apart = (FO_TOGETHER * self.job.rows + 2 * LINE_BYTES) // LINE_BYTES * LINE_BYTES
         cdef cnp.ndarray counts = np.empty(threads * self.job.apart + LINE_BYTES, np.uint8)
         self.job.counts = <uint8_t *> (<uintptr_t> cnp.PyArray_DATA(counts) + LINE_BYTES - 1 & -LINE_BYTES)
@@ -126,15 +107,15 @@ cdef class _Resampling:
         else:
             self.job.out = <double *> cnp.PyArray_DATA(out)
         with nogil:
-            fo_run_resample(kernel, &self.job, threads)
+            api.resample.run(kernel, &self.job, threads)
         return out
 
 
 def resample_sums(x, strata, key, int64_t first, int64_t resamples):
     """float64 (resamples, columns): the sums over the rows that each resample draws, of x, float64 (columns, rows)."""
-    cdef cnp.ndarray columns = _vector(x, "x", x.size, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray columns = as_vector(x, "x", x.size, cnp.NPY_FLOAT64)
     if columns.ndim != 2:
-        raise ValueError(f"x must have shape (columns, rows), got {_shape(columns)}")
+        raise ValueError(f"x must have shape (columns, rows), got {shape_of(columns)}")
     cdef _Resampling r = _Resampling(strata, key, first, resamples)
     r.expect(columns.shape[1], "x")
     r.sum_up(columns)
@@ -145,8 +126,8 @@ def resample_places(x, order, places, strata, key, int64_t first, int64_t resamp
     """float64 (resamples, k): what stands at k ascending places of each sorted resample. x is sorted, order[place] is
     the row that stands at a place of x; each row at one."""
     cdef int64_t n = len(x), i
-    cdef cnp.ndarray values = _vector(x, "x", n, cnp.NPY_FLOAT64), rows = _vector(order, "order", n, cnp.NPY_UINT32)
-    cdef cnp.ndarray wanted = _vector(places, "places", len(places), cnp.NPY_INT64), seen = np.zeros(n, bool)
+    cdef cnp.ndarray values = as_vector(x, "x", n, cnp.NPY_FLOAT64), rows = as_vector(order, "order", n, cnp.NPY_UINT32)
+    cdef cnp.ndarray wanted = as_vector(places, "places", len(places), cnp.NPY_INT64), seen = np.zeros(n, bool)
     cdef _Resampling r = _Resampling(strata, key, first, resamples)
     r.expect(n, "x")
     r.job.x, r.job.order = <const double *> cnp.PyArray_DATA(values), <const uint32_t *> cnp.PyArray_DATA(rows)

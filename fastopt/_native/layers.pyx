@@ -1,83 +1,29 @@
-# The layers' part of the binding, included by _core.pyx: checks every buffer, drops the GIL, calls. Holds no formula.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The regularization layers: checks every buffer, drops the GIL, calls. Holds no formula."""
 
-cdef extern from "fastopt_layers.h" nogil:
-    struct fo_draw:
-        uint32_t key[2]
-        uint32_t stream
-        int64_t offset
+from cpython.mem cimport PyMem_Free
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 
-    struct fo_each:
-        const float *x
-        const float *y
-        void *out
-        int64_t size
-        fo_draw draw
-        float a, b
-        uint32_t threshold
+cimport cython
+cimport numpy as cnp
 
-    int FO_EACH_words, FO_EACH_add_normal, FO_EACH_times_normal, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_penalize
-    int FO_EACH_copy, FO_EACH_exps, FO_EACH_logs, FO_EACH_sines, FO_EACH_cosines
+import numpy as np
 
-    struct fo_channels:
-        const float *x
-        const float *dy
-        float *out
-        int64_t outer, channels, inner
-        bint channels_last, per_outer
-        const double *shift
-        double *partial
-        const float *high
-        const float *low
-        const float *scale
-        const float *bias
-        const float *slope
+from fastopt._native.arrays cimport (
+    address_of, allocate, as_buffer, as_float32, as_output, as_pixels, as_rows, as_vector, check_disjoint, check_indices,
+    check_shape, check_writeable, first_overlap, interval, is_contiguous, order_of, shape_of
+)
+from fastopt._native.capi cimport (
+    FO_EACH_add_normal, FO_EACH_copy, FO_EACH_cosines, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_exps, FO_EACH_logs,
+    FO_EACH_penalize, FO_EACH_sines, FO_EACH_times_normal, FO_EACH_words, FO_IMAGES_crop, FO_IMAGES_flip,
+    FO_IMAGES_paste, FO_IMAGES_tone, FO_IMAGES_warp, FO_FLOAT, FO_TILE, KEEP_GIL, draw_of, fo_channels, fo_draw, fo_each,
+    fo_entropy, fo_images, fo_mix
+)
+from fastopt._native.runtime cimport api
+from fastopt._native.spans cimport interval_of
 
-    struct fo_mix:
-        const float *x
-        float *out
-        const int64_t *partner
-        const float *a
-        const float *b
-        int64_t rows, size
-
-    struct fo_entropy:
-        const float *logits
-        const int64_t *target
-        const float *soft
-        const float *weight
-        float *gradient
-        float *loss
-        double *partial
-        int64_t rows, classes, ignore
-        double smoothing, scale
-
-    struct fo_images:
-        const uint8_t *x
-        const uint8_t *other
-        uint8_t *out
-        int64_t samples, planes, height, width, pixel, out_height, out_width
-        const int64_t *place
-        const int64_t *partner
-        const uint8_t *fill
-        bint reflect, is_float
-        const double *number
-        float low, high
-
-    int FO_IMAGES_flip, FO_IMAGES_crop, FO_IMAGES_paste, FO_IMAGES_tone, FO_IMAGES_warp
-
-    int64_t fo_slabs(const fo_channels *job)
-    void fo_run_each(int kernel, fo_each *job, int64_t jobs, int threads)
-    double fo_run_sum_of_powers(const float *x, int64_t size, int power, double *partial, int threads)
-    void fo_run_philox(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t *key)
-    void fo_run_sums(const fo_channels *job, double *sums, int threads)
-    void fo_run_normalize(const fo_channels *job, int threads)
-    void fo_run_normalize_back(const fo_channels *job, int threads)
-    void fo_run_scale(const fo_channels *job, int threads)
-    void fo_run_mix(const fo_mix *job, int threads)
-    int64_t fo_entropy_units(const fo_entropy *job)
-    double fo_target_weight(const fo_entropy *job)
-    double fo_run_entropy(fo_entropy *job, int threads)
-    void fo_run_images(int kernel, const fo_images *job, int threads)
+cnp.import_array()
 
 cdef dict EACH = {
     "add_normal": FO_EACH_add_normal, "times_normal": FO_EACH_times_normal, "drop": FO_EACH_drop,
@@ -88,97 +34,6 @@ cdef dict IMAGES = {"flip": FO_IMAGES_flip, "crop": FO_IMAGES_crop, "paste": FO_
                     "tone": FO_IMAGES_tone, "warp": FO_IMAGES_warp}
 
 
-cdef int _threads_of(int64_t elements) noexcept:
-    """As for a step: each thread gets half a threshold's work at least."""
-    if elements < parallel_from:
-        return 1
-    return <int> min(n_threads, 2 * elements // parallel_from if parallel_from > 0 else n_threads)
-
-
-# -- checks -----------------------------------------------------------------------------------------------------------
-
-cdef cnp.ndarray _as_rows(object x, str label):
-    """x itself, known to be float32 in C order; it may be read-only."""
-    cdef cnp.ndarray a = _as_float32(x, label)
-    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
-        raise ValueError(f"{label} is not C-contiguous (shape {_shape(a)}, strides {(<object> a).strides} bytes): "
-                         "pass numpy.ascontiguousarray(x)")
-    return a
-
-
-cdef cnp.ndarray _as_pixels(object x, str label, int dtype=-1):
-    """x itself, known to be float32 or uint8 in C order."""
-    if cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray> x) == cnp.NPY_UINT8 and dtype != cnp.NPY_FLOAT32:
-        if not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x):
-            raise ValueError(f"{label} is not C-contiguous (shape {x.shape}, strides {x.strides} bytes): "
-                             "pass numpy.ascontiguousarray(x)")
-        return x
-    if dtype == cnp.NPY_UINT8:
-        raise TypeError(f"{label} must be a uint8 numpy.ndarray like its input, "
-                        f"got {getattr(x, 'dtype', type(x).__name__)}")
-    if dtype == -1 and cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray> x) != cnp.NPY_FLOAT32:
-        raise TypeError(f"{label} has dtype {x.dtype}, expected float32 or uint8")
-    return _as_rows(x, label)
-
-
-cdef int _check_out(cnp.ndarray out, str label) except -1:
-    if not cnp.PyArray_ISWRITEABLE(out):
-        raise ValueError(f"{label} is read-only")
-    return 0
-
-
-cdef int _check_shape(cnp.ndarray out, str label, cnp.ndarray x, str name) except -1:
-    if not _same_shape(out, x):
-        raise ValueError(f"{label} has shape {_shape(out)}, {name} has {_shape(x)}")
-    return 0
-
-
-cdef int _check_disjoint(cnp.ndarray out, str label, cnp.ndarray x, str name, bint same_allowed) except -1:
-    """out and x, one block each, share no byte; or are one and the same where that is right."""
-    cdef uintptr_t a = _address(out), b = _address(x)
-    cdef uintptr_t a_end = a + <uintptr_t> cnp.PyArray_NBYTES(out), b_end = b + <uintptr_t> cnp.PyArray_NBYTES(x)
-    if a == b and a_end == b_end and same_allowed:
-        return 0
-    if a < b_end and b < a_end:
-        raise ValueError(f"{label} overlaps {name} in memory" + (
-            ": it may be the same array, or apart" if same_allowed else ": it must be another array"))
-    return 0
-
-
-cdef cnp.ndarray _output(object out, str label, cnp.ndarray x, str name, bint same_allowed):
-    """out, checked against x; a new array like x if it is None."""
-    if out is None:
-        return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
-    cdef cnp.ndarray a = _as_pixels(out, label, cnp.PyArray_TYPE(x))
-    _check_out(a, label)
-    _check_shape(a, label, x, name)
-    _check_disjoint(a, label, x, name, same_allowed)
-    return a
-
-
-cdef cnp.ndarray _vector(object x, str label, int64_t size, int dtype):
-    """A private array of the layer's own Python code: contiguous, of this dtype and size."""
-    cdef cnp.ndarray a = x
-    if not (cnp.PyArray_TYPE(a) == dtype and cnp.PyArray_ISNOTSWAPPED(a) and cnp.PyArray_ISALIGNED(a)
-            and cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_SIZE(a) == size):
-        raise ValueError(f"{label} must be {size} contiguous elements, got {x.dtype} of shape {x.shape}")
-    return a
-
-
-cdef int _check_indices(cnp.ndarray a, str label, int64_t below) except -1:
-    cdef const int64_t *index = <const int64_t *> cnp.PyArray_DATA(a)
-    cdef int64_t i
-    for i in range(cnp.PyArray_SIZE(a)):
-        if not 0 <= index[i] < below:
-            raise ValueError(f"{label} {i} is {index[i]}, expected 0 to {below - 1}")
-    return 0
-
-
-cdef fo_draw _draw(object key, object stream, object offset) except *:
-    cdef uint64_t k = key
-    return fo_draw(key=[<uint32_t> (k & 0xFFFFFFFF), <uint32_t> (k >> 32)], stream=stream, offset=offset)
-
-
 # -- random numbers and element by element ----------------------------------------------------------------------------
 
 def philox(counters, key):
@@ -186,9 +41,9 @@ def philox(counters, key):
     cdef cnp.ndarray c = np.ascontiguousarray(counters, np.uint32)
     cdef cnp.ndarray k = np.ascontiguousarray(key, np.uint32)
     if c.ndim != 2 or c.shape[1] != 4 or k.ndim != 1 or k.shape[0] != 2:
-        raise ValueError(f"counters must have shape (n, 4) and key (2,), got {_shape(c)} and {_shape(k)}")
+        raise ValueError(f"counters must have shape (n, 4) and key (2,), got {shape_of(c)} and {shape_of(k)}")
     cdef cnp.ndarray out = np.empty_like(c)
-    fo_run_philox(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
+    api.layers.philox(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
                   <const uint32_t *> cnp.PyArray_DATA(k))
     return out
 
@@ -198,12 +53,12 @@ def sample_uniforms(key, int64_t first, int64_t n, int blocks, uint32_t stream):
     cdef cnp.ndarray counters = np.empty((n * blocks, 4), np.uint32), uniforms = np.empty((n, 4 * blocks))
     cdef uint32_t *c = <uint32_t *> cnp.PyArray_DATA(counters)
     cdef double *u = <double *> cnp.PyArray_DATA(uniforms)
-    cdef fo_draw draw = _draw(key, 0, 0)
+    cdef fo_draw draw = draw_of(key, 0, 0)
     cdef int64_t i
     for i in range(n * blocks):
         c[4 * i], c[4 * i + 1] = <uint32_t> (first + i // blocks), <uint32_t> ((first + i // blocks) >> 32)
         c[4 * i + 2], c[4 * i + 3] = <uint32_t> (i % blocks), 1 + stream
-    fo_run_philox(c, c, n * blocks, draw.key)
+    api.layers.philox(c, c, n * blocks, draw.key)
     for i in range(4 * n * blocks):
         u[i] = c[i] * 2.0 ** -32
     return uniforms
@@ -213,12 +68,12 @@ cdef int _run_each(int kernel, fo_each *job, int64_t jobs) except -1:
     cdef int64_t j, elements = 0
     for j in range(jobs):
         elements += job[j].size
-    cdef int threads = _threads_of(elements)
+    cdef int threads = api.runtime.threads_for(elements)
     if elements < KEEP_GIL:
-        fo_run_each(kernel, job, jobs, threads)
+        api.layers.each(kernel, job, jobs, threads)
     else:
         with nogil:
-            fo_run_each(kernel, job, jobs, threads)
+            api.layers.each(kernel, job, jobs, threads)
     return 0
 
 
@@ -227,7 +82,7 @@ def words(int64_t n, key, stream=0, offset=0):
     cdef fo_each job
     cdef cnp.ndarray out = np.empty(n, np.uint32)
     job.x, job.y, job.out, job.size = NULL, NULL, cnp.PyArray_DATA(out), n
-    job.draw = _draw(key, stream, offset)
+    job.draw = draw_of(key, stream, offset)
     job.threshold = 0
     job.a = job.b = 0
     _run_each(FO_EACH_words, &job, 1)
@@ -239,7 +94,7 @@ def drop_bits(int64_t n, threshold, key, stream=0):
     cdef fo_each job
     cdef cnp.ndarray out = np.zeros((n + 7) // 8, np.uint8)
     job.x, job.y, job.out, job.size = NULL, NULL, cnp.PyArray_DATA(out), n
-    job.draw = _draw(key, stream, 0)
+    job.draw = draw_of(key, stream, 0)
     job.threshold = threshold
     job.a = job.b = 0
     _run_each(FO_EACH_drop_bits, &job, 1)
@@ -250,16 +105,16 @@ def each(str kernel not None, x, out=None, *, y=None, double a=0, double b=0, ke
          tuple names not None=("x", "out", "y")):
     """One kernel of FO_EACH over one array in C order; out may be x (or y). Returns out."""
     cdef fo_each job
-    cdef cnp.ndarray source = _as_rows(x, names[0])
-    cdef cnp.ndarray second, target = _output(out, names[1], source, names[0], True)
+    cdef cnp.ndarray source = as_rows(x, names[0])
+    cdef cnp.ndarray second, target = as_output(out, names[1], source, names[0], True)
     job.y = NULL
     if y is not None:
-        second = _as_rows(y, names[2])
-        _check_shape(second, names[2], source, names[0])
-        _check_disjoint(target, names[1], second, names[2], True)
+        second = as_rows(y, names[2])
+        check_shape(second, names[2], source, names[0])
+        check_disjoint(target, names[1], second, names[2], True)
         job.y = <const float *> cnp.PyArray_DATA(second)
     job.x, job.out, job.size = <const float *> cnp.PyArray_DATA(source), cnp.PyArray_DATA(target), source.size
-    job.draw = _draw(key, stream, offset)
+    job.draw = draw_of(key, stream, offset)
     job.a, job.b, job.threshold = <float> a, <float> b, threshold
     _run_each(EACH[kernel], &job, 1)
     return target
@@ -273,16 +128,16 @@ def each_of(str kernel not None, list sources not None, list targets not None, l
     second; all else is apart.
     """
     cdef int64_t i, n = len(targets)
-    cdef fo_each *job = <fo_each *> _allocate(n, sizeof(fo_each))
+    cdef fo_each *job = <fo_each *> allocate(n, sizeof(fo_each))
     cdef interval *taken = NULL
     try:
-        taken = <interval *> _allocate(n, sizeof(interval))
+        taken = <interval *> allocate(n, sizeof(interval))
         for i in range(n):
             _tensor(&job[i], i, sources, targets, seconds, names)
-            job[i].draw = _draw(key, i, 0)
+            job[i].draw = draw_of(key, i, 0)
             job[i].a, job[i].b, job[i].threshold = <float> a, <float> b, 0
-            taken[i] = _interval(<float *> job[i].out, job[i].size, i, 0)
-        i = _first_overlap(taken, n)
+            taken[i] = interval_of(job[i].out, job[i].size, FO_FLOAT, i, 0)
+        i = first_overlap(taken, n)
         if i > 0:
             raise ValueError(f"{names[1]} {taken[i].span} overlaps {names[1]} {taken[i - 1].span} in memory")
         _check_reads(job, taken, n, names)
@@ -293,7 +148,7 @@ def each_of(str kernel not None, list sources not None, list targets not None, l
 
 
 cdef int _tensor(fo_each *job, int64_t i, list sources, list targets, list seconds, tuple names) except -1:
-    cdef cnp.ndarray target = _as_buffer(targets[i], f"{names[1]} {i}")
+    cdef cnp.ndarray target = as_buffer(targets[i], f"{names[1]} {i}")
     cdef cnp.ndarray source = _read(sources[i], f"{names[0]} {i}", target, f"{names[1]} {i}")
     job.x, job.y = <const float *> cnp.PyArray_DATA(source), NULL
     job.out, job.size = cnp.PyArray_DATA(target), target.size
@@ -303,8 +158,8 @@ cdef int _tensor(fo_each *job, int64_t i, list sources, list targets, list secon
 
 
 cdef cnp.ndarray _read(object x, str label, cnp.ndarray target, str name):
-    cdef cnp.ndarray a = _as_float32(x, label)
-    _check_shape(a, label, target, name)
+    cdef cnp.ndarray a = as_float32(x, label)
+    check_shape(a, label, target, name)
     if cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(target):
         return a
     if cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(target):
@@ -341,16 +196,16 @@ cdef int _check_read(const float *x, int64_t size, int64_t i, const interval *wr
 
 def sum_of_powers(x, int power, str label="x"):
     """Σ|x|^power, power 1 or 2, in double: tile by tile in memory order."""
-    cdef cnp.ndarray a = _as_float32(x, label)
+    cdef cnp.ndarray a = as_float32(x, label)
     if not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
-        raise ValueError(f"{label} is not contiguous (shape {_shape(a)}, strides {(<object> a).strides} bytes)")
+        raise ValueError(f"{label} is not contiguous (shape {shape_of(a)}, strides {(<object> a).strides} bytes)")
     cdef int64_t size = a.size
     cdef const float *data = <const float *> cnp.PyArray_DATA(a)
-    cdef double *partial = <double *> _allocate((size + FO_TILE - 1) // FO_TILE, sizeof(double))
-    cdef int threads = _threads_of(size)
+    cdef double *partial = <double *> allocate((size + FO_TILE - 1) // FO_TILE, sizeof(double))
+    cdef int threads = api.runtime.threads_for(size)
     cdef double total
     with nogil:
-        total = fo_run_sum_of_powers(data, size, power, partial, threads)
+        total = api.layers.sum_of_powers(data, size, power, partial, threads)
     PyMem_Free(partial)
     return total
 
@@ -362,7 +217,7 @@ cdef fo_channels _channels(cnp.ndarray x, tuple layout) except *:
     cdef fo_channels job
     job.outer, job.channels, job.inner, job.channels_last = layout
     if job.outer * job.channels * job.inner != x.size:
-        raise ValueError(f"layout {layout} does not match shape {_shape(x)}")
+        raise ValueError(f"layout {layout} does not match shape {shape_of(x)}")
     job.x, job.dy, job.out = <const float *> cnp.PyArray_DATA(x), NULL, NULL
     job.per_outer = False
     job.shift, job.partial = NULL, NULL
@@ -372,66 +227,66 @@ cdef fo_channels _channels(cnp.ndarray x, tuple layout) except *:
 
 def channel_sums(x, tuple layout not None, shift, dy=None, tuple names not None=("x", "grad")):
     """Per channel Σ(x − shift) and Σ(x − shift)², or Σdy and Σdy·(x − shift): float64 (channels, 2)."""
-    cdef cnp.ndarray a = _as_rows(x, names[0]), b
+    cdef cnp.ndarray a = as_rows(x, names[0]), b
     cdef fo_channels job = _channels(a, layout)
-    job.shift = <const double *> cnp.PyArray_DATA(_vector(shift, "shift", job.channels, cnp.NPY_FLOAT64))
+    job.shift = <const double *> cnp.PyArray_DATA(as_vector(shift, "shift", job.channels, cnp.NPY_FLOAT64))
     if dy is not None:
-        b = _as_rows(dy, names[1])
-        _check_shape(b, names[1], a, names[0])
+        b = as_rows(dy, names[1])
+        check_shape(b, names[1], a, names[0])
         job.dy = <const float *> cnp.PyArray_DATA(b)
     cdef cnp.ndarray sums = np.empty((job.channels, 2))
     cdef double *total = <double *> cnp.PyArray_DATA(sums)
-    cdef int threads = _threads_of(a.size)
-    job.partial = <double *> _allocate(2 * fo_slabs(&job) * job.channels, sizeof(double))
+    cdef int threads = api.runtime.threads_for(a.size)
+    job.partial = <double *> allocate(2 * api.layers.slabs(&job) * job.channels, sizeof(double))
     with nogil:
-        fo_run_sums(&job, total, threads)
+        api.layers.sums(&job, total, threads)
     PyMem_Free(job.partial)
     return sums
 
 
 cdef const float *_factors(object x, str label, int64_t n) except? NULL:
-    return <const float *> cnp.PyArray_DATA(_vector(x, label, n, cnp.NPY_FLOAT32))
+    return <const float *> cnp.PyArray_DATA(as_vector(x, label, n, cnp.NPY_FLOAT32))
 
 
 def normalize(x, tuple layout not None, high, low, scale, bias, out=None, *, bint same_allowed=True):
     """out ← ((x − high) − low)·scale + bias per channel."""
-    cdef cnp.ndarray a = _as_rows(x, "x"), target = _output(out, "out", a, "x", same_allowed)
+    cdef cnp.ndarray a = as_rows(x, "x"), target = as_output(out, "out", a, "x", same_allowed)
     cdef fo_channels job = _channels(a, layout)
     job.high, job.low = _factors(high, "high", job.channels), _factors(low, "low", job.channels)
     job.scale, job.bias = _factors(scale, "scale", job.channels), _factors(bias, "bias", job.channels)
     job.out = <float *> cnp.PyArray_DATA(target)
-    cdef int threads = _threads_of(a.size)
+    cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        fo_run_normalize(&job, threads)
+        api.layers.normalize(&job, threads)
     return target
 
 
 def normalize_back(x, dy, tuple layout not None, high, low, scale, bias, slope, out=None):
     """out ← (dy − bias − ((x − high) − low)·slope)·scale per channel."""
-    cdef cnp.ndarray a = _as_rows(x, "x"), b = _as_rows(dy, "grad"), target = _output(out, "out", b, "grad", True)
+    cdef cnp.ndarray a = as_rows(x, "x"), b = as_rows(dy, "grad"), target = as_output(out, "out", b, "grad", True)
     cdef fo_channels job = _channels(a, layout)
-    _check_shape(b, "grad", a, "x")
-    _check_disjoint(target, "out", a, "x", True)
+    check_shape(b, "grad", a, "x")
+    check_disjoint(target, "out", a, "x", True)
     job.high, job.low = _factors(high, "high", job.channels), _factors(low, "low", job.channels)
     job.scale, job.bias = _factors(scale, "scale", job.channels), _factors(bias, "bias", job.channels)
     job.slope = _factors(slope, "slope", job.channels)
     job.dy, job.out = <const float *> cnp.PyArray_DATA(b), <float *> cnp.PyArray_DATA(target)
-    cdef int threads = _threads_of(a.size)
+    cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        fo_run_normalize_back(&job, threads)
+        api.layers.normalize_back(&job, threads)
     return target
 
 
 def scale_channels(x, tuple layout not None, scale, out=None, *, bint per_outer=False, str name="x"):
     """out ← x·scale, exactly 0 where scale is 0; a factor per channel, or per (outer, channel)."""
-    cdef cnp.ndarray a = _as_rows(x, name), target = _output(out, "out", a, name, True)
+    cdef cnp.ndarray a = as_rows(x, name), target = as_output(out, "out", a, name, True)
     cdef fo_channels job = _channels(a, layout)
     job.per_outer = per_outer
     job.scale = _factors(scale, "scale", job.channels * (job.outer if per_outer else 1))
     job.out = <float *> cnp.PyArray_DATA(target)
-    cdef int threads = _threads_of(a.size)
+    cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        fo_run_scale(&job, threads)
+        api.layers.scale(&job, threads)
     return target
 
 
@@ -440,17 +295,17 @@ def scale_channels(x, tuple layout not None, scale, out=None, *, bint per_outer=
 def mix(x, partner, a, b, out=None, *, str name="x"):
     """out[r] ← a[r]·x[r] + b[r]·x[partner[r]], r along the first axis."""
     cdef fo_mix job
-    cdef cnp.ndarray source = _as_rows(x, name), target = _output(out, "out", source, name, False)
+    cdef cnp.ndarray source = as_rows(x, name), target = as_output(out, "out", source, name, False)
     job.rows = source.shape[0]
     job.size = source.size // job.rows if job.rows > 0 else 0
-    cdef cnp.ndarray index = _vector(partner, "partner", job.rows, cnp.NPY_INT64)
-    _check_indices(index, "partner", job.rows)
+    cdef cnp.ndarray index = as_vector(partner, "partner", job.rows, cnp.NPY_INT64)
+    check_indices(index, "partner", job.rows)
     job.x, job.out = <const float *> cnp.PyArray_DATA(source), <float *> cnp.PyArray_DATA(target)
     job.partner = <const int64_t *> cnp.PyArray_DATA(index)
     job.a, job.b = _factors(a, "a", job.rows), _factors(b, "b", job.rows)
-    cdef int threads = _threads_of(source.size)
+    cdef int threads = api.runtime.threads_for(source.size)
     with nogil:
-        fo_run_mix(&job, threads)
+        api.layers.mix(&job, threads)
     return target
 
 
@@ -460,25 +315,25 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     What is divided by for "mean": the weights of the classes that count, or the rows with soft targets.
     """
     cdef fo_entropy job
-    cdef cnp.ndarray z = _as_rows(logits, "logits"), grad = _output(out, "out", z, "logits", False)
+    cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(out, "out", z, "logits", False)
     cdef cnp.ndarray t, losses
     job.rows, job.classes, job.ignore, job.smoothing = z.shape[0], z.shape[1], ignore, smoothing
     job.logits, job.gradient = <const float *> cnp.PyArray_DATA(z), <float *> cnp.PyArray_DATA(grad)
     job.target, job.soft, job.weight, job.loss = NULL, NULL, NULL, NULL
     if weight is not None:
         job.weight = _factors(weight, "weight", job.classes)
-        _check_disjoint(grad, "out", <cnp.ndarray> weight, "weight", False)
+        check_disjoint(grad, "out", <cnp.ndarray> weight, "weight", False)
     cdef double count = job.rows
     if soft is not None:
-        t = _as_rows(soft, "targets")
-        _check_shape(t, "targets", z, "logits")
-        _check_disjoint(grad, "out", t, "targets", False)
+        t = as_rows(soft, "targets")
+        check_shape(t, "targets", z, "logits")
+        check_disjoint(grad, "out", t, "targets", False)
         job.soft = <const float *> cnp.PyArray_DATA(t)
     else:
-        t = _vector(target, "targets", job.rows, cnp.NPY_INT64)
-        _check_disjoint(grad, "out", t, "targets", False)
+        t = as_vector(target, "targets", job.rows, cnp.NPY_INT64)
+        check_disjoint(grad, "out", t, "targets", False)
         job.target = <const int64_t *> cnp.PyArray_DATA(t)
-        count = fo_target_weight(&job)
+        count = api.layers.target_weight(&job)
         if count < 0:
             row = <int64_t> (-1 - count)
             raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
@@ -488,11 +343,11 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     if reduction == "none":
         losses = np.empty(job.rows, np.float32)
         job.loss = <float *> cnp.PyArray_DATA(losses)
-    cdef int threads = _threads_of(z.size)
-    job.partial = <double *> _allocate(fo_entropy_units(&job), sizeof(double))
+    cdef int threads = api.runtime.threads_for(z.size)
+    job.partial = <double *> allocate(api.layers.entropy_units(&job), sizeof(double))
     cdef double total
     with nogil:
-        total = fo_run_entropy(&job, threads)
+        total = api.layers.entropy(&job, threads)
     PyMem_Free(job.partial)
     if reduction == "none":
         return losses, grad
@@ -509,11 +364,11 @@ def images(str kernel not None, x, bint channels_last, out=None, *, size=None, p
     """
     cdef fo_images job
     cdef int index = IMAGES[kernel]
-    cdef cnp.ndarray a = _as_pixels(x, "images"), target, b
+    cdef cnp.ndarray a = as_pixels(x, "images"), target, b
     cdef int64_t item = cnp.PyArray_ITEMSIZE(a), channels
     if a.ndim != 4:
         raise ValueError(f"images must have shape {'(N, H, W, C)' if channels_last else '(N, C, H, W)'}, "
-                         f"got {_shape(a)}")
+                         f"got {shape_of(a)}")
     job.samples, channels = a.shape[0], a.shape[3] if channels_last else a.shape[1]
     job.height, job.width = a.shape[1 if channels_last else 2], a.shape[2 if channels_last else 3]
     job.planes, job.pixel = 1 if channels_last else channels, channels * item if channels_last else item
@@ -523,35 +378,35 @@ def images(str kernel not None, x, bint channels_last, out=None, *, size=None, p
     job.other, job.partner, job.place, job.fill, job.number = NULL, NULL, NULL, NULL, NULL
     job.reflect, job.is_float, job.low, job.high = reflect, item == 4, <float> low, <float> high
     if other is not None:
-        b = _as_pixels(other, "images", cnp.PyArray_TYPE(a))
-        _check_shape(b, "images", a, "out")
-        _check_disjoint(target, "out", b, "images", False)
+        b = as_pixels(other, "images", cnp.PyArray_TYPE(a))
+        check_shape(b, "images", a, "out")
+        check_disjoint(target, "out", b, "images", False)
         job.other = <const uint8_t *> cnp.PyArray_DATA(b)
-        b = _vector(partner, "partner", job.samples, cnp.NPY_INT64)
-        _check_indices(b, "partner", job.samples)
+        b = as_vector(partner, "partner", job.samples, cnp.NPY_INT64)
+        check_indices(b, "partner", job.samples)
         job.partner = <const int64_t *> cnp.PyArray_DATA(b)
     if fill is not None:
-        job.fill = <const uint8_t *> cnp.PyArray_DATA(_vector(fill, "fill", channels, cnp.PyArray_TYPE(a)))
+        job.fill = <const uint8_t *> cnp.PyArray_DATA(as_vector(fill, "fill", channels, cnp.PyArray_TYPE(a)))
     _images_numbers(index, &job, place, number)
-    if index == FO_IMAGES_paste and _address(target) != _address(a):
+    if index == FO_IMAGES_paste and address_of(target) != address_of(a):
         cnp.PyArray_CopyInto(target, a)
-    cdef int threads = _threads_of(target.size)
+    cdef int threads = api.runtime.threads_for(target.size)
     with nogil:
-        fo_run_images(index, &job, threads)
+        api.layers.images(index, &job, threads)
     return target
 
 
 cdef cnp.ndarray _images_output(object out, cnp.ndarray x, bint channels_last, const fo_images *job, bint in_place):
-    cdef tuple shape = _shape(x)
+    cdef tuple shape = shape_of(x)
     cdef tuple expected = (shape[0], job.out_height, job.out_width, shape[3]) if channels_last else (
         shape[0], shape[1], job.out_height, job.out_width)
     if out is None:
         return np.empty(expected, x.dtype)
-    cdef cnp.ndarray a = _as_pixels(out, "out", cnp.PyArray_TYPE(x))
-    _check_out(a, "out")
-    if _shape(a) != expected:
-        raise ValueError(f"out has shape {_shape(a)}, expected {expected}")
-    _check_disjoint(a, "out", x, "images", in_place)
+    cdef cnp.ndarray a = as_pixels(out, "out", cnp.PyArray_TYPE(x))
+    check_writeable(a, "out")
+    if shape_of(a) != expected:
+        raise ValueError(f"out has shape {shape_of(a)}, expected {expected}")
+    check_disjoint(a, "out", x, "images", in_place)
     return a
 
 
@@ -561,10 +416,10 @@ cdef int _images_numbers(int kernel, fo_images *job, object place, object number
     cdef const int64_t *box
     if kernel == FO_IMAGES_tone or kernel == FO_IMAGES_warp:
         i = 2 if kernel == FO_IMAGES_tone else 6
-        job.number = <const double *> cnp.PyArray_DATA(_vector(number, "number", i * n, cnp.NPY_FLOAT64))
+        job.number = <const double *> cnp.PyArray_DATA(as_vector(number, "number", i * n, cnp.NPY_FLOAT64))
         return 0
     i = 1 if kernel == FO_IMAGES_flip else 2 if kernel == FO_IMAGES_crop else 4
-    job.place = <const int64_t *> cnp.PyArray_DATA(_vector(place, "place", i * n, cnp.NPY_INT64))
+    job.place = <const int64_t *> cnp.PyArray_DATA(as_vector(place, "place", i * n, cnp.NPY_INT64))
     if kernel == FO_IMAGES_paste:
         for i in range(n):
             box = job.place + 4 * i

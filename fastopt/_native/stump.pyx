@@ -1,29 +1,17 @@
-# The stump's part of the binding, included by _core.pyx: checks every buffer, drops the GIL, calls. Holds no formula.
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The decision stump: checks every buffer, drops the GIL, calls. Holds no formula but the units of the results."""
 
-cdef extern from "fastopt_stump.h" nogil:
-    int FO_STUMP_BINARY, FO_STUMP_CLASSES, FO_STUMP_SQUARES
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
-    struct fo_split:
-        double score
-        double left[2]
-        int64_t at
+cimport numpy as cnp
 
-    struct fo_stump:
-        int kind
-        int64_t rows, features, classes
-        const uint32_t *order
-        const double *weight
-        const double *y
-        const int32_t *label
-        double *pairs
-        double *all
-        double *left
-        double *best
-        fo_split *split
-        double total[2]
-        double mean, unit, scale
+import numpy as np
 
-    int64_t fo_run_stump(fo_stump *job, int threads)
+from fastopt._native.arrays cimport shape_of
+from fastopt._native.capi cimport FO_STUMP_BINARY, FO_STUMP_CLASSES, FO_STUMP_SQUARES, fo_split, fo_stump
+from fastopt._native.runtime cimport api
+
+cnp.import_array()
 
 
 cdef cnp.ndarray _as_column(object x, str label, int type_number, int64_t rows):
@@ -35,7 +23,7 @@ cdef cnp.ndarray _as_column(object x, str label, int type_number, int64_t rows):
         raise TypeError(f"{label} must be a block of {np.dtype(cnp.PyArray_DescrFromType(type_number))}, "
                         f"got dtype {a.dtype}, strides {(<object> a).strides}")
     if cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_DIM(a, 0) != rows:
-        raise ValueError(f"{label} has shape {_shape(a)}, the order has {rows} rows")
+        raise ValueError(f"{label} has shape {shape_of(a)}, the order has {rows} rows")
     return a
 
 
@@ -52,10 +40,10 @@ cdef class StumpSearch:
     def __cinit__(self, cnp.ndarray order not None):
         if cnp.PyArray_TYPE(order) != cnp.NPY_UINT32 or cnp.PyArray_NDIM(order) != 2 or \
                 not cnp.PyArray_ISCARRAY_RO(order):
-            raise TypeError(f"order must be a (features, rows) block of uint32, got {order.dtype} {_shape(order)}")
+            raise TypeError(f"order must be a (features, rows) block of uint32, got {order.dtype} {shape_of(order)}")
         self.job.features, self.job.rows = cnp.PyArray_DIM(order, 0), cnp.PyArray_DIM(order, 1)
         if self.job.rows < 1 or self.job.features < 1 or self.job.rows >= 2**31:
-            raise ValueError(f"order has shape {_shape(order)}: there must be a feature and 1 to 2³¹ − 1 rows")
+            raise ValueError(f"order has shape {shape_of(order)}: there must be a feature and 1 to 2³¹ − 1 rows")
         if (order >> 1).max() >= self.job.rows:
             raise ValueError(f"order names row {(order >> 1).max()} of {self.job.rows}")
         self.order = order
@@ -135,9 +123,9 @@ cdef class StumpSearch:
         return left / job.scale, np.maximum(every - left, 0.0) / job.scale
 
     cdef int64_t _run(self, cnp.ndarray weight):
-        cdef int threads = _threads_of(self.job.rows * self.job.features)
+        cdef int threads = api.runtime.threads_for(self.job.rows * self.job.features)
         cdef int64_t feature
         self.job.weight = <const double *> cnp.PyArray_DATA(weight)
         with nogil:
-            feature = fo_run_stump(&self.job, threads)
+            feature = api.stump.run(&self.job, threads)
         return feature
