@@ -28,16 +28,16 @@ def sizes(threads: int, jobs: int) -> list[int]:
 @pytest.mark.parametrize(
     ("total", "least", "threads", "after"),
     [
-        (0.0009, 0.0, 2, 2),  # not long
+        (0.0009, 0.0, 2, 2),  # too short a job
         (0.0011, 0.0002, 2, 1),  # one thread: 0.4 ms
         (0.0041, 0.0010, 2, 1),
-        (0.0039, 0.0010, 2, 2),  # of uneven shares, of 1 and 3 ms
+        (0.0039, 0.0010, 2, 2),  # uneven shares of 1 and 3 ms
         (0.0310, 0.0010, 16, 16),
         (0.0330, 0.0010, 16, 8),
         (0.0330, 0.0010, 7, 3),
     ],
 )
-def test_fewer_follow_where_one_thread_would_have_been_faster(
+def test_fewer_threads_follow_if_one_would_have_been_faster(
     total: float, least: float, threads: int, after: int
 ) -> None:
     _testing.set_holds(True)
@@ -45,7 +45,7 @@ def test_fewer_follow_where_one_thread_would_have_been_faster(
     assert sizes(threads, 9) == [after] * 8 + [threads]
 
 
-def test_teams_are_held_down_for_longer_each_time_until_that_is_forgotten() -> None:
+def test_the_back_off_doubles_with_each_failure_until_many_good_jobs() -> None:
     _testing.set_holds(True)
     for held in (8, 16, 32, 64, 128, 128):
         _testing.judge_team(0.0042, 0.0002, 2)
@@ -62,19 +62,19 @@ def test_teams_are_held_down_for_longer_each_time_until_that_is_forgotten() -> N
     assert not _testing.set_holds(True)
 
 
-def test_a_team_that_is_held_down_may_be_in_vain_too() -> None:
+def test_a_smaller_team_can_fail_too() -> None:
     _testing.set_holds(True)
     _testing.judge_team(0.0330, 0.0001, 16)
     assert sizes(16, 3) == [8] * 3
     _testing.judge_team(0.0330, 0.0001, 8, held=True)
     assert sizes(16, 3) == [4] * 3
-    _testing.judge_team(0.0002, 0.0001, 4, held=True)  # good: nothing changes
+    _testing.judge_team(0.0002, 0.0001, 4, held=True)  # a good job changes nothing
     assert sizes(16, 6) == [4] * 5 + [16]
     assert sizes(4, 1) == [4]
-    _testing.judge_team(0.0330, 0.0001, 16)  # the whole one again: what was found before is remembered
+    _testing.judge_team(0.0330, 0.0001, 16)  # all threads again; the number of failures is remembered
     assert sizes(16, 17) == [4] * 16 + [16]
     _testing.judge_team(0.0330, 0.0001, 16)
-    assert sizes(3, 32) == [3] * 32  # fewer than may be
+    assert sizes(3, 32) == [3] * 32  # fewer than the limit
 
 
 #: Both threads of a step share one core, so each job takes much longer than its two halves of work.
