@@ -1,6 +1,6 @@
 """What the core asks about a tensor that is not a plain one: where its numbers are, a copy of it, or why it is refused.
 
-Called by _core (fastopt/_tensors.pxi) on the way of a step, never by users. Holds no formula.
+The native step (_step.pyx) calls these functions, and users do not. Holds no formula.
 """
 
 from __future__ import annotations
@@ -11,23 +11,9 @@ from typing import Any, NoReturn
 import torch
 
 from fastopt._native import runtime
-from fastopt.torch import _step
 
 #: the types of parameters and gradients
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-def _bind() -> None:
-    """Give the native step the parts of torch that it calls. None is a Python function, in which Ctrl-C could end a step
-    that has begun to write."""
-    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if capsule is None:
-        raise ImportError(
-            f"fastopt.torch needs torch 2.13 or later for DLPack's C exchange API, got {torch.__version__}"
-        )
-    # torch.autograd.graph.increment_version is a Python function around this one.
-    version = torch._C._increment_version
-    _step.bind_torch(sys.modules[__name__], torch.Tensor, torch.nn.Parameter, torch.Tensor.copy_, version, capsule)
 
 
 def is_in_storage(x: Any) -> bool:
@@ -81,9 +67,8 @@ def instead(cls: type) -> str:
     return f"use torch.optim.{name}"
 
 
-def refuse(x: Any, label: str, cls: type) -> NoReturn:
-    """TypeError: what this tensor is, and what to use for it; cls: the optimizer's class."""
-    advice = instead(cls)
+def refuse(x: Any, label: str, advice: str) -> NoReturn:
+    """Raise a TypeError that says what this tensor is; advice: what to use for it."""
     expected = "expected float32, bfloat16 or float16"
     if x.layout in (torch.jagged, torch._mkldnn):
         what = f"has layout {x.layout}, expected a plain dense tensor: {advice} for it"
@@ -142,7 +127,7 @@ def check_count(step: Any, label: str) -> None:
 
 
 @torch.no_grad()
-def stand_in(x: Any, label: str) -> tuple[Any, Any]:
+def dense_copy(x: Any, label: str) -> tuple[Any, Any]:
     """A parameter with gaps between its elements, and a dense copy that is stepped in its place: both as plain tensors,
     so that the way back from one to the other is a call into C."""
     if _may_overlap(x):
@@ -199,15 +184,12 @@ def filled_like(parameter: Any, value: float) -> Any:
 
 
 @torch.no_grad()
-def relaid(state: Any, parameter: Any) -> Any:
+def converted_state(state: Any, parameter: Any) -> Any:
     """A state as float32 in the memory layout of its parameter."""
     return torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format).copy_(state)
 
 
 @torch.no_grad()
-def copied(grad: Any, parameter: Any) -> Any:
+def copied_gradient(grad: Any, parameter: Any) -> Any:
     """A gradient in the memory layout of its parameter."""
     return torch.empty_like(parameter, dtype=grad.dtype, memory_format=torch.preserve_format).copy_(grad)
-
-
-_bind()

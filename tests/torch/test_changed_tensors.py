@@ -70,7 +70,7 @@ def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> li
         change(_tensors_of(opt, ps[1])[what])
         for _ in range(2):
             if forget:
-                del opt.__dict__["_tensor_plan"]
+                del opt.__dict__["_tensor_step"]
             opt.step()
     except (TypeError, ValueError, RuntimeError) as error:
         return re.sub("0x[0-9a-f]+", "", str(error))
@@ -81,7 +81,7 @@ def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> li
 @pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
-    """The optimizer that took the steps before gives what a new one gives, which reads every tensor for the first time."""
+    """An optimizer that stepped before the change gives what one gives that reads every tensor for the first time."""
     seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
     if isinstance(seen, str):
         assert seen == expected
@@ -142,7 +142,7 @@ def test_a_gradient_whose_copy_failed_is_copied_at_the_next_step(monkeypatch: py
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(tensors, "copied", no_memory)
+        patch.setattr(tensors, "copied_gradient", no_memory)
         with pytest.raises(MemoryError):
             opt.step()
     opt.step()
