@@ -1,57 +1,40 @@
-# The bootstrap's part of the binding, included by _core.pyx: checks every buffer, drops the GIL, calls. Its callers are
-# fastopt.validation's own modules, which name the arguments of the user.
+# The bootstrap's part of the binding, included by _core.pyx: checks every buffer, releases the GIL, calls the kernel. Its
+# callers are modules of fastopt.validation, which check the user's arguments and name them in errors.
 
 cdef extern from "fastopt_resample.h" nogil:
     struct fo_stratum:
         int64_t first, rows, draws
 
-    struct fo_poisson:
-        pass
-
-    struct fo_column:
-        const double *x
-        const int16_t *digits
-        int exponent
-
-    int FO_DIGITS, FO_TOGETHER
-
     struct fo_resample:
         uint32_t key[2]
         const fo_stratum *strata
-        const fo_poisson *const *poisson
-        int64_t n_strata, first, resamples, draws, rows
+        int64_t n_strata, first, resamples, rows, draws
         uint8_t *counts
         int64_t apart
-        const fo_column *column
-        int64_t columns
         const double *x
         const uint32_t *order
         const int64_t *places
+        int64_t columns
         double *out
         int64_t *index
 
+    int FO_COUNTS_BEYOND
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
     void fo_run_resample(int kernel, const fo_resample *job, int threads)
-    bint fo_digits_of(const double *x, const fo_stratum *strata, int64_t n_strata, int16_t *digits, int *exponent)
-    bint fo_is_counted(const fo_stratum *stratum)
-    fo_poisson fo_poisson_for(const fo_stratum *stratum)
 
 
 cdef enum:
-    LINE_BYTES = 64  # of the cache
+    LINE_BYTES = 64  # the size of a cache line
 
 
 cdef class _Resampling:
-    """What a call of the kernel needs: the job, and whatever it points to."""
+    """The checked arguments that all three kernels share."""
 
     cdef fo_resample job
-    cdef fo_poisson *tables
-    cdef const fo_poisson **poisson
-    cdef fo_column *column
-    cdef object held
+    cdef object held  # the array that owns job.strata
 
     def __cinit__(self, strata, key, int64_t first, int64_t resamples):
-        """strata: int64 (k, 3), first row, rows and draws of each, one after another."""
+        """strata: int64 (k, 3): first row, rows and draws of each. Each begins where the one before it ends."""
         cdef fo_draw draw = _draw(key, 0, 0)
         cdef cnp.ndarray table = _vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
         cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
@@ -64,51 +47,13 @@ cdef class _Resampling:
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: a row is counted up to 255")
             rows, draws = rows + s[i].rows, draws + s[i].draws
         if n > 0x40000000:
-            raise ValueError(f"there are {n} strata, at most 2**30 can be told apart")
+            raise ValueError(f"there are {n} strata, expected at most 2**30")
         if resamples < 0 or first < 0 or first > 0x100000000 - resamples:
             raise ValueError(f"{resamples} resamples from number {first} on are not within 2**32")
         self.held = table
         self.job.key[0], self.job.key[1] = draw.key[0], draw.key[1]
         self.job.strata, self.job.n_strata, self.job.draws = s, n, draws
         self.job.first, self.job.resamples, self.job.rows, self.job.columns = first, resamples, rows, 1
-        self._tell_counts()
-
-    cdef int _tell_counts(self) except -1:
-        cdef int64_t i, tables = 0
-        for i in range(self.job.n_strata):
-            tables += fo_is_counted(&self.job.strata[i])
-        self.tables = <fo_poisson *> _allocate(max(1, tables), sizeof(fo_poisson))
-        self.poisson = <const fo_poisson **> _allocate(max(1, self.job.n_strata), sizeof(fo_poisson *))
-        self.job.poisson = self.poisson
-        tables = 0
-        for i in range(self.job.n_strata):
-            self.poisson[i] = NULL
-            if fo_is_counted(&self.job.strata[i]):
-                self.tables[tables] = fo_poisson_for(&self.job.strata[i])
-                self.poisson[i] = &self.tables[tables]
-                tables += 1
-        return 0
-
-    def __dealloc__(self):
-        PyMem_Free(self.tables)
-        PyMem_Free(self.poisson)
-        PyMem_Free(self.column)
-
-    cdef int sum_up(self, cnp.ndarray columns) except -1:
-        """What is summed, with its digits where they serve."""
-        cdef int64_t c, n = columns.shape[0], rows = columns.shape[1]
-        cdef cnp.ndarray digits = np.empty((n, FO_DIGITS * rows), np.int16)
-        cdef const double *x = <const double *> cnp.PyArray_DATA(columns)
-        cdef int16_t *d = <int16_t *> cnp.PyArray_DATA(digits)
-        self.column = <fo_column *> _allocate(max(1, n), sizeof(fo_column))
-        self.held = self.held, columns, digits
-        self.job.column, self.job.columns = self.column, n
-        for c in range(n):
-            self.column[c].x, self.column[c].digits = x + c * rows, d + c * FO_DIGITS * rows
-            if not fo_digits_of(self.column[c].x, self.job.strata, self.job.n_strata,
-                                <int16_t *> self.column[c].digits, &self.column[c].exponent):
-                self.column[c].digits = NULL
-        return 0
 
     cdef int expect(self, int64_t rows, str name) except -1:
         if self.job.rows != rows:
@@ -116,9 +61,9 @@ cdef class _Resampling:
         return 0
 
     cdef cnp.ndarray run(self, int kernel, cnp.ndarray out):
-        """out, filled."""
+        """Runs the kernel, which fills `out`, and returns `out`."""
         cdef int threads = _threads_of(self.job.resamples * (self.job.rows + self.job.draws + 64))
-        self.job.apart = (FO_TOGETHER * self.job.rows + 2 * LINE_BYTES) // LINE_BYTES * LINE_BYTES
+        self.job.apart = (self.job.rows + FO_COUNTS_BEYOND + 2 * LINE_BYTES) // LINE_BYTES * LINE_BYTES
         cdef cnp.ndarray counts = np.empty(threads * self.job.apart + LINE_BYTES, np.uint8)
         self.job.counts = <uint8_t *> (<uintptr_t> cnp.PyArray_DATA(counts) + LINE_BYTES - 1 & -LINE_BYTES)
         if cnp.PyArray_TYPE(out) == cnp.NPY_INT64:
@@ -131,19 +76,25 @@ cdef class _Resampling:
 
 
 def resample_sums(x, strata, key, int64_t first, int64_t resamples):
-    """float64 (resamples, columns): the sums over the rows that each resample draws, of x, float64 (columns, rows)."""
+    """float64 (resamples, columns): the sums of x, float64 (columns, rows), over the rows that each resample draws.
+
+    Sums are formed in float64: the error is below rows/16 + 5 roundings of the sum of the magnitudes.
+    """
     cdef cnp.ndarray columns = _vector(x, "x", x.size, cnp.NPY_FLOAT64)
     if columns.ndim != 2:
         raise ValueError(f"x must have shape (columns, rows), got {_shape(columns)}")
     cdef _Resampling r = _Resampling(strata, key, first, resamples)
     r.expect(columns.shape[1], "x")
-    r.sum_up(columns)
+    r.job.x, r.job.columns = <const double *> cnp.PyArray_DATA(columns), columns.shape[0]
     return r.run(FO_RESAMPLE_sums, np.empty((resamples, columns.shape[0])))
 
 
 def resample_places(x, order, places, strata, key, int64_t first, int64_t resamples):
-    """float64 (resamples, k): what stands at k ascending places of each sorted resample. x is sorted, order[place] is
-    the row that stands at a place of x; each row at one."""
+    """float64 (resamples, k): order statistics of each resample.
+
+    x: float64 (rows,), ascending; order: uint32 (rows,), x[i] is the value of row order[i]; places: int64 (k,),
+    ascending, which values of the sorted resample are returned.
+    """
     cdef int64_t n = len(x), i
     cdef cnp.ndarray values = _vector(x, "x", n, cnp.NPY_FLOAT64), rows = _vector(order, "order", n, cnp.NPY_UINT32)
     cdef cnp.ndarray wanted = _vector(places, "places", len(places), cnp.NPY_INT64), seen = np.zeros(n, bool)
