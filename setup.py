@@ -1,11 +1,12 @@
-"""The one extension, and the flags of each csrc/isa/<isa>.c. Nothing else: metadata is in pyproject.toml.
+"""The extension modules. Sources and flags are in build_flags.py, metadata in pyproject.toml.
 
 FASTOPT_OPENMP=0 builds without OpenMP (same results, one thread); FASTOPT_WERROR=1 makes warnings errors, as CI does;
-FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tools.sanitize runs the tests so).
+FASTOPT_SANITIZE=address,undefined builds with these sanitizers (python -m tools.sanitize runs the tests with them).
 """
 
 import os
 import platform
+import runpy
 import sys
 import sysconfig
 from pathlib import Path
@@ -14,55 +15,30 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = [
-    "csrc/runtime/dispatch.c",
-    "csrc/runtime/memory.c",
-    "csrc/runtime/threads.c",
-    "csrc/optimize/layout.c",
-    "csrc/optimize/step.c",
-    "csrc/layers/channels.c",
-    "csrc/layers/cross_entropy.c",
-    "csrc/layers/elementwise.c",
-    "csrc/layers/images.c",
-    "csrc/layers/mixing.c",
-    "csrc/network/network.c",
-    "csrc/resample/resample.c",
-    "csrc/stump/stump.c",
-    "csrc/isa/baseline.c",
-]
-X86_FLAGS = {
-    "csrc/isa/avx2.c": ["-mavx2"],
-    "csrc/isa/avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"],
-}
-# Every result is bit-exact on every target: no contraction into FMA, and never fast-math. errno and trapping math are
-# given up because nobody reads them and sqrtf would not vectorize; neither changes a value.
-# gnu11 and not c11: strict C has s390x reckon float expressions in double.
-FLAGS = [
-    "-std=gnu11",
-    "-O3",
-    "-g0",
-    "-ffp-contract=off",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fvisibility=hidden",
-]
+here = Path(__file__).resolve().parent
+# read as a file: an isolated build does not have this folder on its import path
+build = runpy.run_path(str(here / "build_flags.py"))
 
 on_windows = sys.platform == "win32"
 is_x86 = platform.machine().lower() in ("x86_64", "amd64") and not on_windows
 # Apple's clang has no OpenMP runtime, and MSVC's is too old for this code's loops: one thread there.
 use_openmp = os.environ.get("FASTOPT_OPENMP", "0" if on_windows or sys.platform == "darwin" else "1") != "0"
 limited_api = not sysconfig.get_config_var("Py_GIL_DISABLED")  # the free-threaded build has no stable ABI yet
+sanitizers = os.environ.get("FASTOPT_SANITIZE")
+sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if sanitizers else []
+flags = build["WINDOWS_FLAGS"] if on_windows else [*build["FLAGS"], *sanitize]
+openmp = ["-fopenmp"] * (use_openmp and not on_windows)
 
 
 class BuildExt(build_ext):
-    """Compiles each csrc/isa/<isa>.c with the flags of its instruction set."""
+    """Compiles each C file of an instruction set with the flags of that set."""
 
     def build_extension(self, ext):
         compile_one = self.compiler._compile
 
         def compile_with_flags(obj, src, extension, cc_args, extra_postargs, pp_opts):
-            own = X86_FLAGS.get(Path(src).as_posix(), [])
-            if Path(src).suffix == ".c" and Path(src).parts[0] == "csrc" and os.environ.get("FASTOPT_WERROR") == "1":
+            own = build["X86_FLAGS"].get(Path(src).as_posix(), [])
+            if Path(src).parts[0] == "csrc" and os.environ.get("FASTOPT_WERROR") == "1":
                 own = [*own, "-Wall", "-Wextra", "-Werror"]
             compile_one(obj, src, extension, cc_args, [*extra_postargs, *own], pp_opts)
 
@@ -71,41 +47,32 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
 
-sanitizers = os.environ.get("FASTOPT_SANITIZE")
-sanitize = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"] if sanitizers else []
-flags = ["/O2", "/fp:precise", "/std:c11"] if on_windows else FLAGS + ["-fopenmp"] * use_openmp + sanitize
-here = Path(__file__).resolve().parent
-macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
-macros += [("FASTOPT_BUILD_FLAGS", '"' + " ".join(flags) + '"')]
-macros += [("FASTOPT_X86_KERNELS", None)] * is_x86
-macros += [("Py_LIMITED_API", "0x030B0000")] * limited_api
-
-
-def numpy_include() -> str:
+def extension(name: str) -> Extension:
     import numpy
 
-    return numpy.get_include()
+    holds_library = name == build["RUNTIME"]
+    sources = [f"{name.replace('.', '/')}.pyx"]
+    own_flags = [*flags, *openmp] if holds_library else flags
+    macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
+    macros += [("Py_LIMITED_API", "0x030B0000")] * limited_api
+    if holds_library:
+        sources += [*build["SOURCES"], *(build["X86_FLAGS"] if is_x86 else [])]
+        macros += [("FASTOPT_BUILD_FLAGS", '"' + " ".join(own_flags) + '"')]
+        macros += [("FASTOPT_X86_KERNELS", None)] * is_x86
+    return Extension(
+        name,
+        sources,
+        include_dirs=[*build["INCLUDE"], numpy.get_include()],
+        define_macros=macros,
+        extra_compile_args=own_flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
+        extra_link_args=(openmp if holds_library else []) + sanitize[:1],
+        depends=sorted(map(str, Path("csrc").rglob("*.h"))),
+        py_limited_api=limited_api,
+    )
 
 
 setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                "fastopt._core",
-                ["fastopt/_core.pyx", *SOURCES, *(X86_FLAGS if is_x86 else [])],
-                include_dirs=["csrc", "csrc/include", numpy_include()],
-                define_macros=macros,
-                extra_compile_args=flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
-                extra_link_args=["-fopenmp"] * (use_openmp and not on_windows) + sanitize[:1],
-                depends=[
-                    *sorted(map(str, Path("csrc").rglob("*.h"))),
-                    *sorted(map(str, Path("fastopt").glob("*.pxi"))),
-                ],
-                py_limited_api=limited_api,
-            )
-        ],
-        build_dir="build",
-    ),
+    ext_modules=cythonize([extension(name) for name in [build["RUNTIME"], *build["MODULES"]]], build_dir="build"),
     cmdclass={"build_ext": BuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if limited_api else {},
 )

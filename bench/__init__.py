@@ -1,7 +1,7 @@
-"""The proof of speed: what the machine gives, what fastopt takes, what its peers take. Validates, then times.
+"""Benchmarks: how fast fastopt is against the machine's memory and against other libraries. Checks results, then times.
 
-`python -m bench` prints figures and writes them as JSON; `pytest bench/test_step.py` is for comparing two commits.
-No test of correctness, and no part of the package: it runs from a checkout, whose tests hold the reference.
+`python -m bench` prints figures and writes them as JSON; `pytest bench/test_step.py` compares two commits. This
+package is not installed: it runs from a checkout and uses the float64 reference of the tests.
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""`python -m bench [PART ...]`: runs the parts, prints a table of each, judges the promises of targets.py, and writes
-one JSON, one text and the pictures. Holds no measurement."""
+"""`python -m bench [PART ...]` runs the parts, prints a table of each, compares the figures with targets.py, and writes
+a JSON file, a text file and the pictures. It measures nothing itself."""
 
 from __future__ import annotations
 
@@ -66,33 +66,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, parts = _options(args)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    here = machine.facts()
-    print(machine.summary(here), flush=True)
+    facts = machine.facts()
+    print(machine.summary(facts), flush=True)
     reports = []
     for part in parts:
         reports.append(part(options))
         print(f"\n{reports[-1]}", flush=True)
-    here |= machine.loaded()
-    result = {"machine": here, "parts": {r.name: dataclasses.asdict(r) for r in reports}}
+    facts |= machine.loaded()
+    result = {"machine": facts, "parts": {r.name: dataclasses.asdict(r) for r in reports}}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return show([result], args.out)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A run's JSON; ValueError for a file that is none."""
+    """Read bench.json of a run; ValueError for any other file."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no bench.json: {error}") from None
     if not isinstance(result, dict) or not {"machine", "parts"} <= result.keys():
-        raise ValueError(f"{path} is no bench.json: it lacks machine and parts")
+        raise ValueError(f"{path} is no bench.json: it has no machine and parts")
     return result
 
 
 def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
-    """Judges the promises, and writes the report of one run, or of several on one machine: tables and pictures."""
-    here = results[0]["machine"]
+    """Compare one run, or several on one machine, with the targets, and write the tables and pictures."""
+    facts = results[0]["machine"]
     for key in ("cpu", "commit", "isa", "torch"):
         if len({result["machine"][key] for result in results}) > 1:
             raise ValueError(f"these runs differ in {key}: {', '.join(str(r['machine'][key]) for r in results)}")
@@ -100,12 +100,17 @@ def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
     for name, part in [item for result in results for item in result["parts"].items()]:
         reports[name] = reports[name].extended(Report(**part)) if name in reports else Report(**part)
     records = {name: report.records for name, report in reports.items()}
-    judged = targets.report(records)
-    print(f"\n{judged}\n" if judged.rows else "", flush=True)
+    verdicts = targets.report(records)
+    print(f"\n{verdicts}\n" if verdicts.rows else "", flush=True)
     doubts = [warning for result in results for warning in machine.warnings(result["machine"])]
     print("".join(f"WARNING: {warning}\n" for warning in doubts), end="")
     folder.mkdir(parents=True, exist_ok=True)
-    text = [machine.summary(here), *(f"WARNING: {doubt}" for doubt in doubts), str(judged), *map(str, reports.values())]
+    text = [
+        machine.summary(facts),
+        *(f"WARNING: {doubt}" for doubt in doubts),
+        str(verdicts),
+        *map(str, reports.values()),
+    ]
     (folder / "report.txt").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     try:
         from bench.pictures import draw_all
@@ -113,7 +118,7 @@ def show(results: Sequence[dict[str, Any]], folder: Path) -> int:
         print(f"no pictures: {error}")
         drawn = []
     else:
-        drawn = draw_all(records, here, folder)
+        drawn = draw_all(records, facts, folder)
     print(f"written: {', '.join(str(path) for path in (folder / 'report.txt', *drawn))}")
     return 0
 
@@ -133,14 +138,14 @@ def _options(args: argparse.Namespace) -> tuple[Options, list[Callable[[Options]
 
 def _count(option: str, asked: str) -> int:
     if not asked.strip().isdecimal() or int(asked) < 1:
-        raise ValueError(f"{option}: {asked!r} is no number from 1 on")
+        raise ValueError(f"{option}: {asked!r} is not a positive integer")
     return int(asked)
 
 
 def _choose(
     asked: str, known: Sequence[str] | dict[str, object], groups: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """ "a,b" as names, groups spelt out; ValueError for one that is unknown."""
+    """Split "a,b" into names, replace groups by their members; ValueError for an unknown name."""
     names = [name for item in asked.split(",") for name in groups.get(item, (item,))]
     for name in names:
         if name not in known:
@@ -160,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--works", default="1x64,100x64,20k,1M", help=f"for peers: {', '.join(WORKS)}, all")
     parser.add_argument("--phases", default="step", help="for peers: step (default), whole (clip, step, zero)")
     parser.add_argument("--contenders", default="", help=f"for peers: {', '.join(c.name for c in CONTENDERS)}")
-    parser.add_argument("--rounds", default="21", help="how often each takes its turn; default: 21")
+    parser.add_argument("--rounds", default="21", help="rounds; each times every contender once; default: 21")
     parser.add_argument("--out", type=Path, default=Path(".benchmarks"), help="a folder; default: %(default)s")
     parser.add_argument(
         "--from", dest="from_files", type=Path, nargs="+", metavar="JSON", help="measure nothing: report on these runs"

@@ -1,6 +1,6 @@
-"""The work: which optimizer on which shapes with how many threads, its data, and the proof that a contender does it.
+"""A cell is one piece of work: optimizer, shapes, threads and data. `validate` checks that a contender computes it.
 
-Names no optimizer: the rows come from the core, the equations from the tests' reference.
+No optimizer is named here: the rows come from fastopt, the equations from the reference of the tests.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def _chosen_by_default(rule: str, **values: str) -> bool:
 
 #: The rows that a class chooses by default: the optimizers of the textbook.
 TEXTBOOK = tuple(rule for rule in ROWS if _chosen_by_default(rule))
-#: The same where peers can follow: torch's form of Nesterov's gradient in place of the textbook's.
+#: The same with torch's form of Nesterov momentum, which other libraries have, in place of the textbook's.
 COMMON = tuple(rule for rule in ROWS if _chosen_by_default(rule, convention="torch"))
 
 STEP, PHASE = "step", "clip + step + zero"
-MAX_NORM = 1.0  # of the whole optimizer phase; below the norm of every cell's gradients, so that it does clip
-STEPS = 3  # before a contender may be timed
-SAMPLE = 2048  # elements of a tensor that are compared, evenly spaced, and as many at either end
+MAX_NORM = 1.0  # of PHASE; every cell's gradients have a larger norm, so clipping always happens
+STEPS = 3  # steps that are compared with the reference before a contender is timed
+SAMPLE = 2048  # elements compared: so many at each end of a tensor, and so many evenly spaced between
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Cell:
 
     @property
     def bytes(self) -> int:
-        """The least traffic of a step: the gradient is read, every buffer is read and written.
+        """The least bytes that a step moves: the gradient is read, every other array is read and written.
 
-        In the whole phase the gradient is read once more for the norm, and written.
+        PHASE also reads the gradient once more for the norm, and writes it.
         """
         return (traffic(self.rule) + (8 if self.phase == PHASE else 0)) * self.elements
 
@@ -102,28 +102,28 @@ class Cell:
 
 
 def comparable(rule: str, work: str, threads: int, phase: str = STEP) -> Cell:
-    """In torch's convention, whose equations most peers compute, where it has this row; else in the textbook's."""
+    """A cell in torch's convention, which most libraries follow, if it has this row; otherwise in the textbook's."""
     convention = "torch" if ROWS[rule].keeps({"convention": "torch"}) else "textbook"
     return Cell(rule, work, threads, convention, phase)
 
 
 def traffic(rule: str) -> int:
-    """Bytes per element that a step moves at least."""
+    """The least bytes per element that a step moves."""
     return 4 * (2 * len(runtime.RULES[rule][0]) + 1)
 
 
 def _fill(rng: np.random.Generator, shape: Shape) -> Array:
-    """Magnitudes 0.01 … 1. A short pattern, repeated: 10⁸ random numbers would take longer than the timing."""
+    """Magnitudes 0.01 … 1. A short pattern is repeated, because drawing 10⁸ numbers takes longer than the timing."""
     pattern = rng.uniform(0.01, 1.0, min(prod(shape), 65_521)) * rng.choice([-1.0, 1.0], min(prod(shape), 65_521))
     return np.resize(pattern.astype(np.float32), shape)
 
 
 def validate(cell: Cell, run: Run, params: Sequence[Array], grads: Sequence[Array], tolerance: float = 1e-5) -> Run:
-    """The run itself, once its first steps have agreed with the reference on a sample of every tensor.
+    """Compare the first steps of a run with the reference on a sample of every tensor, and return the run.
 
-    Rules go element by element, so a sample of the reference's input gives that sample of its output. The parameter
-    may be off by float32's rounding of itself plus 1e-5 of the way it went, a state by 1e-5 of itself. A run that shows
-    no states is judged by its parameters: from the second step on they depend on the states.
+    Rules work element by element, so the reference needs only the sample. Allowed errors: for a parameter, float32's
+    rounding plus 1e-5 of its change; for a state, 1e-5 of its value. If a run does not expose its states, the
+    parameters are enough, because from the second step on they depend on the states.
     """
     samples = [_sample(p.size) for p in params]
     start = [_pick(p, at) for p, at in zip(params, samples, strict=True)]
@@ -161,7 +161,7 @@ def _pick(a: Array, at: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def _expected(cell: Cell, ws: list[Any], gs: list[Any], norm: float) -> list[tuple[Any, ...]]:
-    """What the reference makes of these elements: per tensor the parameter and its states."""
+    """The reference's result for these elements: the parameter and its states, per tensor."""
     h = cell.row.hyper(**cell.values)
     first = cell.row.make(np.zeros(1, np.float32), **cell.values).state[0]
     initial = [float(x[0]) for name, x in first.items() if name != "step"]

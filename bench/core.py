@@ -1,4 +1,4 @@
-"""The core's own figures: a small step from Python, and each optimizer against its limit at 20 M."""
+"""fastopt's own figures: a small step called from Python, and each optimizer at 20 M elements against its limit."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def report(options: Options) -> Report:
     head = ["row", "work", "threads", "time", "quartiles", "GB/s", "time / limit's"]
     notes = [
         "",
-        "limit: a loop with the same streams and only additions, in turns, on the same arrays; the fastest ISA's",
+        "limit: a loop that reads and writes the same arrays and only adds, in turns; fastest instruction set",
     ]
-    return Report("core", "The core's figures", head, [_shown(r) for r in records], records, notes)
+    return Report("core", "fastopt's own figures", head, [_shown(r) for r in records], records, notes)
 
 
 def small(work: str, options: Options) -> list[Record]:
-    """Adam over small tensors; and with its gradients at other places from step to step."""
+    """Adam over small tensors, with the same gradient arrays in each step and with two that alternate."""
     cell = Cell("adam", work, max(options.threads))
     samples = interleave([FASTOPT.run(cell), MOVING.run(cell)], 10 * options.rounds)
     same, moving = (_record(cell, samples[c.name]) for c in (FASTOPT, MOVING))

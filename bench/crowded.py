@@ -1,5 +1,5 @@
-"""A step beside another program that keeps a core busy, as a loader of data does: ours, ours on one thread, and torch
-fused, in turns. The mean over a stretch of steps, as what is seldom and long counts too."""
+"""A step beside another process that keeps a core busy, as a data loader may: fastopt, fastopt on one thread, and torch
+fused, in turns. Times are means over many steps, because rare long waits count, too."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def report(options: Options) -> Report:
     for busy in (False, True):
         with other_program(busy):
             records += compare(cell, busy, options.rounds)
-    head = ["beside", "who", "a step", "its time / ours"]
-    note = f"Adam, {WORK} floats, {cell.threads} threads; means of stretches of {STRETCH} s, their median and quartiles"
-    return Report("crowded", "Beside another program", head, [_shown(r) for r in records], records, ["", note])
+    head = ["other process", "library", "a step", "its time / ours"]
+    note = f"Adam, {WORK} floats, {cell.threads} threads; means over {STRETCH} s each, their median and quartiles"
+    return Report("crowded", "Beside a busy process", head, [_shown(r) for r in records], records, ["", note])
 
 
 @contextmanager
 def other_program(runs: bool) -> Iterator[None]:
-    """That never rests, on a core of the operating system's choice."""
+    """A process in an endless loop, on a core that the operating system chooses."""
     other = subprocess.Popen([sys.executable, "-c", OTHER]) if runs else None
     try:
         yield
@@ -62,7 +62,7 @@ def compare(cell: Cell, busy: bool, rounds: int) -> list[dict[str, Any]]:
 
 
 def stretch(run: Run) -> float:
-    """Seconds a step, over steps for a while."""
+    """Seconds per step, the mean over STRETCH seconds."""
     if run.enter is not None:
         run.enter()
     sleep(REST)
@@ -75,5 +75,5 @@ def stretch(run: Run) -> float:
 
 
 def _shown(r: dict[str, Any]) -> list[Any]:
-    beside = "a program that never rests" if r["busy"] else "nothing"
+    beside = "endless loop" if r["busy"] else "none"
     return [beside, r["who"], duration(r["seconds"]), between(Spread(r["ratio"], r["ratio_q1"], r["ratio_q3"]))]

@@ -1,4 +1,4 @@
-"""What `import fastopt` costs beyond NumPy, in fresh processes, in turns with what NumPy costs."""
+"""The time of `import fastopt` after NumPy, and of `import numpy`, each in new processes, in turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.report import Options, Report, duration, seconds
 from bench.timing import Spread
 
 FEWEST = 21
-#: Each process tells the seconds of its last import.
+#: Each process prints the seconds of its last import.
 PROGRAM = "{before}; from time import perf_counter as c; t = c(); import {module}; print(c() - t)"
 PROGRAMS = {
     "fastopt after numpy": PROGRAM.format(before="import numpy", module="fastopt"),
@@ -21,7 +21,7 @@ PROGRAMS = {
 
 def report(options: Options) -> Report:
     samples: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for program in PROGRAMS.values():  # untimed: compiles to bytecode, fills the page cache
+    for program in PROGRAMS.values():  # not recorded: compiles bytecode and fills the page cache
         import_seconds(program)
     for _ in range(max(FEWEST, options.rounds)):
         for name, program in PROGRAMS.items():
@@ -34,7 +34,7 @@ def report(options: Options) -> Report:
 
 
 def import_seconds(program: str) -> float:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # bytecode is what a user has
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # a user has compiled bytecode, too
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""The instruction sets against one another on one optimizer's arrays, in the caches and beyond them."""
+"""Compares the instruction sets on the same arrays, in the caches and beyond them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The regularization layers and their peers in turns in one process: validated, then timed, on warm buffers.
+"""Validates the regularization layers against their peers, then times both in turns in one process.
 
-A case is one call of fastopt and what others offer for it. Buffers for results are allocated once for everybody who
-can take them.
+A case is one call of fastopt and the calls of other libraries for the same task. Libraries that can write into a given
+buffer get one, allocated once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Call = Callable[[], object]
 SHAPE = (256, 64, 32, 32)  # 16.8 million floats, 64 MiB
 LOGITS = (65536, 100)
 IMAGES = (256, 32, 32, 3)
-#: Contenders without a target: what memory allows, and a form that is not the expression that was asked about.
+#: Contenders without a target: a plain copy, and a faster form that torch users rarely write.
 COPY, BY_LERP = "copy (memory's speed)", "torch, lerp, out="
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed. `peers` maps a name to a call; `target` is what their time over fastopt's has to be."""
+    """One comparison. build() returns fastopt's call and the peers' calls; target is their time over fastopt's."""
 
     name: str
-    needs: tuple[str, ...]  # modules of the peers
+    needs: tuple[str, ...]  # modules that the peers need
     target: float
-    bytes: int  # the least that has to be read and written
+    bytes: int  # the minimum traffic in memory
     build: Callable[[], tuple[Call, dict[str, Call]]]
 
 
@@ -101,7 +101,7 @@ def _floats(*shape: int, seed: int = 0) -> Array:
 def _close(got: Array, expected: Array, tolerance: float, label: str) -> None:
     error = float(np.abs(np.asarray(got, np.float64) - expected).max())
     if not error <= tolerance:
-        raise AssertionError(f"{label}: off by {error:g}, allowed {tolerance:g}")
+        raise AssertionError(f"{label}: the error is {error:g}, allowed is {tolerance:g}")
 
 
 def _moments(sample: Array, mean: float, std: float, label: str) -> None:
@@ -109,11 +109,8 @@ def _moments(sample: Array, mean: float, std: float, label: str) -> None:
 
 
 def _copy(x: Array, out: Array) -> dict[str, Call]:
-    """The speed of memory: one read, one write."""
+    """A copy, as a measure of the memory bandwidth: one read, one write."""
     return {COPY: lambda: layer_kernels.each("copy", x, out)}
-
-
-# -- cases ------------------------------------------------------------------------------------------------------------
 
 
 def dropout() -> tuple[Call, dict[str, Call]]:
@@ -169,7 +166,7 @@ def noise() -> tuple[Call, dict[str, Call]]:
 
 
 def _batch_norms() -> tuple[Array, Array, Any, Any, Any]:
-    """x, dy, ours and torch's layer, and torch's input."""
+    """(x, dy, our layer, torch's layer, torch's input), after both layers gave equal results."""
     import torch
 
     x, dy = _floats(*SHAPE) + 3, _floats(*SHAPE, seed=1)
@@ -269,7 +266,7 @@ def mixup() -> tuple[Call, dict[str, Call]]:
 
 
 def augmentation() -> tuple[Call, dict[str, Call]]:
-    """Flip, crop after padding by 4, erase, brightness and contrast; (N, H, W, C), as OpenCV wants them."""
+    """Flip, pad by 4 and crop, erase, brightness and contrast; (N, H, W, C), the layout of OpenCV."""
     x = np.random.default_rng(0).integers(0, 256, IMAGES).astype(np.uint8)
     out, rng = np.empty_like(x), np.random.default_rng(0)
     chain = regularization.Compose(
@@ -287,7 +284,7 @@ def augmentation() -> tuple[Call, dict[str, Call]]:
 
 
 def _opencv(x: Array, out: Array, rng: np.random.Generator) -> Call:
-    """The random numbers are drawn for the whole batch at once: the calls alone are per image."""
+    """OpenCV image by image; the random numbers are drawn once for the whole batch."""
     import cv2
 
     n, side = IMAGES[0], IMAGES[1]
@@ -303,7 +300,9 @@ def _opencv(x: Array, out: Array, rng: np.random.Generator) -> Call:
             image = image[top : top + side, left : left + side].copy()
             if erases[i]:
                 image[y : y + 8, column : column + 8] = 0
-            cv2.addWeighted(image, gain[i], image, 0, bias[i], dst=out[i])  # saturates; convertScaleAbs mirrors below 0
+            cv2.addWeighted(
+                image, gain[i], image, 0, bias[i], dst=out[i]
+            )  # it saturates, while convertScaleAbs takes the absolute value
         return out
 
     return run

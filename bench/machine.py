@@ -1,4 +1,4 @@
-"""Where and with what a number was measured: CPU, caches, compiler, instruction set, threads, versions, commit."""
+"""The machine and software of a measurement: CPU, caches, compiler, instruction set, threads, versions, commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def facts() -> dict[str, Any]:
-    """All of it, ready for JSON."""
+    """All facts, as a dict for JSON."""
     build = fastopt.build_info()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,22 +46,22 @@ def facts() -> dict[str, Any]:
 
 
 def loaded() -> dict[str, Any]:
-    """What is known only after the measurements, when everybody has loaded what it needs."""
+    """Facts that are known only after the measurements, when all libraries are loaded."""
     return {"openmp_runtimes": openmp_runtimes(), "load_at_end": load()}
 
 
 def warnings(machine: dict[str, Any]) -> list[str]:
-    """What makes the numbers doubtful."""
+    """Reasons to doubt the figures."""
     found = []
     if machine["load"] != "unknown" and float(machine["load"]) > 0.25 * machine["cpus"]:
-        found.append(f"load {machine['load']} at the start: others were at work, above all on the threads beyond one")
+        found.append(f"load {machine['load']} at the start: other processes were running")
     if len(runtimes := machine["openmp_runtimes"]) > 1:
         found.append(f"{len(runtimes)} OpenMP runtimes in one process slow each other: {', '.join(runtimes)}")
     return found
 
 
 def summary(machine: dict[str, Any]) -> str:
-    """The lines above a report."""
+    """The lines at the top of a report."""
     caches_ = ", ".join(f"{name} {size / 2**20:g} MiB" for name, size in machine["caches"].items())
     lines = [
         f"CPU       {machine['cpu']}, {machine['cpus']} CPUs, {caches_}; load {machine['load']}",
@@ -79,7 +79,7 @@ def available_cpus() -> int:
 
 
 def cpu() -> str:
-    """Its name, and on x86 family and model: a virtual machine's name alone may say little."""
+    """The CPU's name, and on x86 its family and model, because virtual machines often hide the name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -92,7 +92,7 @@ def cpu() -> str:
 
 
 def caches() -> dict[str, int]:
-    """Bytes of the first CPU's L1d, L2 and L3; common values where the system does not tell."""
+    """Bytes of L1d, L2 and L3 of the first CPU; common values if the system does not report them."""
     sizes = {"L1": 32 * 2**10, "L2": 2**20, "L3": 32 * 2**20}
     for index in sorted(CPU0.glob("index*")):
         try:
@@ -105,7 +105,7 @@ def caches() -> dict[str, int]:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping; 8 GiB where the system does not tell."""
+    """Bytes available without swapping; 8 GiB if the system does not report them."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="utf-8")
     except OSError:
@@ -114,12 +114,12 @@ def available_memory() -> int:
 
 
 def load() -> str:
-    """The load average of the last minute: above the CPUs in use, others were at work, too."""
+    """The load average of the last minute. Above the number of CPUs in use, other processes were running, too."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def openmp_runtimes() -> list[str]:
-    """File names of the OpenMP runtimes in this process; empty where the system does not tell."""
+    """File names of the OpenMP runtimes in this process; empty if the system does not report them."""
     try:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     except OSError:
@@ -146,7 +146,7 @@ def compiler_version() -> str | None:
 
 
 def commit() -> str:
-    """The commit of this checkout, "+" if files differ from it."""
+    """The commit of this checkout, with "+" if files were changed."""
     head = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
     return (head or "unknown") + ("+" if head and output("git", "-C", str(ROOT), "status", "--porcelain") else "")
 

@@ -1,7 +1,8 @@
-"""fastopt and its peers in turns in one process: each in its own convention's equations, validated before it is timed.
+"""Compares fastopt with other libraries, in turns in one process. Each is checked against its convention's equations
+first.
 
-Each number of threads has a process of its own, because some take theirs from the environment when they start. Where
-all contenders of a cell together would not fit the memory, they take turns in groups, fastopt in each.
+Each number of threads has a process of its own, because some libraries read theirs from the environment at start. If
+the contenders of a cell together would not fit into memory, they are timed in groups, with fastopt in each group.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from bench.timing import Run, Spread, interleave, ratio
 
 Record = dict[str, Any]
 
-#: parameters, gradients and two states, those the validation keeps, and what a contender copies
+#: arrays per contender: parameters, gradients, two states, copies for the validation, and the contender's own copies
 ARRAYS = 8
 SHARE = 0.6  # of the memory that is available
-SECONDS = 20.0  # that one group of a cell may take its turns; large work gets fewer rounds, but FEWEST at least
+SECONDS = 20.0  # time limit of a group; large work gets fewer rounds, but at least FEWEST
 FEWEST = 5
 
 
 def report(options: Options) -> Report:
-    """Every work, the step alone and, where it is asked for, the whole optimizer phase."""
+    """Every work, in each phase that the options name."""
     records: list[Record] = []
     missing: list[str] = []
     for threads in options.threads:
@@ -46,7 +47,7 @@ def _set_threads(threads: int) -> None:
 
 
 def all_cells(options: Options, threads: int) -> tuple[list[Record], list[str]]:
-    """The records, and why who is missing is."""
+    """The records, and for each missing contender the reason."""
     chosen = [c for c in CONTENDERS if not options.contenders or c.name in (FASTOPT.name, *options.contenders)]
     missing = {c.name: why for c in chosen if (why := c.missing()) is not None}
     present = [c for c in chosen if c.name not in missing]
@@ -75,7 +76,7 @@ def compare(cell: Cell, present: Sequence[Contender], rounds: int, left_out: lis
 
 
 def _build(contender: Contender, cell: Cell, left_out: list[str]) -> Run | None:
-    """The run, or None if it fails or computes something else: that is said, and no time of it is shown."""
+    """The run, or None if it fails or its results are wrong; then the reason is reported and no time is shown."""
     try:
         return contender.run(cell)
     except Exception as error:
@@ -84,7 +85,7 @@ def _build(contender: Contender, cell: Cell, left_out: list[str]) -> Run | None:
 
 
 def groups(cell: Cell, peers: Sequence[Contender]) -> Iterator[Sequence[Contender]]:
-    """As many at a time as fit the memory beside fastopt."""
+    """Groups of contenders that fit into memory together with fastopt."""
     each = 4 * ARRAYS * cell.elements
     at_a_time = max(1, int(SHARE * machine.available_memory() / each) - 1)
     for first in range(0, len(peers), at_a_time) or (0,):

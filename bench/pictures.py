@@ -1,6 +1,6 @@
-"""The pictures of a report, from its records: speed against size, ratio to the best peer, share of the limit, threads.
+"""Draws the pictures of a report: time against size, ratio to the fastest library, share of the limit, scaling.
 
-Every picture says what it shows, of which run and on what machine. Measures nothing.
+Every picture states what it shows, and the run and machine. It measures nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def draw_all(parts: Parts, machine: Mapping[str, Any], folder: Path) -> list[Pat
         for name, (part, draw) in pictures.items():
             rows = TEXTBOOK if part != "peers" else COMMON
             if not any(r["rule"] in rows and r.get("phase", STEP) == STEP for r in parts.get(part, ())):
-                continue  # nothing of what it shows
+                continue  # no record for this picture
             figure = Figure(figsize=(12, 6.4), dpi=130, layout="constrained")
             draw(figure, parts, max(r["threads"] for r in parts[part]))
             figure.text(0.005, -0.03, caption(machine), fontsize=8, color="#555555", va="top")
@@ -84,7 +84,7 @@ def per_element(parts: Parts, rule: str, contender: str, threads: int) -> list[t
 
 
 def best_peers(figure: Figure, parts: Parts, threads: int) -> None:
-    """A table in colours: how often fastopt's step fits into that of the fastest other library."""
+    """A coloured table of the fastest other library's time over fastopt's."""
     works = [w for w in WORKS if find(parts["peers"], work=w, threads=threads)]
     rows = [rule for rule in COMMON if find(parts["peers"], rule=rule, threads=threads)]
     figure.suptitle(
@@ -125,7 +125,7 @@ def share_of_limit(figure: Figure, parts: Parts, _: int) -> None:
 
 
 def scaling(figure: Figure, parts: Parts, threads: int) -> None:
-    figure.suptitle(f"What {threads} threads give over one, by size")
+    figure.suptitle(f"Speed of {threads} threads over one thread, by size")
     panel = figure.subplots()
     rows: Sequence[str] = [rule for rule in TEXTBOOK if find(parts["scaling"], rule=rule)]
     for rule, colour in zip(rows, COLOURS, strict=False):
@@ -135,5 +135,5 @@ def scaling(figure: Figure, parts: Parts, threads: int) -> None:
     panel.axhline(threads, color="#999999", linewidth=1, linestyle=":")
     panel.set_ylim(0, threads + 0.4)
     panel.set_xlabel("elements")
-    panel.set_ylabel("one thread's time over this")
+    panel.set_ylabel("time of one thread / time")
     panel.legend(ncols=2, frameon=False, loc="lower right")

@@ -1,4 +1,4 @@
-"""What a part of the benchmark is asked and what it answers: options, records for JSON, a table for the eye."""
+"""The options of a benchmark, and its report: records for JSON and a table to read."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bench.timing import Spread
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks of every part."""
+    """The options of the command line, for every part."""
 
     rows: tuple[str, ...]
     threads: tuple[int, ...]
     works: tuple[str, ...]
     rounds: int
     phases: tuple[str, ...] = (STEP,)
-    contenders: tuple[str, ...] = ()  # by name; none: all
+    contenders: tuple[str, ...] = ()  # names; empty: all
 
 
 @dataclass(frozen=True)
 class Report:
-    """One part's answer."""
+    """The result of one part."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class Report:
     notes: Sequence[str] = ()
 
     def extended(self, other: Report) -> Report:
-        """This one with what the same part answered in another run."""
+        """This report with the rows and records of another run of the same part."""
         notes = dict.fromkeys([*self.notes, *other.notes])
         return replace(self, rows=[*self.rows, *other.rows], records=[*self.records, *other.records], notes=list(notes))
 
@@ -47,7 +47,7 @@ class Report:
 
 
 def seconds(time: Spread) -> dict[str, float]:
-    """A spread of times as a record has it: seconds."""
+    """A spread of times as fields of a record, in seconds."""
     return {"median": time.median, "q1": time.q1, "q3": time.q3}
 
 
@@ -56,7 +56,7 @@ def ratios(ratio: Spread) -> dict[str, float]:
 
 
 def duration(time: float) -> str:
-    """With a unit that suits it."""
+    """A time with a suitable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if time >= size:
             return f"{time / size:.3g} {unit}"

@@ -1,5 +1,5 @@
-"""The bootstrap of the mean, ours and scipy.stats.bootstrap in turns, theirs in its default and in a small batch; and
-what .632+ takes of memory as samples grow. The intervals are compared before they are timed."""
+"""The bootstrap of the mean: fastopt and scipy.stats.bootstrap in turns, the latter with its default and a small batch;
+and the memory of .632+ by number of samples. The two intervals are compared before they are timed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLES, RESAMPLES = 10_000, 9_999
 BATCHES = {"default batch": None, "batch=100": 100}
 METHODS = ("percentile", "BCa")
 SIZES = (25_000, 50_000, 100_000)
-MOST_ROUNDS = 9  # theirs takes seconds, and as long as the machine takes for 800 MB: of three, one may be an outlier
+MOST_ROUNDS = 9  # SciPy takes seconds, and its time varies, because it allocates 800 MB at once
 HEAD = ["what", "fastopt", "SciPy", "theirs / ours"]
 
 

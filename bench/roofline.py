@@ -1,7 +1,7 @@
-"""What this machine gives: loops with an optimizer's read and write streams and only additions, in streams.c.
+"""The speed of the machine's memory: loops in streams.c that read and write like an optimizer and only add.
 
-Compiled on the spot for an instruction set, and loaded for this process alone. Not a model of the
-machine: a ratio to the limit is taken between two loops that ran in turns, on the same arrays where that can be.
+streams.c is compiled for an instruction set when it is first needed. This is no model of the machine: the share of
+the limit is a ratio of two measured loops, which ran in turns, on the same arrays if possible.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bench.report import Options, Report, seconds
 from bench.timing import Run, Spread, interleave
 from fastopt._native import runtime
 
-LIMIT = "limit"  # how the names of these runs begin
-#: loop in streams.c -> arrays that it touches beside the gradient, bytes per element
+LIMIT = "limit"  # the names of these runs begin with it
+#: loop in streams.c -> number of arrays beside the gradient, bytes per element
 LOOPS = {
     "update_1": (1, 12),
     "update_2": (2, 20),
@@ -49,7 +49,7 @@ FLAGS = (
     "-ffp-contract=off",
     "-fvisibility=hidden",
 )
-#: gcc would make a call of memcpy of the copy, and that may store past the caches
+#: gcc would replace the copy by a call of memcpy, which may use non-temporal stores
 FLAGS += ("-fno-tree-loop-distribute-patterns",) * (sys.platform != "darwin")
 ISA_FLAGS = {
     "baseline": (),
@@ -59,7 +59,7 @@ ISA_FLAGS = {
 
 
 def loop_of(rule: str) -> str:
-    """The loop with the streams of this row; a row that has none cannot be benchmarked."""
+    """The loop that reads and writes as many arrays as this row; ImportError if there is none."""
     name = f"update_{len(runtime.RULES[rule][0])}"
     if name not in LOOPS or LOOPS[name][1] != traffic(rule):
         raise ImportError(f"streams.c has no loop with the streams of {rule}: {name}")
@@ -74,7 +74,7 @@ def library(isa: str) -> ctypes.CDLL:
     """streams.c for this instruction set."""
     cc = machine.compiler()
     if cc is None:
-        raise RuntimeError("no C compiler: set CC, or install one, to measure what this machine gives")
+        raise RuntimeError("no C compiler: set CC, or install one, to measure the speed of the memory")
     flags = [*FLAGS, *(ISA_FLAGS[isa] if platform.machine().lower() in ("x86_64", "amd64") else ())]
     if runtime.build_info()["openmp"] is not None:
         flags.append("-fopenmp")
@@ -89,10 +89,10 @@ def library(isa: str) -> ctypes.CDLL:
 
 
 def stream(loop: str, buffers: Sequence[Array], gradient: Array, threads: int, isa: str, times: int = 1) -> Run:
-    """One pass (or several) of a loop over these arrays. Without OpenMP in fastopt, on one thread whatever is asked.
+    """A run of one pass or several of a loop over these arrays. If fastopt has no OpenMP, it uses one thread.
 
-    The gradient loses its signs: it is added to every buffer in every pass, and an optimizer that owns them takes
-    the square root of some.
+    The gradient is replaced by its absolute value. It is added to every array in every pass, and an optimizer that owns
+    these arrays takes the square root of some.
     """
     lib, which = library(isa), list(LOOPS).index(loop)
     np.abs(gradient, out=gradient)
@@ -107,14 +107,14 @@ def stream(loop: str, buffers: Sequence[Array], gradient: Array, threads: int, i
 
 
 def limits_of(cell: Cell, run: Run) -> list[Run]:
-    """The limit of this run of fastopt: its streams on its own arrays, once per instruction set. One tensor only."""
+    """Loops over the arrays of this run of fastopt, one per instruction set. For one tensor only."""
     (buffers,), (gradient,) = run.buffers(), run.gradients
     loop = RULE_LOOPS[cell.rule]
     return [stream(loop, buffers, gradient, cell.threads, isa) for isa in fastopt.available_isas()]
 
 
 def best_limit(samples: dict[str, list[float]]) -> tuple[str, list[float]]:
-    """The fastest of the limits among these samples: the widest registers are not always the fastest to memory."""
+    """The fastest limit of these samples, because the widest registers are not always the fastest."""
     limits = {name: times for name, times in samples.items() if name.startswith(LIMIT)}
     return min(limits.items(), key=lambda item: statistics.median(item[1]))
 
@@ -123,7 +123,7 @@ def best_limit(samples: dict[str, list[float]]) -> tuple[str, list[float]]:
 
 
 def sizes(arrays: int, threads: int) -> Iterator[tuple[str, int]]:
-    """Elements per array that fill half of the L2 caches in use, half of the L3, and eight times the L3."""
+    """Elements per array to fill half of the L2 caches in use, half of the L3 cache, and eight times the L3 cache."""
     caches = machine.caches()
     yield "L2", caches["L2"] * threads // 2 // (4 * arrays)
     if caches["L3"] >= 4 * caches["L2"] * threads:
@@ -132,7 +132,7 @@ def sizes(arrays: int, threads: int) -> Iterator[tuple[str, int]]:
 
 
 def aligned(n: int) -> Array:
-    """Ones that begin at a cache line: what NumPy allocates need not, and the widest loads then cross one each time."""
+    """Ones that begin at a cache line. Without it, every load of the widest registers would cross two lines."""
     block = np.ones(n + 16, np.float32)
     start = -block.ctypes.data % 64 // 4
     return block[start : start + n]
@@ -144,7 +144,7 @@ def level(name: str, threads: int, isa: str, rounds: int) -> list[dict[str, Any]
     for loop, (n_buffers, _) in LOOPS.items():
         n = dict(sizes(n_buffers + 1, threads))[name]
         arrays = [aligned(n) for _ in range(n_buffers + 1)]
-        times = max(1, 2_000_000 // n)  # so that the call from Python weighs nothing
+        times = max(1, 2_000_000 // n)  # so that the time of the call from Python does not matter
         runs.append(stream(loop, arrays[1:], arrays[0], threads, isa, times))
         counts[loop] = n
     samples = interleave(runs, rounds)
@@ -165,8 +165,8 @@ def report(options: Options) -> Report:
     for threads in options.threads:
         for name, _ in sizes(2, threads):
             records += level(name, threads, fastopt.isa(), options.rounds)
-    head = ["level", "threads", "loop", "bytes/element", "GB/s", "quartiles apart", "rows with these streams"]
-    return Report("roofline", "What this machine gives", head, [_shown(r) for r in records], records)
+    head = ["level", "threads", "loop", "bytes/element", "GB/s", "quartiles apart", "rows with this traffic"]
+    return Report("roofline", "Speed of the memory", head, [_shown(r) for r in records], records)
 
 
 def _shown(r: dict[str, Any]) -> list[object]:

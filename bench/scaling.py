@@ -1,4 +1,4 @@
-"""What more threads give: one optimizer's step on one thread and on several, in turns, on the same arrays."""
+"""The step of one optimizer on one thread and on several, in turns, on the same arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def report(options: Options) -> Report:
         for rule in options.rows
         for record in compare(rule, work, max(options.threads), options.rounds)
     ]
-    head = ["work", "row", "threads", "time", "GB/s", "one thread's time / this"]
+    head = ["work", "row", "threads", "time", "GB/s", "one thread's time / time"]
     return Report("scaling", "Scaling with threads", head, [_shown(r) for r in records], records)
 
 

@@ -1,4 +1,4 @@
-"""The parameter shapes of real models, from their architectures. No weights, and no layer that has none."""
+"""The parameter shapes of real models, computed from their architectures. No weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def resnet50(classes: int = 1000) -> Iterator[Shape]:
 
 
 def _convolution(out: int, into: int, kernel: int) -> Iterator[Shape]:
-    """Without a bias, and the batch normalization after it."""
+    """The weight of a convolution without bias, and the two arrays of the batch normalization after it."""
     yield from ((out, into, kernel, kernel), (out,), (out,))
 
 

@@ -1,5 +1,5 @@
-/* Loops with the read and write streams of an optimizer and nothing but additions: what this machine gives.
- * Compiled on the spot by roofline.py. No non-temporal stores, no prefetch, no intrinsics: the compiler's best. */
+/* Loops that read and write memory like an optimizer and only add: they measure the speed of the memory.
+ * roofline.py compiles them. No non-temporal stores, no prefetch, no intrinsics. */
 #include <math.h>
 #include <stdint.h>
 
@@ -24,8 +24,8 @@ typedef void loop(float *const *buffer, const float *g, int64_t from, int64_t to
 #define READ(k) const float x##k = b##k[i] + x
 #define WRITE(k) b##k[i] = x##k
 
-/* In the order of LOOPS in roofline.py: one to four buffers read and written, one gradient read; then orientation.
- * An element is read wholly before any of it is written, as in csrc/kernels.h. */
+/* In the order of LOOPS in roofline.py: one to four buffers read and written, one gradient read; then common loops for
+ * comparison. All reads of an element come before its writes, as in csrc/optimize/kernels.inl.h. */
 LOOP(update_1, READ(0); WRITE(0))
 LOOP(update_2, READ(0); READ(1); WRITE(0); WRITE(1))
 LOOP(update_3, READ(0); READ(1); READ(2); WRITE(0); WRITE(1); WRITE(2))
@@ -33,13 +33,12 @@ LOOP(update_4, READ(0); READ(1); READ(2); READ(3); WRITE(0); WRITE(1); WRITE(2);
 LOOP(copy, b0[i] = x)
 LOOP(scale, b0[i] = 3.0f * x)
 LOOP(triad, b0[i] = b1[i] + 3.0f * x)
-/* What decays, alone and with the root and the quotient that an adaptive rule cannot do without: the least that meets
- * subnormal numbers as an optimizer does. */
+/* Minimal loops for subnormal numbers: a decay, alone and with the square root and the division of an adaptive rule. */
 LOOP(decay, b0[i] = 0.9f * b0[i] + x)
 LOOP(decay_root, const float x0 = 0.9f * b0[i]; WRITE(0); b1[i] -= x / sqrtf(x0 + 1e-16f))
 static loop *const loops[] = {update_1, update_2, update_3, update_4, copy, scale, triad, decay, decay_root};
 
-enum { TILE = 4096 }; /* threads take contiguous shares that meet at tile borders, as in csrc/step.c */
+enum { TILE = 4096 }; /* threads take contiguous shares that meet at tile borders, as in csrc/optimize/layout.c */
 
 static int64_t border(int64_t n, int part, int of)
 {

@@ -1,7 +1,8 @@
-"""What subnormal numbers cost: a step whose states have decayed to them, over the same step with normal states.
+"""The cost of subnormal numbers: a step with subnormal states against the same step with normal states.
 
-It happens: rows of an embedding whose gradient stays zero decay, and rounding stops the decay at a few units of the
-smallest float32, 1.4e-45. Results are IEEE's on either path; nothing is flushed to zero.
+It occurs in practice: if the gradient of a row of an embedding stays zero, its states decay until rounding stops them
+at a few units of the smallest float32, 1.4e-45. fastopt computes with subnormal numbers as IEEE 754 says and never
+flushes them to zero.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastopt._native import runtime
 
 WORKS = ("20k", "20M")
 FLOORS = ("decay", "decay_root")  # loops of streams.c
-#: where each kind of state starts; with a zero gradient it decays from there
+#: the value at which the states of each kind start; with a zero gradient they decay
 KINDS = {"normal": 1e-2, "subnormal": 1e-41}
 
 
@@ -37,14 +38,14 @@ def report(options: Options) -> Report:
                 records += compare(run, run.buffers()[0][1:], run.gradients[0], cell, options.rounds)
         records += [record for loop in FLOORS for record in floor(loop, work, threads, options.rounds)]
     head = ["work", "row", "threads", "states", "time", "time / normal states'"]
-    note = "loops: the least work that meets subnormal numbers, b ← 0.9 b, alone and with a root and a quotient of it"
+    note = "loops: the least work with subnormal numbers, b ← 0.9 b, alone and with a square root and a division"
     return Report(
         "subnormal", "Subnormal states, zero gradients", head, [_shown(r) for r in records], records, ["", note]
     )
 
 
 def floor(loop: str, work: str, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """What the CPU itself asks for a subnormal number."""
+    """The cost of subnormal numbers in a minimal loop."""
     n_buffers = LOOPS[loop][0]
     arrays = [aligned(Cell("sgd", work).elements) for _ in range(n_buffers + 1)]
     run = stream(loop, arrays[1:], arrays[0], threads, fastopt.isa())
@@ -64,7 +65,7 @@ def compare(run: Run, states: Sequence[Array], gradient: Array, cell: Cell, roun
 
 
 def with_states(run: Run, states: Sequence[Array], kind: str) -> Run:
-    """The run, its states set to this kind before every batch: a batch is too short for normal ones to decay."""
+    """The run with its states reset before every batch, which is too short for normal numbers to become subnormal."""
 
     def enter() -> None:
         for state in states:
@@ -74,7 +75,7 @@ def with_states(run: Run, states: Sequence[Array], kind: str) -> Run:
 
 
 def _still(run: Run, states: Sequence[Array], kind: str) -> float:
-    """The share of the states that are subnormal after twenty steps from this kind: what the name promises."""
+    """The share of states that are subnormal after twenty steps."""
     prepared: Callable[[], None] | None = with_states(run, states, kind).enter
     assert prepared is not None
     prepared()

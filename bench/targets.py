@@ -1,4 +1,4 @@
-"""What the project has promised of its speed, each promise judged by the records of a run. Holds no measurement."""
+"""The project's targets for speed, compared with the records of a run. It measures nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEERS = {c.name for c in CONTENDERS} - BY_HAND - OURS
 
 @dataclass(frozen=True)
 class Target:
-    """A promise: what is measured, from which part's records, and the least or the most that it may be."""
+    """A target: the quantity, the part that measures it, and its lower or upper bound."""
 
     what: str
     part: str
@@ -41,7 +41,7 @@ def find(records: Iterable[Record], **wanted: Any) -> list[Record]:
 def against(
     rule: str, work: str, who: set[str], phase: str = STEP, threads: int = 2
 ) -> Callable[[Parts], float | None]:
-    """The best of these contenders' times over fastopt's."""
+    """The shortest time of these contenders over fastopt's time."""
 
     def value(parts: Parts) -> float | None:
         found = find(parts.get("peers", ()), rule=rule, work=work, phase=phase, threads=threads)
@@ -51,7 +51,7 @@ def against(
 
 
 def of_limit(rule: str, threads: int = 2) -> Callable[[Parts], float | None]:
-    """The limit's time over fastopt's."""
+    """The time of the limit over fastopt's."""
 
     def value(parts: Parts) -> float | None:
         found = [r for r in find(parts.get("core", ()), rule=rule, threads=threads) if "limit" in r]
@@ -61,7 +61,7 @@ def of_limit(rule: str, threads: int = 2) -> Callable[[Parts], float | None]:
 
 
 def seconds(work: str, tensors: int = 1) -> Callable[[Parts], float | None]:
-    """A step of Adam over this work, per tensor."""
+    """Seconds of an Adam step per tensor of this work."""
 
     def value(parts: Parts) -> float | None:
         found = find(parts.get("core", ()), rule="adam", work=work)
@@ -71,7 +71,7 @@ def seconds(work: str, tensors: int = 1) -> Callable[[Parts], float | None]:
 
 
 def gain(rule: str, work: str) -> Callable[[Parts], float | None]:
-    """What two threads give over one."""
+    """The time of one thread over that of two."""
 
     def value(parts: Parts) -> float | None:
         return next((r["ratio"] for r in find(parts.get("scaling", ()), rule=rule, work=work, threads=2)), None)
@@ -80,7 +80,7 @@ def gain(rule: str, work: str) -> Callable[[Parts], float | None]:
 
 
 def of_normal(work: str, loops: bool = False) -> Callable[[Parts], float | None]:
-    """The dearest step with subnormal states over the same step with normal ones; or that of the bare loops."""
+    """The largest ratio of a step with subnormal states to one with normal states; or the same of the minimal loops."""
 
     def value(parts: Parts) -> float | None:
         found = find(parts.get("subnormal", ()), work=work, states="subnormal")
@@ -123,12 +123,12 @@ TARGETS = (
     *(Target(f"{rule}, 1M, two threads over one", "scaling", gain(rule, "1M"), least=1.7) for rule in TEXTBOOK),
     Target("import fastopt, beyond NumPy", "import", import_seconds, most=5e-3, is_time=True),
     *(Target(f"subnormal states, {work}", "subnormal", of_normal(work), most=1.2) for work in ("20k", "20M")),
-    Target("subnormal numbers in the barest loop, 20k", "subnormal", of_normal("20k", loops=True)),
+    Target("subnormal numbers in a minimal loop, 20k", "subnormal", of_normal("20k", loops=True)),
 )
 
 
 def report(parts: Parts) -> Report:
-    """Every promise whose part was run."""
+    """All targets whose part was run."""
     rows, records = [], []
     for target in TARGETS:
         value = target.value(parts)

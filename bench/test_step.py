@@ -1,5 +1,5 @@
-"""One step of every row by every contender, for pytest-benchmark: compare two commits with --benchmark-autosave and
---benchmark-compare. Contenders run one after the other here; for ratios between them use `python -m bench peers`."""
+"""One step of every row by every contender, for pytest-benchmark: compares two commits with --benchmark-autosave and
+--benchmark-compare. The contenders run one after the other here; `python -m bench peers` gives ratios between them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.timing import Run
 from fastopt._native import runtime
 
 pytest.importorskip("pytest_benchmark")
-os.environ.setdefault("NPROC", str(fastopt.get_num_threads()))  # XLA's number of threads, taken when it starts
+os.environ.setdefault("NPROC", str(fastopt.get_num_threads()))  # XLA reads its number of threads here when it starts
 
 WORKS = ("1x64", "100x64", "20k", "1M")
-ROUNDS = 50  # where every call needs a preparation of its own
+ROUNDS = 50  # if every call needs its own preparation
 
 CASES = [(c, rule, work) for work, rule in product(WORKS, runtime.RULES) for c in CONTENDERS if rule in c.rules]
 

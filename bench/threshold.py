@@ -1,7 +1,7 @@
-"""From which size a parallel region pays: the serial and the parallel path of one optimizer, in turns.
+"""The size from which several threads are faster: the serial and the parallel path of one optimizer, in turns.
 
-Twice: with steps one after the other, when the team is awake, and with other work between them, when it has gone to
-sleep. A training loop is somewhere between the two.
+Measured twice: with steps one after the other, when the threads are awake, and with other work between them, when the
+threads have gone to sleep. A training loop is between the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.timing import Run, Spread, interleave, ratio
 from fastopt._native import _testing
 
 SIZES = tuple(2**k for k in range(12, 21))
-IDLE = 5e-3  # seconds of other work between two steps; an OpenMP team spins for less before it sleeps
+IDLE = 5e-3  # seconds of other work between two steps; OpenMP's threads go to sleep earlier
 NEVER = 2**62
 
 
@@ -57,7 +57,7 @@ def from_size(run: Run, name: str, elements: int) -> Run:
 
 
 def busy(seconds: float) -> None:
-    """Other work on this thread, so that its CPU does not slow down."""
+    """Keep this thread busy, so that its CPU does not slow down."""
     end = perf_counter() + seconds
     while perf_counter() < end:
         pass

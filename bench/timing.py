@@ -1,6 +1,6 @@
-"""Interleaved timing A B C A B C … in one process, and what is told of it: medians, their ratio, quartiles.
+"""Interleaved timing A B C A B C … in one process, summarized by medians, ratios of medians, and quartiles.
 
-Never a minimum and never a mean: a machine that others use too makes the one flattering and the other arbitrary.
+No minimum and no mean: on a shared machine a minimum is too good, and outliers dominate a mean.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from itertools import repeat
 from time import perf_counter, sleep
 from typing import Any
 
-BATCH = 2e-3  # seconds that a batch of calls should take: far above the clock's resolution, below a time slice
+BATCH = 2e-3  # seconds of a batch of calls: far above the clock's resolution, below a time slice
 MOST = 10_000  # calls in a batch
 WAKE = 2e-3  # seconds of untimed calls before a batch
-REST = 5e-3  # seconds before a batch in which the threads of the one before go to sleep: they spin for a while, and
-# would take a CPU from whoever is next
+REST = 5e-3  # seconds before a batch, in which the threads of the run before it stop spinning and free their CPUs
 
 
 @dataclass
 class Run:
-    """Something to be timed. `step` is the call; `times` is how often it does the work."""
+    """A call to be timed. `step` is the call; it does the work `times` times."""
 
     name: str
     step: Callable[[], object]
-    #: untimed, before every call (the calls are then timed one by one)
+    #: called before every call, not timed (the calls are then timed one by one)
     prepare: Callable[[], object] | None = None
-    #: untimed, before every batch of calls
+    #: called before every batch of calls, not timed
     enter: Callable[[], object] | None = None
     times: int = 1
-    #: per tensor its parameter and its states, as NumPy arrays that see what `step` writes
+    #: returns, per tensor, the parameter and its states as NumPy arrays that share memory with those of `step`
     buffers: Callable[[], list[tuple[Any, ...]]] = field(default=list)
     #: per tensor the gradient that `step` reads
     gradients: Sequence[Any] = ()
 
     def once(self) -> None:
-        """One whole call, untimed."""
+        """One call with its preparation, not timed."""
         if self.prepare is not None:
             self.prepare()
         self.step()
@@ -72,10 +71,10 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds per unit of work, one sample per round, for each run by name.
 
-    After `seconds` no further round begins, once there were `fewest`.
+    After `seconds` no further round begins, but there are at least `fewest`.
     """
     if len({run.name for run in runs}) != len(runs):
-        raise ValueError(f"two runs have one name: {', '.join(run.name for run in runs)}")
+        raise ValueError(f"two runs have the same name: {', '.join(run.name for run in runs)}")
     with _quiet():
         numbers = [_calibrate(run, batch) for run in runs]
         samples: dict[str, list[float]] = {run.name: [] for run in runs}
@@ -90,7 +89,7 @@ def interleave(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No garbage collection between two clock readings."""
+    """Switch off garbage collection."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -102,7 +101,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _calibrate(run: Run, batch: float) -> int:
-    """How many calls make a batch; two calls come first, for pages, caches and teams of threads."""
+    """The number of calls in a batch, after two calls that load pages and caches and start threads."""
     if run.enter is not None:
         run.enter()
     run.once()
@@ -112,7 +111,7 @@ def _calibrate(run: Run, batch: float) -> int:
 
 
 def _batch(run: Run, number: int) -> float:
-    """Seconds per call, on a machine that has gone back to this run."""
+    """Seconds per call, after a rest and calls that are not timed."""
     if run.enter is not None:
         run.enter()
     sleep(REST)
@@ -127,9 +126,9 @@ def _batch(run: Run, number: int) -> float:
 
 
 def _wake(run: Run, number: int) -> None:
-    """Untimed calls, for WAKE seconds: this run's own data into the caches, its threads awake, the clock up.
+    """Call for WAKE seconds without timing: loads the caches, wakes the threads and raises the CPU's clock.
 
-    A call that takes longer than a batch needs none of it.
+    If one call takes longer than a batch, this is not needed.
     """
     end = perf_counter() + WAKE
     while number > 1 and perf_counter() < end:

@@ -20,7 +20,7 @@ from fastopt.threads import choose_isa, default_num_threads, set_num_threads
 if TYPE_CHECKING:
     from fastopt import functional, regularization
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NAG",

@@ -24,92 +24,12 @@ cimport numpy as cnp
 
 import numpy as np
 
-cdef extern from "fastopt.h" nogil:
-    const int FO_MAX_BUFFERS
-    const int FO_MAX_SCALARS
-    const int FO_TILE
-    const int FO_SHORT
-    const int FO_SPAN_COST
+from fastopt._native.capi cimport (
+    FO_MAX_BUFFERS, FO_MAX_SCALARS, FO_SPAN_COST, fo_group, fo_prelude, fo_span, fo_step
+)
+from fastopt._native.runtime cimport api
 
-    struct fo_prelude:
-        double scale
-        float clip, weight_decay, l1, decay
-
-    struct fo_span:
-        float *buffer[4]
-        float *gradient
-        float *origin
-        int64_t size
-        int32_t group
-        uint8_t w_type
-        uint8_t g_type
-
-    struct fo_group:
-        int rule
-        fo_prelude prelude
-        float scalars[12]
-
-    struct fo_rule:
-        const char *name
-        const char *buffers
-        const char *scalars
-        int n_buffers
-        int n_scalars
-
-    struct fo_kernels_table "fo_kernels":
-        const char *isa
-
-    struct fo_step:
-        fo_span *span
-        int64_t n_spans
-        const fo_group *group
-        double *partial
-        double grad_scale
-        double max_norm
-        bint want_norm
-        bint skip_nonfinite
-        bint zero_gradients
-        double noise
-        uint32_t noise_key[2]
-        int threads
-        double norm
-        bint skipped
-
-    const fo_rule fo_rules[]
-    const int fo_n_rules
-    int fo_init()
-    const fo_kernels_table *fo_kernels()
-    bint fo_select(const char *isa)
-    const char *fo_isa_name(int index)
-    bint fo_isa_runs(int index)
-    int fo_forks()
-    int FO_MOST_THREADS
-    void fo_judge_team(double total, double least, int of, bint held)
-    int fo_team_size(int threads)
-    bint fo_set_holds(bint on)
-    const char *fo_openmp_runtime()
-    void fo_huge_pages(void *memory, size_t bytes)
-    int64_t fo_lay_out(fo_span *span, int64_t n_spans, int64_t *tiles)
-    void fo_run_step(fo_step *step, int64_t cost)
-    void fo_run_lookahead(const fo_step *step, int64_t cost, const float *shift)
-
-cdef extern from *:
-    """
-    #ifndef FASTOPT_BUILD_FLAGS
-    #define FASTOPT_BUILD_FLAGS "unknown"
-    #endif
-    #if defined(__clang__)
-    #define FASTOPT_COMPILER "clang " __clang_version__
-    #elif defined(__GNUC__)
-    #define FASTOPT_COMPILER "gcc " __VERSION__
-    #elif defined(_MSC_VER)
-    #define FASTOPT_COMPILER "MSVC"
-    #else
-    #define FASTOPT_COMPILER "unknown"
-    #endif
-    """
-    const char *FASTOPT_BUILD_FLAGS
-    const char *FASTOPT_COMPILER
+from fastopt._native.runtime import PRELUDE, RULES
 
 cdef extern from *:
     """
@@ -154,114 +74,16 @@ cdef extern from *:
     void fo_fetch_shape(PyObject *x) noexcept
 
 cnp.import_array()
-if fo_init() != 0:
-    raise ImportError("fastopt: pthread_atfork failed")
 
 # Below this many elements, some microseconds of work, the GIL is kept: giving it up and waiting for it again would cost
 # more than others could gain.
 cdef int64_t KEEP_GIL = 16384
 
-# A parallel region costs a microsecond or two while the team is awake: measured with python -m bench threshold.
-cdef int n_threads = 1
-cdef int64_t parallel_from = 65536
-
-
-# -- rules and instruction sets ---------------------------------------------------------------------------------------
-
-cdef tuple _names(const char *row):
-    """"(w, m, v)" -> ("w", "m", "v")."""
-    return tuple([name.strip() for name in row.decode().strip("()").split(",")])
-
-
-cdef dict _read_rules():
-    return {fo_rules[i].name.decode(): (_names(fo_rules[i].buffers), _names(fo_rules[i].scalars))
-            for i in range(fo_n_rules)}
-
-
-RULES = _read_rules()
-TILE = FO_TILE
-SHORT = FO_SHORT
-PRELUDE = ("scale", "clip", "weight_decay", "l1", "decay")
 cdef int CLIP = 1       # the slot whose absence is an infinity
 cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
 # Per rule: name of a scalar -> slot, those of the prelude first.
 cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))}
                    for rule, (_, scalars) in RULES.items()}
-
-
-def isa():
-    """The instruction set of the kernels in use."""
-    return fo_kernels().isa.decode()
-
-
-def available_isas():
-    """The instruction sets that were built and that this CPU has, from plain to wide."""
-    cdef int i = 0
-    found = []
-    while fo_isa_name(i) != NULL:
-        if fo_isa_runs(i):
-            found.append(fo_isa_name(i).decode())
-        i += 1
-    return tuple(found)
-
-
-def set_isa(str name not None):
-    """Use the kernels of this instruction set from now on; the results are the same bits on each."""
-    if not fo_select(name.encode()):
-        raise ValueError(f"instruction set {name!r} is not available here: this CPU and build have "
-                         f"{', '.join(available_isas())}")
-
-
-def get_num_threads():
-    return n_threads
-
-
-def set_num_threads(threads):
-    global n_threads
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
-        raise TypeError(f"threads must be an int, got {threads!r}")
-    if not 1 <= threads <= FO_MOST_THREADS:
-        raise ValueError(f"threads must be between 1 and {FO_MOST_THREADS}, got {threads}")
-    n_threads = threads
-
-
-def judge_team(double total, double least, int threads, bint held=False):
-    """As if a team had done a job in so many seconds, of which one of its threads worked the least. For tests."""
-    fo_judge_team(total, least, threads, held)
-
-
-def team_size(int threads):
-    """How many threads do the next job, if so many may. For tests."""
-    return fo_team_size(threads)
-
-
-def set_holds(bint on):
-    """Whether fewer threads do the work for a while after a team that waited for a core; forgets what was, and returns
-    the old setting. For tests."""
-    return fo_set_holds(on)
-
-
-def serial_threshold():
-    """Steps of fewer elements than this run on the calling thread and never enter the OpenMP runtime."""
-    return parallel_from
-
-
-def set_serial_threshold(int64_t elements):
-    """Set it, return the old one. For tests and measurements."""
-    global parallel_from
-    old, parallel_from = parallel_from, elements
-    return old
-
-
-def build_info():
-    """Compiler, flags, instruction sets and OpenMP runtime of this build."""
-    cdef const char *runtime = fo_openmp_runtime()
-    return {
-        "compiler": FASTOPT_COMPILER.decode(),
-        "flags": FASTOPT_BUILD_FLAGS.decode(),
-        "isas": available_isas(),
-        "openmp": None if runtime == NULL else runtime.decode(),
-    }
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------
@@ -416,7 +238,7 @@ cdef double _corrected(const correction *c, double t) noexcept nogil:
     return value
 
 
-cdef class Clock:
+cdef class _Clock:
     """The steps that a group has taken, and whether its scalars must be formed anew for the next one.
 
     stale: because a value changed since, or the learning rate is a schedule. Bias corrections do not make it so.
@@ -521,7 +343,7 @@ cdef class Plan:
         self._check_owned()
         self._remember_forms()
         self.n_groups, self.n_spans = len(groups), n_spans      # from here on there is something to step
-        self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
+        self.cost = api.steps.lay_out(self.span, self.n_spans, &self.tiles)
         self.elements = self.cost - self.n_spans * FO_SPAN_COST
 
     cdef int _add_group(self, int64_t g, str rule) except -1:
@@ -538,8 +360,8 @@ cdef class Plan:
         cdef fo_span *span = &self.span[s]
         cdef int k
         cdef cnp.ndarray a, parameter = self._buffer(buffers[0], g, 0, s)
-        if len(buffers) != fo_rules[self.group[g].rule].n_buffers:
-            raise ValueError(f"{self._label(g, 0, s)} needs {fo_rules[self.group[g].rule].n_buffers - 1} state buffers,"
+        if len(buffers) != api.steps.rules[self.group[g].rule].n_buffers:
+            raise ValueError(f"{self._label(g, 0, s)} needs {api.steps.rules[self.group[g].rule].n_buffers - 1} state buffers,"
                              f" got {len(buffers) - 1}")
         span.group = <int32_t> g
         span.size = cnp.PyArray_SIZE(parameter)
@@ -770,10 +592,10 @@ cdef class Plan:
         self.busy = False
 
     cdef int _enter(self) except -1:
-        if self.busy and self.forks == fo_forks():      # a step that was under way at a fork goes on in the parent alone
+        if self.busy and self.forks == api.runtime.forks():      # a step that was under way at a fork goes on in the parent alone
             raise RuntimeError("this optimizer is in the middle of a step, on another thread or in what called this")
         self.busy = True
-        self.forks = fo_forks()
+        self.forks = api.runtime.forks()
         return 0
 
     def set(self, int64_t index, dict values not None, dict corrections not None, int64_t t):
@@ -865,7 +687,7 @@ cdef class Plan:
 
     cdef int _form_scalars(self) except -1:
         cdef int64_t g
-        cdef Clock clock
+        cdef _Clock clock
         for g, clock in enumerate(self.clocks):
             if clock.stale:
                 clock.stale = False     # before the values are read: one that is set meanwhile makes it stale again
@@ -879,7 +701,7 @@ cdef class Plan:
         return 0
 
     cdef int _advance_clocks(self) except -1:
-        cdef Clock clock
+        cdef _Clock clock
         for clock in self.clocks:
             clock.steps += 1
         return 0
@@ -888,7 +710,7 @@ cdef class Plan:
         """The groups of as many steps, each formed as step() would; the clocks stand behind the last one then. An error
         leaves them where they were."""
         cdef int64_t i
-        cdef Clock clock
+        cdef _Clock clock
         cdef list before = [clock.steps for clock in self.clocks]
         cdef fo_group *ahead = <fo_group *> _allocate(steps * self.n_groups, sizeof(fo_group))
         try:
@@ -924,10 +746,10 @@ cdef class Plan:
         step.noise = self.noise
         step.noise_key[0], step.noise_key[1] = <uint32_t> (self.noise_key & 0xFFFFFFFF), <uint32_t> (self.noise_key >> 32)
         if self.elements < KEEP_GIL:
-            fo_run_step(&step, self.cost)
+            api.steps.run(&step, self.cost)
         else:
             with nogil:
-                fo_run_step(&step, self.cost)
+                api.steps.run(&step, self.cost)
         self.skipped = step.skipped
         if copies is not None:
             self._finish_copies(gradients, copies, zero_gradients and not step.skipped)
@@ -941,9 +763,7 @@ cdef class Plan:
         step.grad_scale, step.max_norm = 1.0, INFINITY
         step.want_norm = step.skip_nonfinite = step.zero_gradients = False
         step.noise = 0
-        step.threads = 1
-        if self.elements >= parallel_from:      # each thread gets half a threshold's work at least
-            step.threads = <int> min(n_threads, 2 * self.elements // parallel_from if parallel_from > 0 else n_threads)
+        step.threads = api.runtime.threads_for(self.elements)
         return 0
 
     cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1:
@@ -1058,57 +878,8 @@ cdef class Plan:
         cdef fo_step step
         self._describe(&step)
         with nogil:
-            fo_run_lookahead(&step, self.cost, shift)
+            api.steps.look_ahead(&step, self.cost, shift)
         return 0
-
-
-def copy_all(list targets not None, list sources not None, list done not None):
-    """Copy each source into its target, arrays of equal shapes; then append True to done.
-
-    In C, so that no signal comes between the first and the last; and whoever is interrupted after it sees it in done.
-    """
-    cdef int64_t i
-    if len(targets) != len(sources):
-        raise ValueError(f"{len(targets)} targets, {len(sources)} sources")
-    for i in range(len(targets)):
-        if not _same_shape(<cnp.ndarray?> targets[i], <cnp.ndarray?> sources[i]):
-            raise ValueError(f"target {i} has shape {targets[i].shape}, its source {sources[i].shape}")
-    for i in range(len(targets)):
-        cnp.PyArray_CopyInto(<cnp.ndarray> targets[i], <cnp.ndarray> sources[i])
-    done.append(True)
-
-
-@cython.no_gc_clear
-cdef class Lookahead:
-    """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back."""
-
-    cdef Plan plan
-    cdef object arguments           # called when the block is entered: plan, origins and shifts
-    cdef bint inside
-
-    def __init__(self, arguments):
-        self.arguments = arguments
-
-    def __enter__(self):
-        cdef Plan plan
-        plan, origins, shifts = self.arguments()
-        plan.look_ahead(origins, shifts)
-        self.plan = plan
-        self.inside = True
-
-    def __exit__(self, kind, value, traceback):
-        if not self.inside:
-            raise RuntimeError("this lookahead() block was not entered")
-        try:
-            self.plan.restore()
-        finally:
-            self.inside = self.plan.ahead
-        self.plan.looked_ahead = kind is None
-
-    def __dealloc__(self):
-        # A block that was entered by hand and never left is left when nobody can leave it any more.
-        if self.inside:
-            self.plan.restore()
 
 
 cdef void *_allocate(int64_t count, size_t size) except NULL:
@@ -1120,7 +891,3 @@ cdef void *_allocate(int64_t count, size_t size) except NULL:
 
 
 include "_tensors.pxi"
-include "_layers.pxi"
-include "_resampling.pxi"
-include "_stump.pxi"
-include "_network.pxi"

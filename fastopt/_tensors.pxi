@@ -81,7 +81,7 @@ def bind_torch(tools, tensor, parameter, negative, inference, copy, version, cap
 
 def ask_for_huge_pages(uintptr_t address, size_t size):
     """For memory that nobody has touched yet, as NumPy does for its own: streams over it miss the TLB less often."""
-    fo_huge_pages(<void *> address, size)
+    api.runtime.huge_pages(<void *> address, size)
 
 
 cdef struct looked:
@@ -434,10 +434,10 @@ cdef class TensorPlan(Plan):
             self.partials = self.tiles
             step.partial = self.partial
         if self.elements < KEEP_GIL:
-            fo_run_step(&step, self.cost)
+            api.steps.run(&step, self.cost)
         else:
             with nogil:
-                fo_run_step(&step, self.cost)
+                api.steps.run(&step, self.cost)
         self.skipped = step.skipped
         if step.skipped:
             self.skips += 1
@@ -476,7 +476,7 @@ cdef class TensorPlan(Plan):
             torch_tools.check_apart(self.written)
         if not ahead:
             self._check_gradients()
-        self.cost = fo_lay_out(self.span, self.n_spans, &self.tiles)
+        self.cost = api.steps.lay_out(self.span, self.n_spans, &self.tiles)
         self.elements = self.cost - self.n_spans * FO_SPAN_COST
         return 0
 

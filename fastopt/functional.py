@@ -92,16 +92,18 @@ def _update(
     recipe = _recipe(rule, convention, hyper)
     lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
-    plan = native_step.Plan([(rule, list(zip(lists[0], *lists[2:], strict=True)))], [("param", *names[1:])], single)
-    plan.set(0, recipe.scalars(lr, int(step)), recipe.corrections, int(step))
+    groups = [(rule, list(zip(lists[0], *lists[2:], strict=True)))]
+    array_step = native_step.ArrayStep(groups, [("param", *names[1:])], single)
+    array_step.set(0, recipe.scalars(lr, int(step)), recipe.corrections, int(step))
     max_norm = options.get("max_norm")
-    return plan.step(
+    norm: float | None = array_step.step(
         lists[1][0] if single else lists[1],
         any_number("grad_scale", options.get("grad_scale", 1.0)),
         None if max_norm is None else any_norm("max_norm", max_norm),
         flag("skip_nonfinite", options.get("skip_nonfinite", False)),
         flag("zero_grads", options.get("zero_grads", False)),
     )
+    return norm
 
 
 def _signature(cls: type[Optimizer], rule: str) -> inspect.Signature:
@@ -157,8 +159,9 @@ def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr:
     single, (params, buffers, origins) = _lists(
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
     )
-    plan = native_step.Plan([("nag", list(zip(params, buffers, strict=True)))], [("param", "momentum_buffer")], single)
-    plan.look_ahead(origins, [shift])
+    groups = [("nag", list(zip(params, buffers, strict=True)))]
+    array_step = native_step.ArrayStep(groups, [("param", "momentum_buffer")], single)
+    array_step.look_ahead(origins, [shift])
 
 
 __all__ += ["lookahead_"]

@@ -80,7 +80,7 @@ class Optimizer:
     #: ranges of hyper-parameters that conventions.CHECKS does not know
     checks: ClassVar[Mapping[str, Check]] = {}
 
-    _plan: native_step.Plan
+    _array_step: native_step.ArrayStep
     _groups: list[ParamGroup]
     _states: list[dict[str, list[Array]]]
 
@@ -150,25 +150,21 @@ class Optimizer:
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
         """Checks and allocates everything for these groups, then makes them the optimizer's."""
         self._check_groups(groups)
-        skips = self._plan.skips if hasattr(self, "_plan") else 0
+        skips = self._array_step.skips if hasattr(self, "_array_step") else 0
         states = list(states or [])
         names = [("parameter", *self.rules[group.rule]) for group in groups]
         if len(states) < len(groups):
             no_states: list[Any] = [("sgd", [(p,) for p in group["params"]]) for group in groups]
-            native_step.Plan(
-                no_states, names, self._single
-            )  # the parameters are in order: before states are made for them
+            native_step.ArrayStep(no_states, names, self._single)  # checks the parameters before allocating states
         for group in groups[len(states) :]:
             states.append(self._allocate(group))
         spans: list[tuple[str, list[tuple[Array, ...]]]] = [
             (group.rule, list(zip(group["params"], *_like(group["params"], state).values(), strict=True)))
             for group, state in zip(groups, states, strict=True)
         ]
-        plan = native_step.Plan(spans, names, self._single, groups, self._scalars)
-        plan.skips = skips
-        self._plan, self._groups, self._states = plan, groups, states
-        for group in groups:
-            group.clock.stale = True  # the new plan has no scalars yet
+        array_step = native_step.ArrayStep(spans, names, self._single, [group.clock for group in groups])
+        array_step.skips = skips
+        self._array_step, self._groups, self._states = array_step, groups, states
 
     def _check_groups(self, groups: list[ParamGroup]) -> None:
         """ValueError if these groups cannot be together."""
@@ -199,7 +195,7 @@ class Optimizer:
             raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
         single, self._single = self._single, False
         try:
-            with self._plan:
+            with self._array_step:
                 self._set_groups([*self._groups, self._make_group(group)], self._states)
         except BaseException:
             self._single = single
@@ -208,7 +204,7 @@ class Optimizer:
     @property
     def skipped(self) -> int:
         """Steps that skip_nonfinite left out so far."""
-        return self._plan.skips
+        return self._array_step.skips
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
@@ -254,23 +250,46 @@ class Optimizer:
             grad_scale = any_number("grad_scale", grad_scale)
         if type(zero_grads) is not bool:
             zero_grads = flag("zero_grads", zero_grads)
-        if noise is None:
-            return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads)
-        if not hasattr(noise, "draw"):
-            raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
-        std, key = noise.draw(self._groups[0].clock.steps)
-        std = any_std("standard deviation of the noise", std)
-        return self._plan.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+        std, key = 0.0, 0
+        if noise is not None:
+            if not hasattr(noise, "draw"):
+                raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
+            std, key = noise.draw(self._groups[0].clock.steps)
+            std = any_std("standard deviation of the noise", std)
+        run = self._array_step.step
+        norm: float | None = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+        while norm is NotImplemented:  # a hyper-parameter was set, or depends on the step
+            self._form_scalars()
+            norm = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+        return norm
+
+    def _form_scalars(self) -> None:
+        """Form the scalars of the next step, in groups where they are not those of the last one."""
+        array_step = self._array_step
+        with array_step:
+            for i, group in enumerate(self._groups):
+                if not array_step.is_formed(i):
+                    changes = group.clock.changes  # before the values: what is set meanwhile counts for the step after
+                    values, corrections = self._scalars(group)
+                    array_step.set(i, values, corrections, group.clock.steps + 1, changes, self._varies(group))
+
+    def _scalars_ahead(self, steps: int) -> list[list[tuple[dict[str, float], Corrections]] | None]:
+        """Per group the scalars of each of the next steps; None where only bias corrections depend on the step."""
+        self._form_scalars()
+        return [
+            [self._scalars(group, i) for i in range(steps)] if self._varies(group) else None for group in self._groups
+        ]
 
     @classmethod
-    def _scalars(cls, group: ParamGroup) -> tuple[dict[str, float], Corrections]:
-        """What Plan.set takes for the group's next step."""
-        clock = group.clock
-        lr = scheduled(group["lr"], clock.steps)
-        values = {**cls.scalars(group, lr, clock.steps + 1), **prelude(group, lr)}
-        if callable(group["lr"]) or cls.depends_on_step(group):
-            clock.stale = True  # to be formed again in every step
-        return values, cls.corrections(group)
+    def _varies(cls, group: ParamGroup) -> bool:
+        return callable(group["lr"]) or cls.depends_on_step(group)
+
+    @classmethod
+    def _scalars(cls, group: ParamGroup, ahead: int = 0) -> tuple[dict[str, float], Corrections]:
+        """The scalars of the group's next step, or of the one `ahead` steps later, and their bias corrections."""
+        steps = group.clock.steps + ahead
+        lr = scheduled(group["lr"], steps)
+        return {**cls.scalars(group, lr, steps + 1), **prelude(group, lr)}, cls.corrections(group)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -289,7 +308,7 @@ class Optimizer:
 
         A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
         """
-        with self._plan:
+        with self._array_step:
             return self._state_dict()
 
     def _state_dict(self) -> dict[str, Any]:
@@ -312,7 +331,7 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
-        with self._plan:
+        with self._array_step:
             self._load(state_dict, [])
 
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
@@ -330,14 +349,13 @@ class Optimizer:
         finally:
             if not done:
                 self._set_values(mine)
-        self._plan.skips = d["skipped"]
+        self._array_step.skips = d["skipped"]
 
     def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
         """The hyper-parameters and step counts of the groups."""
         for group, (new, steps) in zip(self._groups, values, strict=True):
             group.update(new)
             group.clock.steps = steps
-            group.clock.stale = True
 
     def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The checked hyper-parameters of each group."""
@@ -390,7 +408,7 @@ class Optimizer:
         """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
         from fastopt import checkpoint
 
-        with self._plan:
+        with self._array_step:
             state = self._state_dict()
             copies = [p.copy(order="K") for p in self._params] if params else None
         checkpoint.save(path, state, copies)
@@ -400,13 +418,13 @@ class Optimizer:
         from fastopt import checkpoint
 
         state_dict, params = checkpoint.load(path)
-        with self._plan:
+        with self._array_step:
             if params is not None:
                 self._check_saved_params(path, params)
             self._load(state_dict, params or [])
 
     def _check_saved_params(self, path: str | Path, params: Sequence[Array]) -> None:
-        self._plan.check()
+        self._array_step.check()
         mine = self._params
         if len(params) != len(mine):
             raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
@@ -414,7 +432,7 @@ class Optimizer:
             _check_saved_array(f"parameter {i}", p, q)
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._plan:
+        with self._array_step:
             keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
             groups = [({**group}, group.clock.steps) for group in self._groups]
             states = [{k: [a.copy() for a in arrays] for k, arrays in state.items()} for state in self._states]
@@ -429,7 +447,7 @@ class Optimizer:
             groups.append(self._make_group(values))
             groups[-1].clock.steps = steps
         self._set_groups(groups)
-        self._plan.skips = state["skips"]
+        self._array_step.skips = state["skips"]
         for mine, theirs in zip(self._states, state["states"], strict=True):
             for name in mine:
                 for a, b in zip(mine[name], theirs[name], strict=True):
@@ -447,7 +465,7 @@ class Optimizer:
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
-    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/fastopt.h)."""
+    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/include/fastopt.h)."""
     decoupled = h["decoupled"]
     return {
         "scale": -1.0 if h["maximize"] else 1.0,

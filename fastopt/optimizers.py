@@ -18,7 +18,7 @@ from fastopt.optimizer import LR, Array, Common, Corrections, Grads, Hyper, Nois
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastopt._native.step import Plan
+    from fastopt._native.step import ArrayStep
     from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
@@ -185,9 +185,9 @@ class NAG(Optimizer):
             if callable(grads):
                 with self.lookahead():
                     grads = grads()
-            if self._plan.ahead:
+            if self._array_step.ahead:
                 raise RuntimeError("leave the lookahead() block before the step: the parameters still hold W − η β a")
-            if not self._plan.looked_ahead:
+            if not self._array_step.looked_ahead:
                 raise RuntimeError(
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with opt.lookahead():', or pass a function as in opt.step(closure)"
@@ -203,7 +203,7 @@ class NAG(Optimizer):
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
         super()._load(d, params)
-        self._plan.looked_ahead = False  # it was at the lookahead point of another momentum
+        self._array_step.looked_ahead = False  # it was at the lookahead point of another momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
@@ -222,17 +222,17 @@ class NAG(Optimizer):
             raise ValueError("lookahead must be the same in every param group")
 
     def _refuse_at_lookahead(self, what: str) -> None:
-        if self._plan.ahead:
+        if self._array_step.ahead:
             raise RuntimeError(f"{what} inside lookahead(): the parameters hold W − η β a")
 
     def _looks_ahead(self) -> bool:
         return bool(self._groups[0]["lookahead"])
 
-    def _lookahead_arguments(self) -> tuple[Plan, list[np.ndarray[Any, Any]], list[float]]:
+    def _lookahead_arguments(self) -> tuple[ArrayStep, list[np.ndarray[Any, Any]], list[float]]:
         if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
         self._looked_with = self._shift_values()
-        return self._plan, self._origins, [self._shift(group) for group in self._groups]
+        return self._array_step, self._origins, [self._shift(group) for group in self._groups]
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps

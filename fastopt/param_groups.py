@@ -56,7 +56,7 @@ class ParamGroup(dict[str, Any]):
         if self._rule_of({**self, **checked}) != self.rule:
             raise ValueError(f"{checked} needs other states than this group has: set it when the group is added")
         super().update(checked)
-        self.clock.stale = True
+        self.clock.changes += 1
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})

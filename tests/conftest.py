@@ -1,7 +1,7 @@
-"""What the whole suite shares: the settings of the core are put back after each test, and skips can be forbidden.
+"""Fixtures and hooks of the whole suite: fastopt's settings are restored after each test, and skips can be forbidden.
 
-FASTOPT_NO_SKIPS=1 (set in CI) fails the run if a test was skipped, as when a peer is not installed. A skip whose
-reason starts with "not here:" is allowed: it names something that this machine cannot have.
+FASTOPT_NO_SKIPS=1 (set in CI) fails the run if a test was skipped, for instance because a library is missing. A skip
+whose reason starts with "not here:" is allowed: it names something that this machine cannot have.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from hypothesis import HealthCheck, settings
 
 from fastopt._native import _testing, runtime
 
-# A slow shared machine is not a failing test; the examples of CI are the same in every run.
+# No deadline: a slow machine must not fail a test. In CI the random examples are the same in every run.
 settings.register_profile("fastopt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("fastopt"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "fastopt")
 
-# A suite started in the background inherits that Ctrl-C is ignored; tests of what it does, and processes that they
-# start, want Python's own handler.
+# A process started in the background by a shell ignores SIGINT. Tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _core_settings() -> Iterator[None]:
     before = runtime.isa(), runtime.get_num_threads(), _testing.serial_threshold()
-    holds = _testing.set_holds(False)  # on a busy machine too, tests of several threads have several
+    holds = _testing.set_holds(False)  # a test of several threads gets several, also on a busy machine
     yield
     _testing.set_holds(holds)
     runtime.set_isa(before[0])

@@ -1,1 +1,1 @@
-"""What is checked by hand because it is long or needs Debian's packages: `python -m tools`. See docs/hardening.md."""
+"""Checks that take too long for CI or need other compilers, emulators or interpreters. See docs/hardening.md."""

@@ -8,7 +8,6 @@ for all of it: clang libomp-dev qemu-user gcc-aarch64-linux-gnu gcc-s390x-linux-
 
 from __future__ import annotations
 
-import ast
 import platform
 import re
 import shutil
@@ -18,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from build_flags import FLAGS, INCLUDE, SOURCES, X86_FLAGS
 from tools.shell import ROOT, run
 
 RECORD = ROOT / "tools" / "bits.txt"
@@ -48,30 +48,26 @@ EMULATED = [
 SANITIZED = [Build("gcc", ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"))]
 
 
-def constants() -> dict[str, object]:
-    """The literals that setup.py assigns: the sources and their flags are said there and nowhere else."""
-    found = {}
-    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue
-    return found
-
-
 def compiled(build: Build, folder: Path) -> Path:
-    """The driver, each source with the flags that setup.py gives it, and warnings as errors."""
-    said = constants()
-    own = {source: [] for source in (*said["SOURCES"], "tools/bits.c")}
+    """The driver, each source with the flags of build_flags.py, and warnings as errors."""
+    own = {source: [] for source in (*SOURCES, "tools/bits.c")}
     x86 = platform.machine() in ("x86_64", "amd64") and not build.compiler.startswith(("aarch64", "s390x"))
-    own |= said["X86_FLAGS"] if x86 else {}
-    flags = [flag for flag in said["FLAGS"] if not flag.startswith("-O")]
+    own |= X86_FLAGS if x86 else {}
+    flags = [flag for flag in FLAGS if not flag.startswith("-O")]
     macros = ["-DFASTOPT_X86_KERNELS"] if x86 else []
     objects = []
     for source, more in own.items():
         objects.append(folder / (source.replace("/", "-") + ".o"))
-        words = [*flags, *build.flags, *more, *macros, "-Wall", "-Wextra", "-Werror", "-Icsrc", "-Icsrc/include"]
+        words = [
+            *flags,
+            *build.flags,
+            *more,
+            *macros,
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *(f"-I{folder}" for folder in INCLUDE),
+        ]
         run(build.compiler, *words, "-c", source, "-o", objects[-1])
     run(build.compiler, *build.flags, *objects, "-lm", "-lpthread", "-o", folder / "bits")
     return folder / "bits"

@@ -1,8 +1,9 @@
-"""Fuzzes the argument checks of the binding, coverage-guided: buffers of every kind are taken wholly or refused wholly.
+"""Fuzzes the checks of array arguments, guided by coverage: a call either succeeds or changes nothing.
 
-`python -m tools.fuzz_binding [--seconds 600]`. Parameters and gradients are views of one guarded block with drawn
-shapes, strides, dtypes, places (they overlap), byte orders, subclasses, lists and rubbish. A refusal is a TypeError or
-ValueError and leaves the block as it was; a step that is taken writes to the parameters alone.
+`python -m tools fuzz_binding [--seconds 600]`. Parameters and gradients are views of one block of memory with random
+shapes, strides, dtypes, byte orders and places (they may overlap), or subclasses, lists and objects that are no
+arrays. A bad argument must raise TypeError or ValueError and leave the block unchanged; a step may write to the
+parameters alone.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from tools import fuzzing
 WORDS = 256  # of the block
 LARGEST = 256
 DTYPES = ["<f4", "<f4", "<f4", "<f4", "<f4", ">f4", "<f8", "<i4", "<f2", "<c8", "S4", "?"]
-RUBBISH: list[Any] = [None, 0, 1.5, "x", b"y", (), [], {}, [1.0], {"params": None}, object(), np.float32(1)]
+NO_ARRAYS: list[Any] = [None, 0, 1.5, "x", b"y", (), [], {}, [1.0], {"params": None}, object(), np.float32(1)]
 RULES = ["SGD", "Momentum", "NAG", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"]
 
 
 class Subclass(np.ndarray):
-    """An array that is not exactly one."""
+    """A subclass of ndarray, which fastopt refuses."""
 
 
 class Draw:
-    """Small numbers from bytes; 0 past the end."""
+    """Draws small numbers from the fuzzer's bytes; 0 after the last byte."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -38,9 +39,9 @@ class Draw:
 
 
 def buffer(draw: Draw, block: np.ndarray[Any, Any]) -> Any:
-    """A view of the block, or something else."""
+    """A view of the block, or an object that is no array."""
     if draw(12) == 11:
-        return RUBBISH[draw(len(RUBBISH))]
+        return NO_ARRAYS[draw(len(NO_ARRAYS))]
     dtype = np.dtype(DTYPES[draw(len(DTYPES))])
     shape = tuple(draw(5) for _ in range(draw(4)))
     start = draw(250) * 4 + (draw(4) if draw(8) == 7 else 0)
@@ -72,7 +73,7 @@ def grouped(draw: Draw, block: np.ndarray[Any, Any]) -> Any:
 
 
 def gradients(draw: Draw, opt: Any, block: np.ndarray[Any, Any]) -> Any:
-    """As the parameters are, but for one in three."""
+    """Gradients in the shapes of the parameters; in one of three cases any buffers."""
     if draw(3) == 2:
         return grouped(draw, block)
     params = [p for group in opt.param_groups for p in group["params"]]
@@ -121,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def void(_: str) -> None:
-    """libFuzzer wants nothing back."""
+    """libFuzzer requires a target that returns None."""
 
 
 if __name__ == "__main__":

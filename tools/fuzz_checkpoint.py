@@ -1,7 +1,8 @@
-"""Fuzzes the checkpoint reader, coverage-guided: any bytes are a ValueError that changes nothing, or a whole state.
+"""Fuzzes the reader of checkpoints, guided by coverage: `load` either succeeds or raises ValueError and changes
+nothing.
 
-`python -m tools.fuzz_checkpoint [--seconds 600]`. Every second input (by its first byte) is taken as the JSON header of
-an archive whose checksums are right, which random bytes would not get past.
+`python -m tools fuzz_checkpoint [--seconds 600]`. The first byte of an input decides: the rest is the file, or the
+JSON header of an archive with correct checksums, because random bytes would never pass the checksums.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def fresh() -> Any:
 
 
 def snapshot(opt: Any) -> bytes:
-    """All that a load may change."""
+    """The bytes of all that `load` may change."""
     d = opt.state_dict()
     arrays = [*(p for g in opt.param_groups for p in g["params"]), *(s["momentum_buffer"] for s in d["state"])]
     text = repr((d["param_groups"], d["skipped"], [s["step"] for s in d["state"]]))
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def void(_: str) -> None:
-    """libFuzzer wants nothing back."""
+    """libFuzzer requires a target that returns None."""
 
 
 if __name__ == "__main__":

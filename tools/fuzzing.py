@@ -1,7 +1,7 @@
-"""What the fuzz targets share: atheris (coverage-guided libFuzzer for Python) over instrumented fastopt, with a limit.
+"""Runs a fuzz target with atheris, Python's libFuzzer, for a given time: `pip install atheris` (Linux).
 
-Atheris, because it guides by the coverage of Python code, where both targets' checks are, and ships libFuzzer itself:
-`pip install atheris` (Linux). The extension is not instrumented for coverage: its crashes are seen, its branches not.
+atheris is guided by the coverage of Python code, which holds the checks of both targets. The extension is not
+instrumented: its crashes are found, but its branches do not guide the search.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SEEDS = Path(__file__).resolve().parent.parent / "tests" / "seeds"
 
 
 def instrument(*modules: ModuleType) -> None:
-    """Coverage of modules that were imported before atheris was: in the functions' own code objects."""
+    """Measure the coverage of modules that were imported before atheris, by changing the code of their functions."""
     import atheris
 
     for module in modules:
@@ -29,7 +29,7 @@ def instrument(*modules: ModuleType) -> None:
 
 
 def run(argv: Sequence[str] | None, name: str, target: Callable[[bytes], None], largest: int) -> int:
-    """Fuzz for --seconds from the kept seeds; libFuzzer ends the process, with 77 if there was a finding."""
+    """Fuzz for --seconds from the seeds in tests/seeds. libFuzzer ends the process, with status 77 after a finding."""
     import atheris
 
     parser = argparse.ArgumentParser(prog=f"python -m tools.{name}", description=sys.modules[target.__module__].__doc__)

@@ -1,14 +1,13 @@
-"""Kills a process that saves in a loop, at random moments: the file that remains is always a whole one.
+"""Kills a process that saves in a loop, at random moments: the file that remains must always be whole.
 
-`python -m tools.kills [--kills 200] [--seed N]`. The child steps by ones and saves; after SIGKILL the file must load,
-and hold the very bits of as many steps as it says, no fewer than the child had reported. Part of a file that was being
-written may be left beside it (.fastopt-*.part), never in its place.
+`python -m tools kills [--kills 200] [--seed N]`. The child steps with gradients of ones and saves after each step.
+After SIGKILL the file must load and hold the exact result of as many steps as it states, and no fewer than the child
+had reported. A partly written file (.fastopt-*.part) may remain beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import fastopt
+from tests.support import environment
 
 SIZE = 20_000
 CHILD = f"""
@@ -38,9 +38,10 @@ def optimizer() -> fastopt.Momentum:
 
 
 def kill_once(folder: Path, delay: float) -> int:
-    """Start, wait for the first save, kill after `delay` more; the last step that the child had reported."""
-    env = {**os.environ, "PYTHONPATH": str(Path(fastopt.__file__).resolve().parent.parent)}
-    child = subprocess.Popen([sys.executable, "-c", CHILD], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+    """Start the child, kill it `delay` seconds after its first save, and return the last step that it reported."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     first = child.stdout.readline()
     time.sleep(delay)
@@ -52,7 +53,7 @@ def kill_once(folder: Path, delay: float) -> int:
 
 
 def check(folder: Path, reported: int) -> int:
-    """Load what is there; the step it is of."""
+    """Load the file, compare it with the same number of steps, and return that number."""
     opt, again = optimizer(), optimizer()
     opt.load(folder / "opt.npz")
     step: int = opt.state[0]["step"]

@@ -1,6 +1,6 @@
 """Runs the suite on the lowest versions that pyproject.toml allows of NumPy and of the extras lab and validation.
 
-torch is asked for by `--torch`: CI runs its lowest version anyway. Other tests of peers are skipped, visibly.
+`--torch` installs torch, too; CI runs its lowest version anyway. Tests that need other libraries are skipped.
 """
 
 from __future__ import annotations

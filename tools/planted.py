@@ -1,6 +1,6 @@
-"""Plants a bug in a copy for each sanitizer and shows that it is seen, and that the copy without it is clean.
+"""Plants a bug in a copy for each sanitizer: the sanitizer must find it, and must find nothing in the copy without it.
 
-`python -m tools.planted`; needs gcc and valgrind on Linux.
+`python -m tools planted`; needs gcc and valgrind on Linux.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def plant(folder: Path, bug: Bug | None) -> None:
 
 
 def by_sanitizer(folder: Path, bug: Bug | None, sanitizers: str) -> str:
-    """What a smoke run on a build with these sanitizers says."""
+    """The findings of these sanitizers in a run of tools/smoke.py; empty if there is none."""
     copy = sanitize.Copy(folder)
     plant(folder / "csrc", bug)
     copy.build(FASTOPT_SANITIZE=sanitizers)
@@ -65,9 +65,9 @@ CASES: list[tuple[str, Callable[[Path, Bug | None], str], Bug, str]] = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     failures = 0
-    for name, look, bug, message in CASES:
+    for name, run, bug, message in CASES:
         with tempfile.TemporaryDirectory() as clean, tempfile.TemporaryDirectory() as planted:
-            without, found = look(Path(clean), None), message in look(Path(planted), bug)
+            without, found = run(Path(clean), None), message in run(Path(planted), bug)
         failures += bool(without) or not found
         print(f"{name}: {'seen' if found else 'NOT SEEN'}; without it {'NOT ' * bool(without)}clean", flush=True)
         if without:

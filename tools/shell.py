@@ -1,4 +1,4 @@
-"""Runs commands for the tasks: says what is run, and stops at the first that fails."""
+"""Runs commands for the tasks: prints each command and stops at the first that fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
-    """The command's output; its failure is a SystemExit that shows what it printed. PYTHONPATH does not leak in."""
+    """Return the command's output. If it fails, SystemExit shows what it printed. PYTHONPATH is not passed on."""
     words = [str(word) for word in command]
     print("+ " + shlex.join(words), file=sys.stderr, flush=True)
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
@@ -23,7 +23,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
 
 
 def environment(folder: Path, *packages: str, python: str | Path = sys.executable) -> Path:
-    """The interpreter of a new virtual environment with these packages."""
+    """Make a virtual environment with these packages and return its interpreter."""
     run(python, "-m", "venv", folder)
     interpreter = folder / "bin" / "python"
     if packages:

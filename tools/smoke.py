@@ -1,4 +1,4 @@
-"""One step of every rule and one call of every kind of layer, small: what valgrind and a planted bug are run over."""
+"""Two small steps of every rule and one call of every kind of layer: the program that valgrind and `planted` run."""
 
 from __future__ import annotations
 

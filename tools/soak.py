@@ -1,8 +1,9 @@
-"""Random operations on optimizers for a while, every step against the reference and against a twin bit for bit.
+"""Random operations on pairs of optimizers: every step against the reference, and both optimizers bit for bit.
 
-`python -m tools.soak [--seconds 1800] [--seed N]`. The twin runs on the baseline instruction set and one thread. Steps,
-saves, loads, pickles, state dicts, changes of groups, of threads and of instruction sets, refused input, skipped steps:
-what they do is drawn from the seed, which is printed; a failure names the operation, and the seed repeats it.
+`python -m tools soak [--seconds 1800] [--seed N]`. The second optimizer of a pair, the twin, uses the baseline
+instruction set and one thread. Operations are steps, saves, loads, pickles, state dicts, changes of groups, bad input
+and skipped steps. All are drawn from the seed, which is printed. A failure names the operation; the same seed repeats
+it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from tests.support.rows import (
     params_of,
 )
 
-LIMIT = 1e12  # a run that diverged beyond this begins again: float32 has no digits left for the differences
+LIMIT = 1e12  # a larger parameter has diverged, and a new pair begins: float32 has no digits left for the updates
 
 
 def tensors(rng: np.random.Generator, count: int) -> list[Array]:
-    """float32 arrays of a few shapes: nothing, scalars, vectors about the widths and tiles, C and Fortran order."""
+    """float32 arrays: empty, scalars, vectors around the sizes of vectors and tiles, C and Fortran order."""
     found = []
     for _ in range(count):
         kind = rng.integers(6)
@@ -57,7 +58,7 @@ def tensors(rng: np.random.Generator, count: int) -> list[Array]:
 
 
 class Pair:
-    """An optimizer and its twin, which are to be equal in every bit whatever is done to both."""
+    """An optimizer and its twin. Both get the same operations and must stay equal in every bit."""
 
     def __init__(self, rng: np.random.Generator, folder: Path) -> None:
         self.rng, self.folder = rng, folder
@@ -68,7 +69,7 @@ class Pair:
         self.opt, self.twin = self.make(), self.make()
 
     def values(self) -> dict[str, Any]:
-        """Some hyper-parameters away from their defaults, with which the rule remains the same."""
+        """Random hyper-parameters with other values than the defaults that do not change the rule."""
         found: dict[str, Any] = {}
         for name, default in self.row.hyper().items():
             value = {name: away(name, default)}
@@ -77,7 +78,7 @@ class Pair:
         return found
 
     def make(self) -> Any:
-        """An optimizer of these groups at its start."""
+        """A new optimizer of these groups."""
         return self.row.make([{**g, "params": [p.copy(order="K") for p in g["params"]]} for g in self.groups],
                              skip_nonfinite=self.skips)  # fmt: skip
 
@@ -96,7 +97,7 @@ class Pair:
     # -- operations ---------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """One step under a random setting, judged by the reference, element by element."""
+        """One step under a random setting. Every element is compared with the reference."""
         grads, options = self.gradients(), self.options()
         before = self.tensors(grads)
         zero = bool(self.rng.integers(2))
@@ -114,7 +115,7 @@ class Pair:
         return {"max_norm": limit, "grad_scale": float(rng.choice([1.0, 0.5, -3.0]))}
 
     def tensors(self, grads: Sequence[Array]) -> list[list[Tensor]]:
-        """Copies of all that a step reads, by group."""
+        """Copies of all arrays that a step reads, by group."""
         states, gs = iter(self.opt.state), iter(grads)
         return [
             [
@@ -135,7 +136,7 @@ class Pair:
                 assert_right(self.row, new, expected, f"t={t}, {options}")
 
     def save_and_load(self) -> None:
-        """Through a file, into an optimizer that has gone elsewhere."""
+        """Save, and load into another optimizer that has made a step of its own."""
         self.opt.save(self.folder / "o", params=True)
         other = self.make_like()
         other.load(self.folder / "o")
@@ -149,7 +150,7 @@ class Pair:
         self.opt = other
 
     def make_like(self) -> Any:
-        """One of the same groups, but one step on."""
+        """A new optimizer of the same groups after one step with other gradients."""
         other = self.make()
         other.step(given([numbers(self.rng, p.size).reshape(p.shape) for p in params_of(other)]))
         return other
@@ -158,7 +159,7 @@ class Pair:
         self.opt = pickle.loads(pickle.dumps(self.opt)) if self.rng.integers(2) else copy.deepcopy(self.opt)
 
     def change_group(self) -> None:
-        """Other hyper-parameters from the next step on."""
+        """Change hyper-parameters of a group between two steps."""
         at = int(self.rng.integers(len(self.groups)))
         values = {k: v for k, v in self.values().items() if self.row.keeps({k: v})}
         if not values or self.row.cls.rule_of({**self.opt.param_groups[at], **values}) != self.row.rule:
@@ -174,7 +175,7 @@ class Pair:
                 opt.add_param_group({**group, "params": [p.copy(order="K") for p in group["params"]]})
 
     def refused(self) -> None:
-        """Gradients that are wrong somewhere change nothing."""
+        """A step with one bad gradient raises and changes nothing."""
         grads: list[Any] = self.gradients()
         at = int(self.rng.integers(len(grads)))
         wrong = [None, "x", grads[at].astype(np.float64), np.zeros((2, 3, 4, 5), np.float32), params_of(self.opt)[at]]
@@ -186,7 +187,7 @@ class Pair:
         raise AssertionError(f"gradient {at} was taken: {grads[at]!r:.80}")
 
     def skipped(self) -> None:
-        """A NaN somewhere: nothing but the count changes."""
+        """A gradient with a NaN or infinity: only the count of skipped steps changes."""
         grads = self.gradients()
         filled = [g for g in grads if g.size]
         if not self.skips or not filled:
@@ -219,7 +220,7 @@ OPERATIONS: list[tuple[Callable[[Pair], None], float]] = [
 
 
 def soak(seconds: float, seed: int) -> dict[str, int]:
-    """How often each operation was done; an AssertionError names the one that went wrong."""
+    """Return how often each operation ran. An AssertionError names the operation that failed."""
     rng = np.random.default_rng(seed)
     counts: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds

@@ -1,8 +1,8 @@
-"""Memcheck over tools/smoke.py: every rule and the layers, small; an invalid access or use of undefined memory fails.
+"""Runs tools/smoke.py under valgrind's memcheck: an invalid access or a use of undefined memory fails.
 
-`python -m tools.valgrind`; needs valgrind. FASTOPT_ISA=avx2: valgrind knows no AVX-512. Errors count if the extension
-itself is where they happen, or what called the C library there: CPython 3.11 (`0 & x` reads a digit that is none) and
-the dynamic loader have some of their own.
+`python -m tools valgrind`; needs valgrind. FASTOPT_ISA=avx2, because valgrind does not know AVX-512. An error counts
+if it happens in fastopt's extension, or in a C library function that the extension called. CPython 3.11 (`0 & x`
+reads a digit that is not there) and the dynamic loader have errors of their own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: The extension in the first frame, or in the second under a function of the C library's strings and memory.
-EXTENSION = r"[^\n]*fastopt/_core[^\n]*"
+#: fastopt in the first frame, or in the second frame below a memory or string function of the C library.
+EXTENSION = r"[^\n]*fastopt/[^\n]*\.so[^\n]*"
 PLACE = rf"==\d+==    at (?:{EXTENSION}|[^\n]*(?:mem|str)\w+[^\n]*\n==\d+==    by {EXTENSION})"
 
 
 def run(root: Path) -> list[str]:
-    """The errors with a frame of the extension, of the package in `root`."""
+    """The errors in the extension of the package in `root`."""
     command = ["valgrind", "--error-limit=no", "--num-callers=30", sys.executable, str(ROOT / "tools" / "smoke.py")]
     settings = {"PYTHONMALLOC": "malloc", "FASTOPT_ISA": "avx2", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "2"}
     result = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)

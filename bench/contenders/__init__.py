@@ -1,6 +1,6 @@
-"""Who takes part, one file each. To add one, write a file with CONTENDERS and name it here.
+"""The libraries that take part, one file each. To add one, write a file with CONTENDERS and import it here.
 
-One whose module is missing is skipped, visibly, by its callers.
+Callers report and skip a contender whose module is not installed.
 """
 
 from bench.contenders import by_hand, deepspeed, keras_torch, optax_jax, ours, thinc_adam, torch_optim

@@ -1,4 +1,4 @@
-"""What a contender is: a name, the module it needs, the rows it has and how it is built for a cell."""
+"""A contender: its name, the module it needs, its rows, and the function that builds a run for a cell."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ Builder = Callable[[Cell, Sequence[Array], Sequence[Array]], Run]
 
 @dataclass(frozen=True)
 class Contender:
-    """Who can be timed. `build` gets parameters and gradients of its own; it may update the parameters in place."""
+    """A library that can be timed. `build` gets its own parameters and gradients and may update them in place."""
 
     name: str
     needs: str
     rules: frozenset[str]
     build: Builder
-    #: whose equations it computes; None: those of the cell
+    #: the convention that it computes; None: that of the cell
     convention: str | None = None
     phases: frozenset[str] = frozenset({STEP})
-    #: of the way that a parameter went: some peers form their bias corrections in float32
+    #: allowed error relative to the change of a parameter; some libraries form bias corrections in float32
     tolerance: float = 1e-5
-    #: the same where gradients are clipped: some form the norm in float32, or clip by max_norm/(norm + 1e-6)
+    #: the same with clipping; some libraries form the norm in float32, or clip by max_norm/(norm + 1e-6)
     phase_tolerance: float = 1e-5
-    #: written for this benchmark, as a user without an optimizer library would: no peer
+    #: code written for this benchmark, as a user without an optimizer library would write it
     by_hand: bool = False
-    #: on more tensors it is not measured
+    #: it is not measured on more tensors than this
     most_tensors: int | None = None
 
     def missing(self) -> str | None:
-        """Why it cannot take part here."""
+        """The reason why it cannot take part; None if it can."""
         try:
             importlib.import_module(self.needs)
-        except Exception as error:  # some raise what they like: a compiler that they lack, an old NumPy
+        except Exception as error:  # some raise other errors, for instance without a compiler
             return f"{self.name} skipped: {type(error).__name__}: {error}"
         return None
 
@@ -45,7 +45,7 @@ class Contender:
         return cell.rule in self.rules and cell.phase in self.phases and few
 
     def run(self, cell: Cell) -> Run:
-        """Built for the cell and found right."""
+        """Build a run for the cell and check its results."""
         cell = replace(cell, convention=self.convention or cell.convention)
         params, grads = cell.data()
         start, given = [p.copy() for p in params], [g.copy() for g in grads]
@@ -54,7 +54,7 @@ class Contender:
 
 
 def refill(gradients: Sequence[Array], values: Sequence[Array]) -> Callable[[], None]:
-    """Puts gradients back that a call has used up; untimed."""
+    """A function that restores gradients that a call has changed; it is not timed."""
 
     def prepare() -> None:
         for g, value in zip(gradients, values, strict=True):

@@ -1,7 +1,7 @@
-"""What a user writes without an optimizer library: plain NumPy, NumPy with out=, and numba's compiled loops.
+"""Code without an optimizer library: plain NumPy, NumPy with out=, and loops compiled by numba.
 
-One function per rule serves NumPy's arrays and numba's elements alike. `s` holds the rule's scalars in the row's
-order, float32; epsilon stands outside the root, as in torch's convention.
+One function per rule works for NumPy's arrays and for numba's elements. `s` are the scalars of the rule as float32,
+in the order of the row. Epsilon is outside the square root, as in torch's convention.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bench.contenders.base import Contender
 from bench.timing import Run
 from fastopt._native import runtime
 
-PARALLEL_FROM = 65_536  # elements of a tensor, for numba
-# Its OpenMP layer reconfigures the runtime that the others share: torch's steps became ten times slower beside it.
+PARALLEL_FROM = 65_536  # elements of a tensor from which numba uses several threads
+# numba's OpenMP layer changes the runtime that all libraries share, and made torch's steps ten times slower.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 # -- one expression per rule ------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ OUT: Mapping[str, Callable[..., None]] = {rule: globals()[f"{rule}_out"] for rul
 
 @cache
 def loops(rule: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The rule's loop on one thread, and on several."""
+    """The compiled loop of the rule, for one thread and for several."""
     import numba
 
     update = numba.njit(RULES[rule])
@@ -173,7 +173,7 @@ def loops(rule: str) -> tuple[Callable[..., None], Callable[..., None]]:
 
 
 def _scalars(cell: Cell) -> Callable[[], tuple[np.float32, ...]]:
-    """The scalars of one step after the other, formed as fastopt's class says."""
+    """A function that returns the scalars of the next step, from the same formulas as fastopt."""
     h, steps = cell.row.hyper(**cell.values), itertools.count(1)
     cls, names = cell.row.cls, runtime.RULES[cell.rule][1]
     if h.get("eps_in_sqrt", False) and cell.rule != "adadelta":
@@ -188,7 +188,7 @@ def _scalars(cell: Cell) -> Callable[[], tuple[np.float32, ...]]:
         raise ValueError(f"by hand, no scalar but bias corrections depends on the step: {cell.rule}")
 
     def scalars() -> tuple[np.float32, ...]:
-        """Only what the step changes is formed anew."""
+        """Form only the scalars that depend on the step."""
         t = next(steps)
         for i, value, factors in changing:
             for beta, power in factors:

@@ -27,7 +27,7 @@ def _make(cell: Cell, tensors: list[Any]) -> Any:
 def deepspeed(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
     import torch
 
-    torch.set_num_threads(cell.threads)  # its loops take OpenMP's default, which this sets
+    torch.set_num_threads(cell.threads)  # this sets OpenMP's default, which DeepSpeed uses
     tensors = parameters(params, grads)
     opt = _make(cell, tensors)
     run = Run("DeepSpeed", opt.step, buffers=lambda: as_arrays(tensors))

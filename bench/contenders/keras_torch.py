@@ -12,7 +12,7 @@ from bench.timing import Run
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-#: row -> class, and fastopt's names for the arguments
+#: row -> class, and for each of its arguments fastopt's name
 KERAS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {"momentum": "momentum"}),

@@ -1,6 +1,6 @@
-"""optax on JAX' CPU backend: update and apply_updates jitted together, parameters and state donated.
+"""optax on the CPU backend of JAX: update and apply_updates are compiled together, parameters and state are donated.
 
-XLA's pool of threads is as large as NPROC says when JAX starts: one process measures one number of threads.
+XLA reads its number of threads from NPROC when JAX starts, so one process measures one number of threads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ OPTAX: Mapping[str, Callable[[Any, Hyper], Any]] = {
 
 def optax_jitted(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
     if os.environ.get("NPROC") != str(cell.threads):
-        raise RuntimeError(f"start the process with NPROC={cell.threads}: XLA takes its number of threads from it")
+        raise RuntimeError(f"start the process with NPROC={cell.threads}: XLA reads its number of threads from it")
     import jax
     import optax
 
@@ -74,7 +74,7 @@ def optax_jitted(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) ->
     return Run("optax", step, buffers=lambda: [(np.asarray(w),) for w in ws])
 
 
-#: XLA was still compiling a step over 10,000 tensors after five minutes, with 7 GB
+#: XLA did not finish compiling a step over 10,000 tensors within five minutes and used 7 GB
 MOST_TENSORS = 1000
 
 CONTENDERS = (

@@ -1,4 +1,4 @@
-"""fastopt: its classes as a user calls them, its functions without state, and gradients that move."""
+"""fastopt: its classes as a user calls them, its functions without state, and gradients at alternating addresses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def classes(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
     opt, given = _optimizer(cell, params), _one_or_list(grads)
     run = Run("fastopt", lambda: opt.step(given), buffers=_buffers(opt, params), gradients=grads)
     before: list[Callable[[], None]] = []
-    if opt.param_groups[0].get("lookahead", False):  # a textbook gradient must have been taken there
+    if opt.param_groups[0].get("lookahead", False):  # the textbook's step must follow a lookahead
         before.append(lambda: _look_ahead(opt))
     if cell.phase == PHASE:
         run.step = lambda: opt.step(given, max_norm=MAX_NORM, zero_grads=True)
@@ -37,7 +37,7 @@ def _look_ahead(opt: Any) -> None:
 
 
 def moving(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
-    """The same with every gradient at another address than in the step before: what was checked is checked again."""
+    """The same with every gradient at another address than in the step before, so that it must be checked again."""
     fastopt.set_num_threads(cell.threads)
     opt = _optimizer(cell, params)
     given = itertools.cycle([_one_or_list(grads), _one_or_list([g.copy() for g in grads])])
@@ -45,7 +45,7 @@ def moving(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
 
 
 def functional(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> Run:
-    """The function of the row, on states that the caller keeps."""
+    """The function of the row, with states that the caller stores."""
     fastopt.set_num_threads(cell.threads)
     start = _optimizer(cell, [np.ones(1, np.float32)]).state[0]
     states = [[np.full_like(p, float(x[0])) for p in params] for name, x in start.items() if name != "step"]

@@ -1,4 +1,4 @@
-"""thinc's Adam, spaCy's optimizer: one call a tensor, without its clipping, decay and averaging."""
+"""Adam of thinc, which spaCy uses: one call per tensor, without its clipping, decay and averaging."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def thinc_adam(cell: Cell, params: Sequence[Array], grads: Sequence[Array]) -> R
             opt(key, p, g)
         opt.step_schedules()
 
-    prepare = refill(grads, [g.copy() for g in grads])  # it zeroes what it was given
+    prepare = refill(grads, [g.copy() for g in grads])  # it zeroes the gradients
     return Run("thinc", step, prepare, buffers=lambda: [(p,) for p in params])
 
 

@@ -1,4 +1,4 @@
-"""torch.optim's three implementations, with the hyper-parameters that fastopt's torch convention resolves to."""
+"""The three implementations of torch.optim, with the hyper-parameters of fastopt's torch convention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.cells import MAX_NORM, PHASE, STEP, Array, Cell
 from bench.contenders.base import Contender, refill
 from bench.timing import Run
 
-#: row -> class in torch.optim, and its names for fastopt's hyper-parameters where they differ or are added
+#: row -> class in torch.optim, and additional arguments
 TORCH: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {}),
@@ -30,7 +30,7 @@ NAMES = ("lr", "momentum", "dampening", "betas", "eps", "alpha", "rho", "centere
 NAMES += ("initial_accumulator_value", "weight_decay", "maximize")
 
 
-#: torch's norm, formed in float32, was 5e-6 off on ResNet-50's gradients and 6e-4 on GPT-2's
+#: torch forms the norm in float32; its error was 5e-6 on ResNet-50's gradients and 6e-4 on GPT-2's
 CLIPPED = 2e-3
 PHASES = frozenset({STEP, PHASE})
 
@@ -51,7 +51,7 @@ def torch_optim(cell: Cell, params: Sequence[Array], grads: Sequence[Array], how
         return [(p.detach().numpy(), *(opt.state[p][s].numpy() for s in states)) for p in tensors]
 
     run = Run(f"torch {how}", opt.step, buffers=buffers)
-    if extra.get("nesterov") and how == "foreach":  # its loop leaves g + βa in the gradients
+    if extra.get("nesterov") and how == "foreach":  # its loop overwrites the gradients with g + βa
         run.prepare = refill([p.grad.numpy() for p in tensors], grads)
     return with_phase(run, cell, tensors, grads, opt)
 
@@ -67,7 +67,7 @@ def parameters(params: Sequence[Array], grads: Sequence[Array]) -> list[Any]:
 
 
 def with_phase(run: Run, cell: Cell, tensors: list[Any], grads: Sequence[Array], opt: Any) -> Run:
-    """Where the cell asks for the whole phase, the step between torch's own clipping and zeroing."""
+    """If the cell's phase is PHASE, add torch's own clipping and zeroing around the step."""
     import torch
 
     if cell.phase == PHASE:

@@ -1,15 +1,14 @@
-/* The C interface of the stump: the best split of one node over all features, from orders that were sorted before.
- * Knows no Python, allocates nothing, sorts nothing: one order serves every round of a boosting. */
-#ifndef FASTOPT_STUMP_H
-#define FASTOPT_STUMP_H
+/* The C interface of the decision stump: finds the best split of one node over all features. Knows no Python, allocates
+ * nothing and sorts nothing: the caller sorts each feature once for all rounds of a boosting. */
+#pragma once
 
 #include <stdint.h>
 
-/* What splits are judged by: the reduction of the weighted Gini impurity, of two classes or of more, or of the weighted
+/* The criterion that a split reduces most: the weighted Gini impurity of two classes or of more, or the weighted
  * squared error. */
 enum { FO_STUMP_BINARY, FO_STUMP_CLASSES, FO_STUMP_SQUARES };
 
-/* The best split of one feature: between places `at` and `at + 1` of its order; −1: there is none. */
+/* The best split of one feature lies between places `at` and `at + 1` of its order; `at` is −1 if there is none. */
 struct fo_split {
     double score;
     double left[2]; /* the sums of `pairs` up to `at` */
@@ -39,4 +38,3 @@ int64_t fo_run_stump(struct fo_stump *job, int threads);
 struct fo_stumps {
     void (*split)(const struct fo_stump *job, int64_t feature);
 };
-#endif

@@ -24,8 +24,8 @@ FO_APART void exponentials(const float *restrict x, float top, float *restrict o
         out[i] = exp_of(x[i] - top);
 }
 
-/* Σ weight·(x − top), the part of the loss that smoothing spreads over all classes. */
-static double spread(const float *x, const float *weight, float top, int64_t size)
+/* Σ weight·(x − top): label smoothing gives every class this part of the loss. */
+static double smoothed_part(const float *x, const float *weight, float top, int64_t size)
 {
     double lane[LANES] = {0}, sum = 0;
     if (weight)
@@ -38,10 +38,11 @@ static double spread(const float *x, const float *weight, float top, int64_t siz
     for (int64_t i = 0; i < size; i++)
         if (weight[i] != 0.0f)
             sum += (double)weight[i] * ((double)x[i] - top);
-    return sum; /* 0 · −inf, of a class that does not count, made the other one NaN */
+    return sum; /* without the classes of weight 0, whose logit −inf made the first sum NaN */
 }
 
-/* q = w·((1 − ε)·[class is y] + ε/K): the loss is Σq·(ln Σe − (z − top)), its gradient Σq·softmax − q. */
+/* Target class y, weights w, smoothing ε, K classes: with q = w·((1 − ε)·[class is y] + ε/K) and top = max z, the loss
+ * is Σq·(ln Σe^(z − top) − (z − top)), and its gradient at z is Σq·softmax(z) − q. */
 static double entropy_of_class(const struct fo_entropy *e, int64_t y, const float *z, float *g)
 {
     const float top = largest(z, e->classes);
@@ -51,20 +52,17 @@ static double entropy_of_class(const struct fo_entropy *e, int64_t y, const floa
     const double share = e->smoothing / (double)e->classes;
     double loss = own == 0.0 ? 0.0 : own * (logarithm - ((double)z[y] - top));
     if (share != 0.0)
-        loss += share * (e->total_weight * logarithm - spread(z, e->weight, top, e->classes));
+        loss += share * (e->total_weight * logarithm - smoothed_part(z, e->weight, top, e->classes));
     const float factor = (float)(e->scale * (own + share * e->total_weight) / sum);
-    const float rest = (float)(e->scale * share), mine = (float)(e->scale * own);
-    if (e->weight)
-        for (int64_t i = 0; i < e->classes; i++)
-            g[i] = g[i] * factor - rest * e->weight[i];
-    else
-        for (int64_t i = 0; i < e->classes; i++)
-            g[i] = g[i] * factor - rest;
-    g[y] -= mine;
+    const float rest = (float)(e->scale * share), target = (float)(e->scale * own);
+    for (int64_t i = 0; i < e->classes; i++)
+        g[i] = g[i] * factor - (e->weight ? rest * e->weight[i] : rest);
+    g[y] -= target;
     return loss;
 }
 
-/* The same with q = w·((1 − ε)·t + ε/K); a class of q = 0 does not count, however small its logit. */
+/* The same for target probabilities t: q = w·((1 − ε)·t + ε/K). A class with q = 0 adds nothing, even if its logit is
+ * −inf. */
 static double entropy_of_soft(const struct fo_entropy *e, const float *t, const float *z, float *g)
 {
     const float top = largest(z, e->classes);
@@ -85,8 +83,8 @@ static double entropy_of_soft(const struct fo_entropy *e, const float *t, const 
     return fold(lane);
 }
 
-/* Sixteen rows at most, of sixteen classes at most, neither weighed nor smoothed: one row beside the other, since a row
- * alone would not fill a vector. Each in the order of entropy_of_class: the same bits. */
+/* With few classes one row would not fill a vector, so up to sixteen rows are computed side by side. Without weights
+ * and smoothing. Each row's sums have the order of entropy_of_class, so the bits are the same. */
 enum { FEW = LANES };
 
 struct few {
@@ -95,7 +93,7 @@ struct few {
     double logarithm[LANES];
 };
 
-/* sum[r] ← Σ e^(z − top), in the order of sum_of; the exponentials take the place of z. */
+/* z ← e^(z − top); sum[r] ← their sum over the classes, in the order of sum_of. */
 FO_APART void exponentials_of_few(struct few *f, int64_t classes, double *restrict sum)
 {
     double lane[FEW][LANES] = {{0}};
@@ -129,7 +127,7 @@ FO_APART void softmax_of_few(struct few *f, int64_t classes, double scale)
             f->z[i][r] *= f->factor[r];
 }
 
-static void take_few(const struct fo_entropy *e, int64_t from, int64_t rows, struct few *f)
+static void load_few(const struct fo_entropy *e, int64_t from, int64_t rows, struct few *f)
 {
     for (int64_t r = 0; r < rows; r++) {
         const float *const z = e->logits + (from + r) * e->classes;
@@ -139,11 +137,11 @@ static void take_few(const struct fo_entropy *e, int64_t from, int64_t rows, str
     }
 }
 
-/* total, and the losses of these rows added to it in their order. */
+/* Returns total plus the losses of these rows, added in their order. */
 static double entropy_of_few(const struct fo_entropy *e, int64_t from, int64_t rows, double total)
 {
     struct few f = {0};
-    take_few(e, from, rows, &f);
+    load_few(e, from, rows, &f);
     softmax_of_few(&f, e->classes, e->scale);
     for (int64_t r = 0; r < rows; r++) {
         float *const g = e->gradient + (from + r) * e->classes;

@@ -11,7 +11,9 @@ struct image_job {
 static void image_samples(const void *all, int64_t from, int64_t to)
 {
     const struct image_job *const i = all;
-    fo_kernels()->layers->images[i->kernel](i->job, from, to);
+    for (int64_t sample = from; sample < to; sample++)
+        for (int64_t c = 0; c < i->job->planes; c++)
+            fo_kernels()->layers->images[i->kernel](i->job, sample, c);
 }
 
 void fo_run_images(int kernel, const struct fo_images *job, int threads)

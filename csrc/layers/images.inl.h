@@ -1,7 +1,8 @@
-/* Batches of images: moving pixels about, recoloring them. Each kernel takes samples [from, to); what happens to a
- * sample was drawn before and stands in the job. Included by layers.h. */
+/* Kernels that move or recolor the pixels of one plane of one sample. Nothing is random here: the job says what happens
+ * to each sample. */
+#include "fastopt_layers.h"
 
-/* The mirrored place of i among n without repeating the edge: … 2 1 0 1 2 … n−1 n−2 … */
+/* The place of i in 0 … n−1 if a row is mirrored without repeating its edge: … 2 1 0 1 2 … n−1 n−2 … */
 FO_INLINE int64_t mirrored(int64_t i, int64_t n)
 {
     if (i >= 0 && i < n)
@@ -13,6 +14,7 @@ FO_INLINE int64_t mirrored(int64_t i, int64_t n)
     return i < n ? i : 2 * (n - 1) - i;
 }
 
+/* Sets n pixels to one color. */
 static void fill_pixels(uint8_t *out, const uint8_t *fill, int64_t n, int64_t pixel)
 {
     bool same = true;
@@ -24,7 +26,7 @@ static void fill_pixels(uint8_t *out, const uint8_t *fill, int64_t n, int64_t pi
         memcpy(out + i * pixel, fill, (size_t)pixel);
 }
 
-/* A row backwards. The sizes that batches of planes have get loops that vectorize. */
+/* Copies a row backwards. The common sizes of a pixel have loops of their own, which the compiler vectorizes. */
 static void reverse_row(uint8_t *restrict out, const uint8_t *restrict x, int64_t n, int64_t pixel)
 {
     if (pixel == 1)
@@ -42,46 +44,49 @@ static void reverse_row(uint8_t *restrict out, const uint8_t *restrict x, int64_
             memcpy(out + i * pixel, x + (n - 1 - i) * pixel, (size_t)pixel);
 }
 
-static void image_flip(const struct fo_images *job, int64_t from, int64_t to)
+/* Where plane `c` of a sample begins in an array with `size` bytes per plane. */
+FO_INLINE int64_t plane_at(const struct fo_images *job, int64_t sample, int64_t c, int64_t size)
 {
-    const int64_t row = job->width * job->pixel;
-    for (int64_t plane = from * job->planes; plane < to * job->planes; plane++) {
-        const uint8_t *const x = job->x + plane * job->height * row;
-        uint8_t *const out = job->out + plane * job->height * row;
-        const int64_t how = job->place[plane / job->planes];
-        if (how == 0)
-            memcpy(out, x, (size_t)(job->height * row));
-        for (int64_t y = 0; how != 0 && y < job->height; y++) {
-            const uint8_t *const source = x + (how & 2 ? job->height - 1 - y : y) * row;
-            if (how & 1)
-                reverse_row(out + y * row, source, job->width, job->pixel);
-            else
-                memcpy(out + y * row, source, (size_t)row);
-        }
+    return (sample * job->planes + c) * size;
+}
+
+static void image_flip(const struct fo_images *job, int64_t sample, int64_t c)
+{
+    const int64_t row = job->width * job->pixel, at = plane_at(job, sample, c, job->height * row);
+    const uint8_t *const x = job->x + at;
+    uint8_t *const out = job->out + at;
+    const int64_t how = job->place[sample];
+    if (how == 0)
+        memcpy(out, x, (size_t)(job->height * row));
+    for (int64_t y = 0; how != 0 && y < job->height; y++) {
+        const uint8_t *const source = x + (how & 2 ? job->height - 1 - y : y) * row;
+        if (how & 1)
+            reverse_row(out + y * row, source, job->width, job->pixel);
+        else
+            memcpy(out + y * row, source, (size_t)row);
     }
 }
 
-/* What lies left and right of the source in a row of the output, mirrored. */
+/* Fills the columns of a row outside [begin, end) by mirroring the source. */
 static void mirror_sides(const struct fo_images *job, const uint8_t *source, uint8_t *out, int64_t dx, int64_t begin,
                          int64_t end)
 {
-    const int64_t pixel = job->pixel;
-    for (int64_t i = 0; i < begin; i++)
-        memcpy(out + i * pixel, source + mirrored(i + dx, job->width) * pixel, (size_t)pixel);
-    for (int64_t i = end; i < job->out_width; i++)
-        memcpy(out + i * pixel, source + mirrored(i + dx, job->width) * pixel, (size_t)pixel);
+    for (int64_t i = begin > 0 ? 0 : end; i < job->out_width; i = i + 1 == begin ? end : i + 1)
+        memcpy(out + i * job->pixel, source + mirrored(i + dx, job->width) * job->pixel, (size_t)job->pixel);
 }
 
-static void crop_plane(const struct fo_images *job, const uint8_t *x, uint8_t *out, int64_t dy, int64_t dx,
-                       const uint8_t *fill)
+static void image_crop(const struct fo_images *job, int64_t sample, int64_t c)
 {
+    const int64_t dy = job->place[2 * sample], dx = job->place[2 * sample + 1];
     const int64_t n = job->out_width, pixel = job->pixel;
+    const uint8_t *const x = job->x + plane_at(job, sample, c, job->height * job->width * pixel);
+    uint8_t *out = job->out + plane_at(job, sample, c, job->out_height * n * pixel);
     int64_t begin = dx < 0 ? -dx : 0, end = job->width - dx < n ? job->width - dx : n;
     begin = begin < n ? begin : n; /* columns [begin, end) of the output come from the source */
     end = end > begin ? end : begin;
     const bool whole = begin == 0 && end == n && dy >= 0 && dy + job->out_height <= job->height;
-    if (!job->reflect && !whole) /* one fill and a copy a row are less than three short writes a row */
-        fill_pixels(out, fill, job->out_height * n, pixel);
+    if (!job->reflect && !whole) /* filling all first is faster than three short writes in each row */
+        fill_pixels(out, job->fill + c * pixel, job->out_height * n, pixel);
     for (int64_t y = 0; y < job->out_height; y++, out += n * pixel) {
         const int64_t from = y + dy;
         if (!job->reflect && (from < 0 || from >= job->height))
@@ -94,36 +99,21 @@ static void crop_plane(const struct fo_images *job, const uint8_t *x, uint8_t *o
     }
 }
 
-static void image_crop(const struct fo_images *job, int64_t from, int64_t to)
+static void image_paste(const struct fo_images *job, int64_t sample, int64_t c)
 {
-    const int64_t size = job->height * job->width * job->pixel,
-                  out_size = job->out_height * job->out_width * job->pixel;
-    for (int64_t plane = from * job->planes; plane < to * job->planes; plane++) {
-        const int64_t *const place = job->place + 2 * (plane / job->planes);
-        const uint8_t *const fill = job->fill + plane % job->planes * job->pixel;
-        crop_plane(job, job->x + plane * size, job->out + plane * out_size, place[0], place[1], fill);
-    }
+    const int64_t *const box = job->place + 4 * sample;
+    const int64_t row = job->width * job->pixel, n = box[3] - box[2], left = box[2] * job->pixel;
+    uint8_t *const out = job->out + plane_at(job, sample, c, job->height * row);
+    for (int64_t y = box[0]; y < box[1] && n > 0; y++)
+        if (job->other)
+            memcpy(out + y * row + left,
+                   job->other + plane_at(job, job->partner[sample], c, job->height * row) + y * row + left,
+                   (size_t)(n * job->pixel));
+        else
+            fill_pixels(out + y * row + left, job->fill + c * job->pixel, n, job->pixel);
 }
 
-static void image_paste(const struct fo_images *job, int64_t from, int64_t to)
-{
-    const int64_t row = job->width * job->pixel;
-    for (int64_t plane = from * job->planes; plane < to * job->planes; plane++) {
-        const int64_t sample = plane / job->planes, channel = plane % job->planes;
-        const int64_t *const box = job->place + 4 * sample;
-        const int64_t n = box[3] - box[2];
-        for (int64_t y = box[0]; y < box[1] && n > 0; y++) {
-            uint8_t *const out = job->out + (plane * job->height + y) * row + box[2] * job->pixel;
-            if (job->other) {
-                const int64_t source = (job->partner[sample] * job->planes + channel) * job->height + y;
-                memcpy(out, job->other + source * row + box[2] * job->pixel, (size_t)(n * job->pixel));
-            } else
-                fill_pixels(out, job->fill + channel * job->pixel, n, job->pixel);
-        }
-    }
-}
-
-/* To the nearest, halves up; anything else than a number, too, ends within the range. */
+/* Rounds to the nearest, halves up. NaN becomes 0. */
 FO_INLINE uint8_t to_byte(float x)
 {
     x = x > 0.0f ? x : 0.0f;
@@ -137,27 +127,25 @@ FO_INLINE float clamped(float x, float low, float high)
     return x > high ? high : x;
 }
 
-static void image_tone(const struct fo_images *job, int64_t from, int64_t to)
+static void image_tone(const struct fo_images *job, int64_t sample, int64_t c)
 {
-    const int64_t bytes = job->planes * job->height * job->width * job->pixel;
+    const int64_t bytes = job->height * job->width * job->pixel;
     const float low = job->low, high = job->high;
-    for (int64_t sample = from; sample < to; sample++) {
-        const float gain = (float)job->number[2 * sample], bias = (float)job->number[2 * sample + 1];
-        const uint8_t *const x = job->x + sample * bytes;
-        uint8_t *const out = job->out + sample * bytes;
-        if (job->is_float) {
-            FO_INDEPENDENT
-            for (int64_t i = 0; i < bytes / 4; i++)
-                ((float *)(void *)out)[i] = clamped(gain * ((const float *)(const void *)x)[i] + bias, low, high);
-        } else {
-            FO_INDEPENDENT
-            for (int64_t i = 0; i < bytes; i++)
-                out[i] = to_byte(clamped(gain * (float)x[i] + bias, low, high));
-        }
+    const float gain = (float)job->number[2 * sample], bias = (float)job->number[2 * sample + 1];
+    const uint8_t *const x = job->x + plane_at(job, sample, c, bytes);
+    uint8_t *const out = job->out + plane_at(job, sample, c, bytes);
+    if (job->is_float) {
+        FO_INDEPENDENT
+        for (int64_t i = 0; i < bytes / 4; i++)
+            ((float *)(void *)out)[i] = clamped(gain * ((const float *)(const void *)x)[i] + bias, low, high);
+    } else {
+        FO_INDEPENDENT
+        for (int64_t i = 0; i < bytes; i++)
+            out[i] = to_byte(clamped(gain * (float)x[i] + bias, low, high));
     }
 }
 
-/* Channel `b` of the pixel at (y, x) of a plane, or what stands for it outside. */
+/* Channel `b` of the pixel at (y, x) of a plane; outside the plane the mirrored pixel or `fill`. */
 FO_INLINE float pixel_at(const struct fo_images *job, const uint8_t *plane, const uint8_t *fill, int64_t y, int64_t x,
                          int64_t b)
 {
@@ -169,7 +157,7 @@ FO_INLINE float pixel_at(const struct fo_images *job, const uint8_t *plane, cons
     return job->is_float ? ((const float *)(const void *)from)[b] : (float)from[b];
 }
 
-/* Bilinear, at (y, x) in units of pixels from the center of the first one. */
+/* Bilinear interpolation at (y, x), in pixels from the center of the first pixel. */
 static void warp_pixel(const struct fo_images *job, const uint8_t *plane, const uint8_t *fill, double y, double x,
                        uint8_t *out)
 {
@@ -188,19 +176,14 @@ static void warp_pixel(const struct fo_images *job, const uint8_t *plane, const 
     }
 }
 
-static void image_warp(const struct fo_images *job, int64_t from, int64_t to)
+static void image_warp(const struct fo_images *job, int64_t sample, int64_t c)
 {
-    const int64_t row = job->width * job->pixel, out_row = job->out_width * job->pixel;
-    for (int64_t plane = from * job->planes; plane < to * job->planes; plane++) {
-        const double *const m = job->number + 6 * (plane / job->planes);
-        const uint8_t *const x = job->x + plane * job->height * row;
-        const uint8_t *const fill = job->fill + plane % job->planes * job->pixel;
-        uint8_t *const out = job->out + plane * job->out_height * out_row;
-        for (int64_t i = 0; i < job->out_height; i++)
-            for (int64_t j = 0; j < job->out_width; j++) {
-                const double v = (double)i, u = (double)j;
-                warp_pixel(job, x, fill, m[0] * v + m[1] * u + m[2], m[3] * v + m[4] * u + m[5],
-                           out + i * out_row + j * job->pixel);
-            }
-    }
+    const double *const m = job->number + 6 * sample;
+    const uint8_t *const x = job->x + plane_at(job, sample, c, job->height * job->width * job->pixel);
+    uint8_t *out = job->out + plane_at(job, sample, c, job->out_height * job->out_width * job->pixel);
+    for (int64_t i = 0; i < job->out_height; i++)
+        for (int64_t j = 0; j < job->out_width; j++, out += job->pixel) {
+            const double v = (double)i, u = (double)j;
+            warp_pixel(job, x, job->fill + c * job->pixel, m[0] * v + m[1] * u + m[2], m[3] * v + m[4] * u + m[5], out);
+        }
 }

@@ -1,14 +1,15 @@
-/* exp, log, sine and cosine from additions, products and quotients alone: the same bits wherever arithmetic is IEEE,
- * which no two libms promise, and loops over them vectorize. Polynomials as in Moshier's Cephes (single precision). */
-#ifndef FASTOPT_ELEMENTARY_H
-#define FASTOPT_ELEMENTARY_H
+/* exp, log, tanh, sine and cosine from additions, products and quotients alone. They have the same bits wherever
+ * arithmetic is IEEE, which no libm promises, and loops over them vectorize. Polynomials: Moshier's Cephes, single
+ * precision. */
+#pragma once
 
 #include <stdint.h>
 #include <string.h>
 
-/* FO_INLINE, float_of(bits) and bits_of(float) are those of kernels.h, which includes this. */
+#include "math/loops.h" /* bits_of, float_of */
 
-/* eˣ for x <= 0, within 1 ulp: 2ⁿ eʳ, |r| <= ln 2 / 2; 0 below −104. Subnormal results are rounded twice. NaN stays. */
+/* eˣ for x <= 0, within 1 ulp: 2ⁿ eʳ, |r| <= ln 2 / 2; 0 below −104. Subnormal results are rounded twice. NaN gives
+ * NaN. */
 FO_INLINE float exp_of(float x)
 {
     const float magic = 12582912.0f; /* 1.5 · 2²³: adding it leaves the nearest integer in the last bits */
@@ -23,7 +24,7 @@ FO_INLINE float exp_of(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = (p * (r * r) + r) + 1.0f;
-    /* 2ⁿ may lie below the normal numbers: two factors, each a normal number */
+    /* 2ⁿ can be subnormal, so it is formed as two factors, each a normal number */
     const int32_t whole = (int32_t)(bits_of(shifted) - bits_of(magic)), half = whole >> 1;
     return p * float_of((uint32_t)(half + 127) << 23) * float_of((uint32_t)(whole - half + 127) << 23);
 }
@@ -33,7 +34,7 @@ FO_INLINE float log_of(float x)
 {
     const int32_t e = (int32_t)(bits_of(x) - 0x3F3504F3u) >> 23;
     const float f = float_of(bits_of(x) - ((uint32_t)e << 23)) - 1.0f, z = f * f, n = (float)e;
-    /* even and odd powers apart: two short chains of operations instead of a long one */
+    /* even and odd powers separately: two short chains of operations are faster than a long one */
     float even = 7.0376836292e-2f, odd = -1.1514610310e-1f;
     even = even * z + 1.1676998740e-1f;
     odd = odd * z - 1.2420140846e-1f;
@@ -47,7 +48,7 @@ FO_INLINE float log_of(float x)
     return n * 0.693359375f + (f + tail);
 }
 
-/* ln x in double for a positive normal number: 2 artanh((m − 1)/(m + 1)) + e ln 2. NaN stays. */
+/* ln x in double for a positive normal number: 2 artanh((m − 1)/(m + 1)) + e ln 2. NaN gives NaN. */
 FO_INLINE double log_of_double(double x)
 {
     int64_t bits;
@@ -62,11 +63,26 @@ FO_INLINE double log_of_double(double x)
     return x != x ? x : (double)e * 0.6931471805599453 + (2.0 * s + 2.0 * s * z * p);
 }
 
+/* tanh x within 2 ulps: Cephes' polynomial near 0, where 1 − e^(−2|x|) would cancel. NaN gives NaN. */
+FO_INLINE float tanh_of(float x)
+{
+    const float size = float_of(bits_of(x) & 0x7fffffffu), z = x * x;
+    const float e = exp_of(-2.0f * size), far = (1.0f - e) / (1.0f + e);
+    float p = -5.70498872745e-3f;
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    const float near = p * z * x + x;
+    return size < 0.625f ? near : float_of(bits_of(far) | (bits_of(x) & 0x80000000u));
+}
+
 struct sincos {
     float sine, cosine;
 };
 
-/* sin and cos of 2π·turn/2³²: the eighth of the circle is cut out exactly, in integers; each within 2.5 ulps. */
+/* sin and cos of 2π·turn/2³², within 2.5 ulps. Integer arithmetic reduces the angle to an eighth of a circle exactly.
+ */
 FO_INLINE struct sincos sincos_of(uint32_t turn)
 {
     const uint32_t quadrant = (turn + 0x20000000u) >> 30;
@@ -80,5 +96,3 @@ FO_INLINE struct sincos sincos_of(uint32_t turn)
     const struct sincos y = {float_of(sine ^ sine_sign), float_of(cosine ^ cosine_sign)};
     return y;
 }
-
-#endif

@@ -1,6 +1,6 @@
-/* The drivers of the network's kernels, by the table of this CPU's instruction set. One thread: beside the products the
- * passes over layers are short, and a batch is too short to be worth the barrier of a parallel region, which on a busy
- * machine waits for a time slice. Many models are shared out over threads of the caller, for all of their training. */
+/* Batches and epochs of dense networks, on one thread: compared with the matrix products the other work is short, and a
+ * batch is too short for the barrier of a parallel region, which waits for a time slice on a busy machine. The caller
+ * trains many models on threads of its own. */
 #include "fastopt_network.h"
 
 #include <string.h>
@@ -11,12 +11,13 @@ void fo_run_forward(int activation, const struct fo_dense *layer) { fo_kernels()
 void fo_run_back(int activation, const struct fo_dense *layer) { fo_kernels()->network->back[activation](layer); }
 void fo_run_squares(const struct fo_squares *job) { fo_kernels()->network->squares(job); }
 
-/* -- a batch of one model; `k` is the model, `i` the layer --------------------------------------------------------- */
+/* A batch of one model: `k` is the model, `i` the layer. */
 
 static int64_t units(const struct fo_pass *p, int64_t k, const struct fo_layer *l) { return k * p->rows * l->outputs; }
 static int64_t weights(int64_t k, const struct fo_layer *l) { return k * l->inputs * l->outputs; }
 
-/* c ← a·b by rows, which is cᵀ ← bᵀ·aᵀ by columns. ta, tb: 'T' if a or b lies transposed. */
+/* c ← a·b for matrices stored row by row; sgemm, which reads columns, computes cᵀ ← bᵀ·aᵀ. ta, tb: 'T' if a or b is
+ * stored transposed. */
 static void product(fo_sgemm *sgemm, char ta, char tb, int rows, int columns, int inner, const float *a, const float *b,
                     float *c)
 {
@@ -25,7 +26,8 @@ static void product(fo_sgemm *sgemm, char ta, char tb, int rows, int columns, in
     sgemm(&tb, &ta, &columns, &rows, &inner, &one, b, &ldb, a, &lda, &zero, c, &columns);
 }
 
-static const float *below(const struct fo_pass *p, int64_t k, int i)
+/* The input of layer i. */
+static const float *input_of(const struct fo_pass *p, int64_t k, int i)
 {
     const struct fo_layer *const l = &p->layer[i];
     return i ? p->layer[i - 1].active + units(p, k, &p->layer[i - 1]) : p->x + k * p->rows * l->inputs;
@@ -42,13 +44,14 @@ static void forward(const struct fo_pass *p, int64_t k)
         const struct fo_layer *const l = &p->layer[i];
         float *const z = l->product + units(p, k, l);
         struct fo_dense d = {z, l->active + units(p, k, l), NULL, 1, p->rows, l->outputs};
-        d.bias = (float *)l->bias + k * l->outputs; /* forward only reads it */
-        product(p->sgemm, 'N', 'N', p->rows, l->outputs, l->inputs, below(p, k, i), l->weight + weights(k, l), z);
+        d.bias = (float *)l->bias + k * l->outputs; /* forward does not write it */
+        product(p->sgemm, 'N', 'N', p->rows, l->outputs, l->inputs, input_of(p, k, i), l->weight + weights(k, l), z);
         fo_run_forward(activation_of(p, i), &d);
     }
 }
 
-static void slopes(const struct fo_pass *p, int64_t k)
+/* The losses and the gradients at the output. */
+static void output_gradients(const struct fo_pass *p, int64_t k)
 {
     const struct fo_layer *const l = &p->layer[p->layers - 1];
     const int64_t at = units(p, k, l);
@@ -67,7 +70,8 @@ static void slopes(const struct fo_pass *p, int64_t k)
     fo_kernels()->layers->entropy(&e, 0, e.rows);
 }
 
-static void weigh(const struct fo_pass *p, int64_t k)
+/* Multiplies losses and gradients by the weights of the rows, and adds up the losses. */
+static void apply_weights(const struct fo_pass *p, int64_t k)
 {
     const struct fo_layer *const l = &p->layer[p->layers - 1];
     float *const gradient = l->gradient + units(p, k, l), *const loss = p->loss + k * p->rows;
@@ -89,7 +93,7 @@ static void back(const struct fo_pass *p, int64_t k)
         struct fo_dense d = {g, NULL, l->bias_gradient + k * l->outputs, 1, p->rows, l->outputs};
         d.y = (activation == FO_ACTIVATION_gelu ? l->product : l->active) + units(p, k, l);
         fo_run_back(activation, &d);
-        product(p->sgemm, 'T', 'N', l->inputs, l->outputs, p->rows, below(p, k, i), g,
+        product(p->sgemm, 'T', 'N', l->inputs, l->outputs, p->rows, input_of(p, k, i), g,
                 l->weight_gradient + weights(k, l));
         if (i)
             product(p->sgemm, 'N', 'T', p->rows, l->inputs, l->outputs, g, l->weight + weights(k, l),
@@ -101,14 +105,13 @@ void fo_run_pass(const struct fo_pass *pass)
 {
     for (int64_t k = 0; k < pass->models; k++) {
         forward(pass, k);
-        slopes(pass, k);
-        weigh(pass, k);
+        output_gradients(pass, k);
+        apply_weights(pass, k);
         back(pass, k);
     }
 }
 
-/* -- an epoch of one model ----------------------------------------------------------------------------------------- */
-
+/* Copies the rows of a batch. */
 static void gather(const struct fo_epoch *e, const int64_t *order, int64_t rows)
 {
     for (int i = 0; i < FO_SOURCES; i++) {

@@ -3,21 +3,7 @@
 #include "fastopt_network.h"
 #include "math/elementary.h"
 
-/* tanh x within 2 ulps: Cephes' polynomial near 0, where 1 − e^(−2|x|) would cancel. NaN stays. */
-FO_INLINE float tanh_of(float x)
-{
-    const float size = float_of(bits_of(x) & 0x7fffffffu), z = x * x;
-    const float e = exp_of(-2.0f * size), far = (1.0f - e) / (1.0f + e);
-    float p = -5.70498872745e-3f;
-    p = p * z + 2.06390887954e-2f;
-    p = p * z - 5.37397155531e-2f;
-    p = p * z + 1.33314422036e-1f;
-    p = p * z - 3.33332819422e-1f;
-    const float near = p * z * x + x;
-    return size < 0.625f ? near : float_of(bits_of(far) | (bits_of(x) & 0x80000000u));
-}
-
-/* Hendrycks & Gimpel, "Gaussian error linear units", arXiv:1606.08415 (2016): the form with tanh. */
+/* Hendrycks & Gimpel, "Gaussian error linear units", arXiv:1606.08415 (2016), the form with tanh. */
 FO_INLINE float gelu_tanh(float z) { return tanh_of(0.7978845608f * (z + 0.044715f * (z * z * z))); }
 
 FO_INLINE float gelu_derivative(float z)

@@ -11,6 +11,19 @@ FO_INLINE float penalized(float g, const float w, const struct fo_prelude p)
     return p.l1 != 0.0f ? g + sign : g;
 }
 
+/* Element i of the n buffers of a rule. Loops of constant length, which the compiler unrolls. */
+FO_INLINE void load(float *element, float *const *buffer, int n, int64_t i)
+{
+    for (int k = 0; k < n; k++)
+        element[k] = buffer[k][i];
+}
+
+FO_INLINE void store(const float *element, float *const *buffer, int n, int64_t i)
+{
+    for (int k = 0; k < n; k++)
+        buffer[k][i] = element[k];
+}
+
 /* One kernel: rule over the elements [from, to). A macro, because the element's struct and `point` differ by rule. */
 #define FO_KERNEL(rule, name, point, PENALIZED)                                                                        \
     static void name(float *const *buffer, const float *gradient, int64_t from, int64_t to,                            \
@@ -20,34 +33,22 @@ FO_INLINE float penalized(float g, const float w, const struct fo_prelude p)
         const struct fo_prelude p = *prelude;                                                                          \
         struct rule##_scalars h;                                                                                       \
         memcpy(&h, scalars, sizeof h);                                                                                 \
-        float *const b0 = buffer[0], *const b1 = buffer[1], *const b2 = buffer[2], *const b3 = buffer[3];              \
+        float *const b[FO_MAX_BUFFERS] = {buffer[0], buffer[1], buffer[2], buffer[3]};                                 \
         FO_INDEPENDENT                                                                                                 \
         for (int64_t i = from; i < to; i++) {                                                                          \
             union {                                                                                                    \
                 struct rule##_element x;                                                                               \
                 float b[FO_MAX_BUFFERS];                                                                               \
             } e;                                                                                                       \
+            load(e.b, b, N, i);                                                                                        \
             float g = scale * gradient[i];                                                                             \
-            e.b[0] = b0[i];                                                                                            \
-            if (N > 1)                                                                                                 \
-                e.b[1] = b1[i];                                                                                        \
-            if (N > 2)                                                                                                 \
-                e.b[2] = b2[i];                                                                                        \
-            if (N > 3)                                                                                                 \
-                e.b[3] = b3[i];                                                                                        \
             if (PENALIZED) {                                                                                           \
                 const struct rule##_element x = e.x;                                                                   \
                 g = penalized(g, point, p);                                                                            \
             }                                                                                                          \
             e.b[0] *= p.decay;                                                                                         \
             rule(&e.x, g, h);                                                                                          \
-            b0[i] = e.b[0];                                                                                            \
-            if (N > 1)                                                                                                 \
-                b1[i] = e.b[1];                                                                                        \
-            if (N > 2)                                                                                                 \
-                b2[i] = e.b[2];                                                                                        \
-            if (N > 3)                                                                                                 \
-                b3[i] = e.b[3];                                                                                        \
+            store(e.b, b, N, i);                                                                                       \
         }                                                                                                              \
     }
 #define FO_KERNELS(rule, buffers, scalars, point)                                                                      \

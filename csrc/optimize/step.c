@@ -13,10 +13,11 @@
 
 enum { FO_LINE = 64 }; /* bytes of a cache line */
 
-/* A tensor of 16 bits is converted to float tile by tile, in scratch memory that stays in the cache. */
+/* The bytes of an element, and the address of element i. */
 static int64_t width(uint8_t type) { return type == FO_FLOAT ? 4 : 2; }
 static char *at(const void *x, uint8_t type, int64_t i) { return (char *)x + i * width(type); }
 
+/* Elements i, i + 1, … as float: in place, or converted into scratch memory. */
 static const float *widened(const struct fo_kernels *kernels, const void *x, uint8_t type, int64_t i, int64_t size,
                             float *scratch)
 {
@@ -26,6 +27,7 @@ static const float *widened(const struct fo_kernels *kernels, const void *x, uin
     return scratch;
 }
 
+/* The sum of squares of each tile of the share. */
 static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct share share)
 {
     for (int64_t s = share.from.span; s <= last_span(share); s++) {
@@ -82,42 +84,34 @@ static int64_t aligned_begin(const struct fo_span *span, int64_t begin, int64_t 
     return end - begin < FO_SHORT ? begin : first;
 }
 
-/* At most one tile, with noise. Each thread scales the gradients and adds the noise in a buffer of its own. */
-static void update_noisily(const struct fo_step *step, const struct update *update, const struct fo_span *span,
-                           int64_t from, int64_t to)
-{
-    float noisy[FO_TILE], *buffer[FO_MAX_BUFFERS];
-    for (int b = 0; b < FO_MAX_BUFFERS; b++)
-        buffer[b] = span->buffer[b] == NULL ? NULL : span->buffer[b] + from;
-    for (int64_t i = from; i < to; i++)
-        noisy[i - from] = update->scale * span->gradient[i];
-    const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), from};
-    const struct fo_each add = {.x = noisy, .out = noisy, .size = to - from, .draw = draw, .a = (float)step->noise};
-    fo_kernels()->layers->each[FO_EACH_add_normal](&add, 0, to - from);
-    update->update(buffer, noisy, 0, to - from, update->prelude, 1.0f, update->scalars);
-}
-
-static void update_span(const struct fo_step *step, const struct update *update, const struct fo_span *span,
-                        int64_t begin, int64_t end)
+/* The usual case: float, without noise. */
+static void update_in_place(const struct fo_step *step, const struct update *update, const struct fo_span *span,
+                            int64_t begin, int64_t end)
 {
     const int64_t first = aligned_begin(span, begin, end);
-    /* tile by tile, if gradients are set to zero while they are still in the cache, or if there is noise */
-    const int64_t stride = step->zero_gradients || step->noise > 0 ? FO_TILE : end;
-    int64_t i = begin, stop = first > begin ? first : end - begin > stride ? begin + stride : end;
-    while (i < end) {
-        if (step->noise > 0)
-            update_noisily(step, update, span, i, stop);
-        else
-            update->update(span->buffer, span->gradient, i, stop, update->prelude, update->scale, update->scalars);
+    const int64_t stride = step->zero_gradients ? FO_TILE : end; /* set to zero while the tile is still in the cache */
+    for (int64_t i = begin, stop; i < end; i = stop) {
+        stop = i < first ? first : end - i > stride ? i + stride : end;
+        update->update(span->buffer, span->gradient, i, stop, update->prelude, update->scale, update->scalars);
         if (step->zero_gradients)
             memset(span->gradient + i, 0, (size_t)(stop - i) * sizeof(float));
-        i = stop;
-        stop = end - i > stride ? i + stride : end;
     }
 }
 
-static void update_narrow(const struct fo_kernels *kernels, const struct update *update, const struct fo_span *span,
-                          int64_t begin, int64_t end, bool zero)
+/* noisy ← scale·g + noise, for elements i, i + 1, … of the span. noisy may be g. */
+static void add_noise(const struct fo_step *step, const struct fo_span *span, const float *g, float scale, float *noisy,
+                      int64_t i, int64_t size)
+{
+    for (int64_t j = 0; j < size; j++)
+        noisy[j] = scale * g[j];
+    const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), i};
+    const struct fo_each job = {.x = noisy, .out = noisy, .size = size, .draw = draw, .a = (float)step->noise};
+    fo_kernels()->layers->each[FO_EACH_add_normal](&job, 0, size);
+}
+
+/* 16 bits or noise: tile by tile, in scratch memory that stays in the cache. */
+static void update_in_scratch(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
+                              const struct fo_span *span, int64_t begin, int64_t end)
 {
     float w[FO_TILE], g[FO_TILE];
     for (int64_t i = begin; i < end; i += FO_TILE) {
@@ -126,10 +120,13 @@ static void update_narrow(const struct fo_kernels *kernels, const struct update 
         for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
             buffer[k] = span->buffer[k] + i;
         const float *gradient = widened(kernels, span->gradient, span->g_type, i, size, g);
-        update->update(buffer, gradient, 0, size, update->prelude, update->scale, update->scalars);
+        if (step->noise > 0)
+            add_noise(step, span, gradient, update->scale, g, i, size);
+        update->update(buffer, step->noise > 0 ? g : gradient, 0, size, update->prelude,
+                       step->noise > 0 ? 1.0f : update->scale, update->scalars);
         if (span->w_type != FO_FLOAT)
             kernels->narrow[span->w_type](w, (uint16_t *)at(span->buffer[0], span->w_type, i), size);
-        if (zero)
+        if (step->zero_gradients)
             memset(at(span->gradient, span->g_type, i), 0, (size_t)(size * width(span->g_type)));
     }
 }
@@ -143,24 +140,18 @@ static void update_tiles(const struct fo_step *step, const struct fo_kernels *ke
         if (span->group != group)
             update = update_of(step, kernels, group = span->group);
         const int64_t begin = begin_in(share, s), end = end_in(step, share, s);
-        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT)
-            update_span(step, &update, span, begin, end);
+        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT && !(step->noise > 0))
+            update_in_place(step, &update, span, begin, end);
         else
-            update_narrow(kernels, &update, span, begin, end, step->zero_gradients);
+            update_in_scratch(step, kernels, &update, span, begin, end);
     }
 }
 
-struct step_job {
-    struct fo_step *step;
-    int64_t cost;
-};
-
-static void step_share(void *all, struct fo_team *team)
+static void step_share(void *job, struct fo_team *team)
 {
-    const struct step_job *const job = all;
-    struct fo_step *const step = job->step;
+    struct fo_step *const step = job;
     const struct fo_kernels *const kernels = fo_kernels();
-    const struct share share = fo_share_of(step, job->cost, team->part, team->of);
+    const struct share share = fo_share_of(step, step->cost, team->part, team->of);
     if (step->want_norm) {
         sum_tiles(step, kernels, share);
         fo_meet(team);
@@ -174,13 +165,13 @@ static void step_share(void *all, struct fo_team *team)
 
 void fo_run_step(struct fo_step *step, int64_t cost)
 {
-    struct step_job job = {step, cost};
+    step->cost = cost;
     step->norm = 0;
     step->skipped = false;
-    fo_share_out(step_share, &job, step->threads);
+    fo_share_out(step_share, step, step->threads);
 }
 
-static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t begin, int64_t end)
+static void look_ahead_in_scratch(const struct fo_span *span, float shift, int64_t begin, int64_t end)
 {
     const struct fo_kernels *kernels = fo_kernels();
     float w[FO_TILE], origin[FO_TILE];
@@ -194,26 +185,19 @@ static void look_ahead_narrow(const struct fo_span *span, float shift, int64_t b
     }
 }
 
-struct lookahead_job {
-    const struct fo_step *step;
-    int64_t cost;
-    const float *shift;
-};
-
 /* To the lookahead point, or back if shift is NULL. */
-static void look_ahead(void *all, struct fo_team *team)
+static void look_ahead(void *job, struct fo_team *team)
 {
-    const struct lookahead_job *const job = all;
-    const struct fo_step *const step = job->step;
-    const float *const shift = job->shift;
-    const struct share share = fo_share_of(step, job->cost, team->part, team->of);
+    const struct fo_step *const step = job;
+    const struct share share = fo_share_of(step, step->cost, team->part, team->of);
     for (int64_t s = share.from.span; s <= last_span(share); s++) {
         const struct fo_span *span = &step->span[s];
         const int64_t begin = begin_in(share, s), end = end_in(step, share, s);
+        const float *const shift = step->shift ? &step->shift[span->group] : NULL;
         if (shift != NULL && span->w_type != FO_FLOAT)
-            look_ahead_narrow(span, shift[span->group], begin, end);
+            look_ahead_in_scratch(span, *shift, begin, end);
         else if (shift != NULL)
-            fo_kernels()->lookahead(span->buffer[0], span->buffer[1], span->origin, shift[span->group], begin, end);
+            fo_kernels()->lookahead(span->buffer[0], span->buffer[1], span->origin, *shift, begin, end);
         else if (begin < end)
             memcpy(at(span->buffer[0], span->w_type, begin), at(span->origin, span->w_type, begin),
                    (size_t)((end - begin) * width(span->w_type)));
@@ -222,6 +206,8 @@ static void look_ahead(void *all, struct fo_team *team)
 
 void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
 {
-    struct lookahead_job job = {step, cost, shift};
+    struct fo_step job = *step;
+    job.cost = cost;
+    job.shift = shift;
     fo_share_out(look_ahead, &job, step->threads);
 }

@@ -3,7 +3,7 @@
 #include "resample/draw.inl.h"
 
 /* Σ count[i] x[i], in doubles. Row i is added to lane i % LANES, and the lanes are added at the end, so the error is at
- * most rows / LANES + 5 roundings of Σ count[i] |x[i]|. */
+ * most rows / LANES + 6 roundings of Σ count[i] |x[i]|. */
 static double sum_counted(const double *x, const uint8_t *count, int64_t rows)
 {
     double lane[LANES] = {0};

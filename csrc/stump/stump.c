@@ -1,12 +1,12 @@
-/* The driver of the stump: what is summed is laid out once, each feature is searched by one thread, and the best of
- * them is chosen in the order of the features, so that the number of threads changes no bit. */
+/* The driver of the stump. One thread searches a feature, and the best feature is chosen in their order, so that the
+ * number of threads changes no bit. */
 #include <math.h>
 #include <string.h>
 
 #include "fastopt.h"
 #include "fastopt_stump.h"
 
-/* 1/x rounded to a power of two: a factor that makes x about 1 and changes no digit. */
+/* A power of two near 1/x: multiplying by it makes x about 1 and rounds nothing. */
 static double unit_of(double x)
 {
     int exponent;
@@ -42,7 +42,7 @@ static void lay_out_classes(struct fo_stump *job)
         job->all[job->label[i]] += job->weight[i] * job->scale;
 }
 
-/* The first y that weighs anything: one that does not may be of any size. */
+/* The first y with a positive weight; others may have any size. */
 static double first_of(const struct fo_stump *job)
 {
     int64_t i = 0;
@@ -51,7 +51,7 @@ static double first_of(const struct fo_stump *job)
     return job->y[i];
 }
 
-/* Centred and about 1 in size: neither a large mean nor large or small values cost digits. */
+/* y is centred and scaled to about 1, so that neither a large mean nor large or small values lose digits. */
 static void lay_out_squares(struct fo_stump *job)
 {
     double weight = 0, sum = 0, largest = 0;

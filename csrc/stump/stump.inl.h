@@ -1,6 +1,6 @@
-/* The search of one feature for the best split, compiled once per instruction set (kernels.h includes this file).
- * Sums run in the order of the values, one after the other, and only the scores are vectorized: the same bits on every
- * instruction set. Equal scores: the lowest threshold.
+/* Finds the best split of one feature. Sums are formed one after another in the order of the feature's values, and only
+ * the scores are vectorized, so the bits are the same on every instruction set. Of equal scores the lowest threshold
+ * wins.
  * Source: Breiman et al., Classification and Regression Trees (1984), sections 4.3 and 8.3. */
 #include "fastopt_stump.h"
 
@@ -10,7 +10,7 @@ struct stump_block {
     double a[STUMP_BLOCK], b[STUMP_BLOCK], edge[STUMP_BLOCK], score[STUMP_BLOCK];
 };
 
-/* Sums of pairs along the order; a and b go on from block to block. */
+/* The running sums of pairs along the order; `sum` carries them from block to block. */
 FO_INLINE void stump_sums(struct stump_block *k, const uint32_t *order, const double *pairs, int64_t size, double *sum)
 {
     double a = sum[0], b = sum[1];
@@ -24,7 +24,7 @@ FO_INLINE void stump_sums(struct stump_block *k, const uint32_t *order, const do
     sum[1] = b;
 }
 
-/* Σ over the sides of (Σ over the classes of weight²) / weight: greatest where the Gini impurity is least. */
+/* The sum over both sides of (Σ over classes of weight²) / weight. It is greatest where the Gini impurity is least. */
 FO_APART void stump_binary(struct stump_block *k, int64_t size, const double *total)
 {
     const double ta = total[0], tb = total[1];
@@ -37,7 +37,8 @@ FO_APART void stump_binary(struct stump_block *k, int64_t size, const double *to
     }
 }
 
-/* S²/(W_left·W_right), S the left sum of what is centred: the squared error falls by this times the whole weight. */
+/* S²/(W_left·W_right), where S is the left sum of the centred y: the squared error falls by this times the weight of
+ * all. */
 FO_APART void stump_squares(struct stump_block *k, int64_t size, const double *total)
 {
     const double ta = total[0];
@@ -50,7 +51,7 @@ FO_APART void stump_squares(struct stump_block *k, int64_t size, const double *t
     }
 }
 
-/* The greatest score of a block, whose end is padded to whole lanes. */
+/* The greatest score of a block; pads its end to full lanes. */
 FO_APART double stump_greatest(double *score, int64_t size)
 {
     double lane[STUMP_LANES];
@@ -67,7 +68,7 @@ FO_APART double stump_greatest(double *score, int64_t size)
     return greatest;
 }
 
-/* How many places may stand left of a split: something that weighs is right of it. */
+/* How many places can be left of a split: a row of positive weight must be right of it. */
 FO_INLINE int64_t stump_places(const struct fo_stump *job, const uint32_t *order)
 {
     int64_t last = job->rows - 1;
@@ -98,7 +99,7 @@ static void stump_pairs(const struct fo_stump *job, const uint32_t *order, struc
     }
 }
 
-/* Σ left² / Σ left + Σ right² / Σ right, sums over the classes; −1 if a side weighs nothing. */
+/* Σ left² / Σ left + Σ right² / Σ right, sums over the classes; −1 if a side has no weight. */
 FO_INLINE double stump_of_classes(const double *left, const double *all, int64_t classes)
 {
     double l = 0, r = 0, l2 = 0, r2 = 0;

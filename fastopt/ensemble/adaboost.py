@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,16 +14,12 @@ from fastopt._types import Array
 from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Regressor
 from fastopt.ensemble.boosting import Boosting, BoostingClassifier
-from fastopt.ensemble.weak_learners import (
-    Samples,
-    TrainingSamples,
-    check_takes_weights,
-    mean_importances,
-    weak_learner,
-)
+from fastopt.ensemble.weak_learners import Samples, TrainingSamples, check_takes_weights, mean_importances, weak_learner
 
 EPS = float(np.finfo(float).eps)
 
+#: (learner or None to end the boosting, its weight, its error, the next sample weights)
+Round: TypeAlias = tuple[Any, float, float, Array]
 LOSSES: dict[str, Any] = {
     "linear": lambda d: d,
     "square": np.square,
@@ -55,10 +51,8 @@ class AdaBoost(Boosting):
         self.estimator_weights_, self.estimator_errors_ = np.array(weights_and_errors).T
 
     @abstractmethod
-    def _round(
-        self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any
-    ) -> tuple[Any, float, float, Array]:
-        """(learner, its weight, its error, the next sample weights). Without a learner the boosting ends."""
+    def _round(self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any) -> Round:
+        """Fit the learner of round i, or evaluate the old one that a warm start kept."""
 
     @property
     def feature_importances_(self) -> Array:
@@ -112,9 +106,7 @@ class AdaBoostClassifier(AdaBoost, BoostingClassifier):
         self.classes_ = classes
         self._rounds(TrainingSamples(estimator, x), codes, weight, old)
 
-    def _round(
-        self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any
-    ) -> tuple[Any, float, float, Array]:
+    def _round(self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any) -> Round:
         learner = train.fit_classifier(self.classes_, y, weight, self._rng(i)) if old is None else old
         wrong = train.labels(learner, self.classes_) != y
         error = float(weight[wrong].sum() / weight.sum())
@@ -195,9 +187,7 @@ class AdaBoostRegressor(AdaBoost, Regressor):
         target = inputs.numbers(y, x.shape[0])
         self._rounds(TrainingSamples(estimator, x), target, weight, self._begin(x.shape[1]))
 
-    def _round(
-        self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any
-    ) -> tuple[Any, float, float, Array]:
+    def _round(self, train: TrainingSamples, i: int, y: Array, weight: Array, old: Any) -> Round:
         learner = self._fit_drawn(train, i, y, weight) if old is None else old
         used = weight > 0
         error = np.abs(train.values(learner) - y)

@@ -14,7 +14,7 @@ from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
 from fastopt.ensemble.weak_learners import mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
@@ -164,7 +164,9 @@ class Bagging(Estimator):
         total, counts = np.zeros((n, *outputs)), np.zeros(n)
         for i, estimator in enumerate(self.estimators_):
             used, columns = self._sampler.draw(child_seed(self._root, i))
-            rows = np.setdiff1d(np.arange(n), used)
+            outside = np.ones(n, bool)
+            outside[used] = False
+            rows = np.flatnonzero(outside)
             if len(rows):
                 total[rows] += self._output(estimator, _part(X, rows, columns))
                 counts[rows] += 1
@@ -276,7 +278,7 @@ class BaggingRegressor(Bagging, Regressor):
     Source: Breiman, Bagging predictors, Machine Learning 24 (1996).
 
     >>> x = np.arange(20.0)[:, None]
-    >>> BaggingRegressor(n_estimators=50, random_state=0).fit(x, x[:, 0] > 9).predict([[2.0], [15.0]]).tolist()
+    >>> BaggingRegressor(n_estimators=50, random_state=0).fit(x, x[:, 0] > 9).predict([[2.0], [15.0]]).round().tolist()
     [0.0, 1.0]
     """
 

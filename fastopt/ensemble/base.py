@@ -17,7 +17,7 @@ import numpy as np
 from fastopt._checks import integer, one_of, rng_like
 from fastopt._types import Array
 from fastopt.ensemble import inputs
-from fastopt.validation.checks import column
+from fastopt.validation._samples import column
 from fastopt.validation.estimators import example, is_factory
 from fastopt.validation.parallel import seed_sequence
 
@@ -68,8 +68,6 @@ class Estimator(ABC):
         """The weighted accuracy of a classifier; R² = 1 − Σw(y − ŷ)² / Σw(y − ȳ)² of a regressor."""
         return type(self)._metric(y, self.predict(X), sample_weight)
 
-    # -- parameters ---------------------------------------------------------------------------------------------------
-
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
         if cls.__init__ is object.__init__:
@@ -114,8 +112,6 @@ class Estimator(ABC):
             if not (value is default or (isinstance(value, (str, int, float)) and value == default)):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
-
-    # -- features -----------------------------------------------------------------------------------------------------
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags

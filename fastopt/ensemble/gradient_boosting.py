@@ -16,7 +16,7 @@ from fastopt.ensemble.boosting import Boosting, BoostingClassifier
 from fastopt.ensemble.losses import Logistic, Loss, Multinomial, Squared, newton_steps
 from fastopt.ensemble.stump import DecisionStumpRegressor
 from fastopt.ensemble.weak_learners import Samples, TrainingSamples, check_takes_weights, weak_learner
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import check_estimator, fit, fresh, predictions, probabilities
 
 EPS = float(np.finfo(np.float32).eps)
@@ -236,10 +236,10 @@ class GradientBoosting(Boosting):
 
     def _leaves(self, X: Any) -> Array:
         """(n, rounds, outputs): the leaf that each sample falls on."""
-        samples = Samples(self._check_new_features(X))
+        x = self._check_new_features(X)
         if not all(hasattr(_tree(learner), "apply") for learner in self.estimators_.ravel()):
             raise AttributeError("apply: the estimators have none")
-        leaves = [[samples.leaves(_tree(learner)) for learner in learners] for learners in self.estimators_]
+        leaves = [[np.asarray(_tree(learner).apply(x)) for learner in learners] for learners in self.estimators_]
         return np.moveaxis(np.array(leaves), 2, 0)
 
 

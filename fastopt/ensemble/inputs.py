@@ -12,7 +12,7 @@ import numpy as np
 
 from fastopt._checks import warn
 from fastopt._types import Array
-from fastopt.validation.checks import encode
+from fastopt.validation._samples import encode
 
 LARGEST = float(np.finfo(float).max)
 LARGEST_EXPONENT = 400  # weights between 2**-400 and 2**400 are not rescaled
@@ -63,10 +63,8 @@ def _numbers(name: str, values: Any, dtype: Any) -> Array:
         return a
     try:
         return np.asarray(a, dtype=np.float64 if dtype is None else dtype)
-    except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{name} must hold numbers: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must hold numbers: {error}") from None
 
 
 def _array(name: str, values: Any) -> Array:

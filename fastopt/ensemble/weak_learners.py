@@ -9,7 +9,7 @@ import numpy as np
 
 from fastopt._types import Array
 from fastopt.ensemble.stump import DecisionStumpClassifier, DecisionStumpRegressor, SortedColumns
-from fastopt.validation.checks import take
+from fastopt.validation._samples import take
 from fastopt.validation.estimators import check_estimator, example, fit, fresh, predictions
 
 STUMPS = {"classifier": DecisionStumpClassifier, "regressor": DecisionStumpRegressor}
@@ -53,12 +53,6 @@ class Samples:
         if (unknown := classes[index] != predicted).any():
             raise ValueError(f"estimator predicts {predicted[unknown].tolist()[0]!r}, no class of y")
         return index
-
-    def leaves(self, tree: Any) -> Array:
-        """(n,) the leaf of a tree that each sample falls on; the side of a stump."""
-        if isinstance(tree, DecisionStumpRegressor):
-            return np.asarray(~tree.is_below(self.columns), np.intp)
-        return np.asarray(tree.apply(self.X))
 
     def values(self, regressor: Any) -> Array:
         """(n,) numbers that a regressor predicts."""

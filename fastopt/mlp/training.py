@@ -179,7 +179,7 @@ class Stack:
 
     def _make_whole(self) -> network_kernels.NetworkEpoch:
         """Its epochs as calls into C."""
-        job, plan = self.jobs[0], self.optimizer._plan
+        job, plan = self.jobs[0], self.optimizer._array_step
         one = self.net.batch(0, 1, job.batch_size)
         assert one.fused is not None
         return network_kernels.NetworkEpoch(one.fused, plan, self.gradients, job.x, job.y, job.weight, self._smoothing)
@@ -230,7 +230,9 @@ class Stack:
         for start in range(0, len(order), samples):
             if stop():
                 raise KeyboardInterrupt
-            whole.run(order, start, min(start + samples, len(order)), self.totals)
+            end = min(start + samples, len(order))
+            ahead = self.optimizer._scalars_ahead(-(-(end - start) // rows))
+            whole.run(order, start, end, self.totals, ahead)
 
     def _by_step(self, orders: list[Array], stop: Callable[[], bool]) -> None:
         for passes in self.plan:

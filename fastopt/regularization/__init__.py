@@ -1,4 +1,4 @@
-"""Seven regularization techniques as fast kernels under a thin NumPy API. The public names; needs NumPy alone."""
+"""Regularization techniques: C kernels under a thin NumPy API. The public names; needs NumPy alone."""
 
 from fastopt.regularization.augmentation import (
     Compose,
@@ -14,7 +14,6 @@ from fastopt.regularization.augmentation import (
     WindowShift,
 )
 from fastopt.regularization.batch_norm import BatchNorm, batch_norm
-from fastopt.regularization.common import Layer, draw_key
 from fastopt.regularization.dropout import (
     Dropout,
     GaussianDropout,
@@ -25,6 +24,7 @@ from fastopt.regularization.dropout import (
 )
 from fastopt.regularization.early_stopping import EarlyStopping
 from fastopt.regularization.labels import Mix, MixupCutmix, cross_entropy, cutmix, mixup, smooth_labels
+from fastopt.regularization.layer import Layer, draw_key
 from fastopt.regularization.noise import GaussianNoise, GradientNoise, add_noise, multiply_noise, perturbed
 from fastopt.regularization.norm_penalty import add_norm_penalty_, is_vector, max_norm_, norm_penalty, penalty_groups
 

@@ -1,6 +1,7 @@
-"""Data augmentation on batches, images and signals. What happens to a sample follows from (key, its index) alone.
+"""Data augmentation for batches of images, tables and signals.
 
-So neither threads nor the split into batches matter: `first` is the index of a batch's first sample.
+The change of a sample is a function of the key and of the sample's index alone. It does not depend on the number of
+threads or on how samples are split into batches: `first` is the index of the first sample in a batch.
 """
 
 from __future__ import annotations
@@ -11,35 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import flag, integer, number, one_of, optional, pair
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import flag, number
-from fastopt.regularization.common import (
-    Array,
-    Layout,
-    Rng,
-    choice,
-    key_of,
-    probability,
-    range_of,
-    standard_deviation,
-    whole,
-)
+from fastopt._types import Array, Rng
+from fastopt.regularization.layer import Layout, choose_key, nonnegative, probability
 
 MODES = ("constant", "reflect")
-MOST_ELEMENTS = 2**62  # of a stream
-LARGEST_SHIFT = 2**31 - 1  # a 32-bit word can tell places apart
+MOST_ELEMENTS = 2**62  # in one random stream
+LARGEST_SHIFT = 2**31 - 1  # a shift is drawn from one 32-bit word
 Fill = float | Sequence[float]
 
 
 class Transform(ABC):
-    """What all transforms share: a call on a batch of samples along the first axis.
+    """The base class of all transforms. A transform is called on a batch with samples along the first axis.
 
-    transform(x, rng=..., first=0, out=None) draws one key from rng (None, a seed or a Generator; or takes `key`) and
-    returns the new batch, in `out` if it is given. Sample i of the batch is number first + i of its stream.
+    transform(x, rng=..., first=0, out=None) draws one key from rng (None, a seed or a Generator) or takes `key`, and
+    returns the new batch, written to `out` if given. Sample i of the batch has the index first + i in its stream.
     """
 
-    #: whether out may be x itself
-    in_place = False
+    in_place = False  # whether out may be x itself
 
     def __call__(
         self, x: Array, rng: Rng = None, *, key: int | None = None, first: int = 0, out: Array | None = None
@@ -48,46 +39,39 @@ class Transform(ABC):
             raise TypeError(f"a batch of samples must be a numpy.ndarray, got {type(x).__name__}")
         if x.ndim == 0 or x.size == 0:
             raise ValueError(f"a batch of samples must not be empty, got shape {x.shape}")
-        return self._run(x, key_of(rng, key), whole("first", first, 0, 2**62), 0, out)
+        return self._run(x, choose_key(rng, key), integer("first", first, 0, MOST_ELEMENTS), 0, out)
 
     @abstractmethod
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
-        """The batch transformed, sample i by numbers of (key, stream, first + i)."""
+        """The transformed batch. Sample i uses the random numbers of (key, stream, first + i)."""
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
 
 
-class _Drawn(Transform):
-    """One transform, made of some uniform numbers per sample."""
+class _UniformTransform(Transform):
+    """A transform that uses a fixed count of uniform numbers per sample."""
 
-    #: how many
-    uniforms = 0
+    uniforms: int
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
-        return self._apply(x, self._uniforms(len(x), key, first, stream), out)
+        blocks = -(-self.uniforms // 4)  # the generator makes four numbers at a time
+        return self._apply(x, layer_kernels.sample_uniforms(key, first, len(x), blocks, stream), out)
 
     @abstractmethod
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
-        """The batch transformed; u: float64 (n, uniforms or more) in [0, 1)."""
-
-    def _uniforms(self, n: int, key: int, first: int, stream: int) -> Array:
-        """float64 (n, uniforms or more) in [0, 1), row i a function of (key, stream, first + i)."""
-        return layer_kernels.sample_uniforms(
-            key, first, n, -(-self.uniforms // 4), stream
-        )  # what is more than needed is left
+        """The transformed batch. u: float64 (n, uniforms or more) in [0, 1)."""
 
 
 class Compose(Transform):
-    """Transforms one after another, under one key.
+    """Applies transforms one after another, with one key for all.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Compose, RandomCrop, RandomErasing, RandomFlip
     >>> augment = Compose([RandomFlip(), RandomCrop(padding=1), RandomErasing(p=1.0, scale=0.1)])
     >>> x = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
     >>> whole = augment(x, rng=0)
-    >>> second = augment(x[1:], rng=0, first=1)  # the batch may be split
+    >>> second = augment(x[1:], rng=0, first=1)  # a part of the same batch
     >>> bool((whole[1:] == second).all())
     True
     """
@@ -97,7 +81,7 @@ class Compose(Transform):
         for i, t in enumerate(transforms):
             if not isinstance(t, Transform):
                 raise TypeError(f"transform {i} must be a Transform, got {type(t).__name__}")
-            self.transforms += t.transforms if isinstance(t, Compose) else [t]  # flat: each has a stream of its own
+            self.transforms += t.transforms if isinstance(t, Compose) else [t]  # each needs its own stream
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
         if not self.transforms and out is not None:
@@ -105,13 +89,25 @@ class Compose(Transform):
                 raise ValueError(f"out must be {x.dtype} of shape {x.shape} like the batch")
             np.copyto(out, x)
             return out
-        moving = [i for i, t in enumerate(self.transforms) if not t.in_place]
-        last = moving[-1] if moving else 0
+        # the last transform that cannot work in place writes to out; transforms in place write to their own input
+        writes_out = max([i for i, t in enumerate(self.transforms) if not t.in_place], default=0)
         y = x
         for i, t in enumerate(self.transforms):
-            here = (y if y is not x else None) if t.in_place else None
-            y = t._run(y, key, first, stream + 1 + i, out if i == last else here)
+            target = out if i == writes_out else y if t.in_place and y is not x else None
+            y = t._run(y, key, first, stream + 1 + i, target)
         return y
+
+
+def _interval(name: str, value: Any, check: Any = number) -> tuple[float, float]:
+    """A pair (a, b) with a <= b, or one number x for (−x, x)."""
+    if isinstance(value, (tuple, list)):
+        a, b = pair(name, value, check)
+    else:
+        b = number(name, value, 0.0)
+        a = -b
+    if a > b:
+        raise ValueError(f"{name} must be an interval, got {value!r}")
+    return a, b
 
 
 def _fill(fill: Fill, x: Array, channels_last: bool) -> Array:
@@ -126,12 +122,11 @@ def _fill(fill: Fill, x: Array, channels_last: bool) -> Array:
 
 
 def _scaled(u: Array, n: Any) -> Array:
-    """0 ... n − 1 from uniform numbers; the bias of a 32-bit word is below n/2³²."""
-    places: Array = (u * n).astype(np.int64)
-    return places
+    """Integers 0 … n − 1 from uniform numbers of 32 bits; their bias is below n/2³²."""
+    return np.asarray((u * n).astype(np.int64))
 
 
-class _Images(_Drawn):
+class _Images(_UniformTransform):
     """Images (N, C, H, W), or (N, H, W, C) with channels_last; float32 or uint8, C order."""
 
     def __init__(self, channels_last: bool) -> None:
@@ -145,9 +140,8 @@ class _Images(_Drawn):
 
 
 class RandomFlip(_Images):
-    """Mirror left and right with chance `horizontal`, up and down with chance `vertical`.
+    """Mirror left and right with probability `horizontal`, up and down with probability `vertical`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomFlip
     >>> RandomFlip(horizontal=1.0)(np.array([[[[1, 2, 3]]]], np.uint8))
     array([[[[3, 2, 1]]]], dtype=uint8)
@@ -162,21 +156,20 @@ class RandomFlip(_Images):
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         self._size(x)
-        how = (u[:, 0] < self.horizontal) + 2 * (u[:, 1] < self.vertical).astype(np.int64)
-        return layer_kernels.images("flip", x, self.channels_last, out, place=how)
+        flips = (u[:, 0] < self.horizontal) + 2 * (u[:, 1] < self.vertical).astype(np.int64)
+        return layer_kernels.images("flip", x, self.channels_last, out, place=flips)
 
 
 class RandomCrop(_Images):
-    """A window of `size` from a random place in the image with `padding` pixels added on each side.
+    """Cut a window of `size` at a random position from the image with `padding` pixels added on each side.
 
     Parameters
     ----------
-    size : (height, width) or None, that of the image.
-    padding : >= 0; pixels.
-    mode : what is outside: "constant" (fill) or "reflect" (mirrored without repeating the edge, as numpy.pad).
+    size : (height, width), or None for the size of the image.
+    padding : >= 0, in pixels.
+    mode : the added pixels: "constant" (fill) or "reflect" (the mirrored image without its edge, as in numpy.pad).
     fill : a number, or one per channel.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomCrop
     >>> RandomCrop(padding=1, fill=9)(np.array([[[[1, 2], [3, 4]]]], np.uint8), rng=0)
     array([[[[9, 1],
@@ -195,34 +188,31 @@ class RandomCrop(_Images):
         channels_last: bool = False,
     ) -> None:
         super().__init__(channels_last)
-        self.size = None if size is None else (whole("size[0]", size[0], 1), whole("size[1]", size[1], 1))
-        self.padding = whole("padding", padding, 0, LARGEST_SHIFT)
-        self.mode = choice("mode", mode, MODES)
+        self.size = None if size is None else (integer("size[0]", size[0], 1), integer("size[1]", size[1], 1))
+        self.padding = integer("padding", padding, 0, LARGEST_SHIFT)
+        self.mode = one_of("mode", mode, MODES)
         self.fill = fill
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         size = self._size(x)
-        cut = self.size or size
-        places = [have + 2 * self.padding - want + 1 for have, want in zip(size, cut, strict=True)]
-        if min(places) < 1:
-            raise ValueError(f"size {cut} exceeds the image's {size} with a padding of {self.padding}")
-        place = _scaled(u[:, :2], places) - self.padding
-        fill = _fill(self.fill, x, self.channels_last)
-        reflect = self.mode == "reflect"
-        return layer_kernels.images(
-            "crop", x, self.channels_last, out, size=cut, place=place, fill=fill, reflect=reflect
-        )
+        window = self.size or size
+        positions = [full + 2 * self.padding - cut + 1 for full, cut in zip(size, window, strict=True)]
+        if min(positions) < 1:
+            raise ValueError(f"size {window} exceeds the image's {size} with a padding of {self.padding}")
+        place = _scaled(u[:, :2], positions) - self.padding
+        fill, reflect = _fill(self.fill, x, self.channels_last), self.mode == "reflect"
+        kernel = layer_kernels.images
+        return kernel("crop", x, self.channels_last, out, size=window, place=place, fill=fill, reflect=reflect)
 
 
 class _Boxes(_Images):
-    """Fills a box of each image."""
+    """A transform that fills one box in each image."""
 
     in_place = True
     fill: Fill
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
-        box = self._boxes(u, *self._size(x))
-        fill = _fill(self.fill, x, self.channels_last)
+        box, fill = self._boxes(u, *self._size(x)), _fill(self.fill, x, self.channels_last)
         return layer_kernels.images("paste", x, self.channels_last, out, place=np.ascontiguousarray(box), fill=fill)
 
     @abstractmethod
@@ -231,18 +221,17 @@ class _Boxes(_Images):
 
 
 class RandomErasing(_Boxes):
-    """Fill a box within the image, with chance p.
+    """Fill a random box inside the image.
 
     Parameters
     ----------
-    p : the chance that an image loses a box.
-    scale : (a, b), the box's share of the area, uniform; or one number. Within [0, 1]; a box has a pixel at least.
-    ratio : (a, b), height over width, uniform in the logarithm. A side longer than the image is cut to it.
+    p : the probability that an image gets a box.
+    scale : the box's share of the area, uniform in (a, b), or one number; within [0, 1]. A box has at least one pixel.
+    ratio : (a, b) for height over width, uniform in the logarithm. A side longer than the image is cut to the image.
     fill : a number, or one per channel. out may be x.
 
     Zhong et al., "Random erasing data augmentation", AAAI 2020.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomErasing
     >>> RandomErasing(p=1.0, scale=0.25, ratio=(1, 1))(np.ones((1, 1, 4, 4), np.uint8), rng=0)[0, 0]
     array([[1, 0, 0, 1],
@@ -264,35 +253,33 @@ class RandomErasing(_Boxes):
     ) -> None:
         super().__init__(channels_last)
         self.p = probability("p", p)
-        self.scale = range_of("scale", scale if isinstance(scale, (tuple, list)) else (scale, scale), 0.0)
-        self.ratio = range_of("ratio", ratio, 0.0)
+        self.scale = _interval("scale", scale if isinstance(scale, (tuple, list)) else (scale, scale), nonnegative)
+        self.ratio = _interval("ratio", ratio, nonnegative)
         if self.scale[1] > 1.0 or self.ratio[0] <= 0.0:
             raise ValueError(f"scale must be within [0, 1] and ratio above 0, got {scale!r} and {ratio!r}")
         self.fill = fill
 
     def _boxes(self, u: Array, height: int, width: int) -> Array:
         area = (self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])) * (height * width)
-        fraction = float(np.log(self.ratio[0] / self.ratio[1]))
-        shrink = layer_kernels.each("exps", (fraction * u[:, 2]).astype(np.float32)).astype(np.float64)
-        ratio = self.ratio[1] * shrink
+        log_ratio = float(np.log(self.ratio[0] / self.ratio[1])) * u[:, 2]
+        ratio = self.ratio[1] * layer_kernels.each("exps", log_ratio.astype(np.float32)).astype(np.float64)
         sides = [np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))]
         box = np.zeros((len(u), 4), np.int64)
-        for i, (side, whole_side) in enumerate(zip(sides, (height, width), strict=True)):
-            length = np.clip(side, 1, whole_side).astype(np.int64)
-            box[:, 2 * i] = _scaled(u[:, 3 + i], whole_side - length + 1)
+        for i, (side, full) in enumerate(zip(sides, (height, width), strict=True)):
+            length = np.clip(side, 1, full).astype(np.int64)
+            box[:, 2 * i] = _scaled(u[:, 3 + i], full - length + 1)
             box[:, 2 * i + 1] = box[:, 2 * i] + length
         box[u[:, 0] >= self.p] = 0
         return box
 
 
 class Cutout(_Boxes):
-    """Fill a square about a uniform center; what reaches beyond the image is cut off.
+    """Fill a square with a uniform random center; the part outside the image is cut off.
 
     size : the side in pixels, >= 1. fill : a number, or one per channel. out may be x.
 
     DeVries & Taylor, "Improved regularization of convolutional neural networks with cutout", arXiv:1708.04552 (2017).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Cutout
     >>> Cutout(2)(np.ones((1, 1, 3, 3), np.uint8), rng=1)[0, 0]
     array([[1, 0, 0],
@@ -304,7 +291,7 @@ class Cutout(_Boxes):
 
     def __init__(self, size: int, *, fill: Fill = 0.0, channels_last: bool = False) -> None:
         super().__init__(channels_last)
-        self.size = whole("size", size, 1)
+        self.size = integer("size", size, 1)
         self.fill = fill
 
     def _boxes(self, u: Array, height: int, width: int) -> Array:
@@ -317,16 +304,15 @@ class Cutout(_Boxes):
 
 
 class RandomBrightnessContrast(_Images):
-    """y = (1 + c) (x − pivot · m) + pivot · m + b · m, b and c uniform, m the largest value; clipped to [0, m].
+    """y = (1 + c) (x − pivot · m) + pivot · m + b · m, with b and c uniform and m the largest value; clipped to [0, m].
 
     Parameters
     ----------
-    brightness, contrast : x for (−x, x), or a pair; contrast >= −1.
-    pivot : what contrast leaves alone, as a fraction of m: 0.5, or 0 as OpenCV and albumentations have it.
+    brightness, contrast : the range of b and of c: x for (−x, x), or a pair; contrast >= −1.
+    pivot : the value that contrast does not change, as a fraction of m: 0.5, or 0 as in OpenCV and albumentations.
     max_value : m; None: 255 for uint8, 1 for float32.
-    clip : cut to [0, m]. uint8 is cut to [0, 255] in any case, and rounded to the nearest, halves up. out may be x.
+    clip : clip to [0, m]. uint8 is always clipped to [0, 255], and rounded to nearest, halves up. out may be x.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomBrightnessContrast
     >>> brighter = RandomBrightnessContrast(brightness=(0.2, 0.2), contrast=0)
     >>> brighter(np.array([[[[0, 100, 250]]]], np.uint8))
@@ -347,27 +333,27 @@ class RandomBrightnessContrast(_Images):
         channels_last: bool = False,
     ) -> None:
         super().__init__(channels_last)
-        self.brightness = range_of("brightness", brightness)
-        self.contrast = range_of("contrast", contrast)
+        self.brightness = _interval("brightness", brightness)
+        self.contrast = _interval("contrast", contrast)
         if self.contrast[0] < -1.0:
-            raise ValueError(f"contrast must be >= -1 (a negative image begins there), got {contrast!r}")
-        self.pivot = number(0.0, 1.0)("pivot", pivot)
-        self.max_value = None if max_value is None else number(0.0, above=True)("max_value", max_value)
+            raise ValueError(f"contrast must be >= -1 (below that the image becomes a negative), got {contrast!r}")
+        self.pivot = probability("pivot", pivot)
+        self.max_value = optional(number, "max_value", max_value, 0.0, above=True)
         self.clip = flag("clip", clip)
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         self._size(x)
-        most = self.max_value or (255.0 if x.dtype == np.uint8 else 1.0)
+        largest = self.max_value or (255.0 if x.dtype == np.uint8 else 1.0)
         (b0, b1), (c0, c1) = self.brightness, self.contrast
         gain = 1.0 + c0 + u[:, 1] * (c1 - c0)
-        bias = (b0 + u[:, 0] * (b1 - b0) + self.pivot * (1.0 - gain)) * most
-        low, high = (0.0, most) if self.clip else (-np.inf, np.inf)
+        bias = (b0 + u[:, 0] * (b1 - b0) + self.pivot * (1.0 - gain)) * largest
+        low, high = (0.0, largest) if self.clip else (-np.inf, np.inf)
         tone = np.stack([gain, bias], 1)
         return layer_kernels.images("tone", x, self.channels_last, out, number=tone, low=low, high=high)
 
 
 def _circle(degrees: Array) -> tuple[Array, Array]:
-    """Sine and cosine, from the kernels: the same on every machine."""
+    """Sine and cosine, from kernels that give the same bits on every machine."""
     turn = np.rint(np.fmod(degrees, 360.0) / 360.0 * 2.0**32).astype(np.int64) & 0xFFFFFFFF
     words = turn.astype(np.uint32).view(np.float32)
     sine, cosine = layer_kernels.each("sines", words), layer_kernels.each("cosines", words)
@@ -375,17 +361,16 @@ def _circle(degrees: Array) -> tuple[Array, Array]:
 
 
 class RandomAffine(_Images):
-    """Rotate, shear, scale and shift about the center, bilinear.
+    """Rotate, shear and scale about the center, and shift; with bilinear interpolation.
 
     Parameters
     ----------
-    degrees : x for (−x, x), or a pair: counter-clockwise as one looks at the image (y points down).
-    translate : (vertical, horizontal) largest shift, fractions of height and width.
-    scale : a pair of factors within [1e-6, 1e6], uniform between.
-    shear : degrees within [−89, 89], x for (−x, x), or a pair: rows shift by tan(shear) per row.
+    degrees : the range of the angle: x for (−x, x), or a pair; counter-clockwise for the viewer (y points down).
+    translate : (vertical, horizontal) largest shift, as fractions of height and width.
+    scale : a pair of factors within [1e-6, 1e6]; uniform between them.
+    shear : the range in degrees: x for (−x, x), or a pair, within [−89, 89]; each row shifts by tan(shear).
     mode, fill : as in RandomCrop.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import RandomAffine
     >>> RandomAffine(degrees=(90, 90))(np.array([[[[1, 2], [3, 4]]]], np.uint8))
     array([[[[2, 4],
@@ -406,23 +391,23 @@ class RandomAffine(_Images):
         channels_last: bool = False,
     ) -> None:
         super().__init__(channels_last)
-        self.degrees, self.shear = range_of("degrees", degrees), range_of("shear", shear)
+        self.degrees, self.shear = _interval("degrees", degrees), _interval("shear", shear)
         if not -89.0 <= self.shear[0] <= self.shear[1] <= 89.0:
             raise ValueError(f"shear must be within [-89, 89] degrees, got {shear!r}")
-        self.translate = probability("translate[0]", translate[0]), probability("translate[1]", translate[1])
-        self.scale = range_of("scale", scale, 0.0)
+        self.translate = pair("translate", translate, probability)
+        self.scale = _interval("scale", scale, nonnegative)
         if not 1e-6 <= self.scale[0] <= self.scale[1] <= 1e6:
             raise ValueError(f"scale must be within [1e-6, 1e6], got {scale!r}")
-        self.mode = choice("mode", mode, MODES)
+        self.mode = one_of("mode", mode, MODES)
         self.fill = fill
 
     def matrices(self, u: Array, height: int, width: int) -> Array:
-        """Output to input, (n, 6): y_in = m0 y + m1 x + m2, x_in = m3 y + m4 x + m5."""
+        """(n, 6) maps from output to input: y_in = m0 y + m1 x + m2, x_in = m3 y + m4 x + m5."""
         angle, shear, scale = (a + u[:, i] * (b - a) for i, (a, b) in enumerate((self.degrees, self.shear, self.scale)))
         shift = (2.0 * u[:, 3:5] - 1.0) * (np.array(self.translate) * (height, width))
         (sine, cosine), (shear_sine, shear_cosine) = _circle(angle), _circle(shear)
         tangent = shear_sine / shear_cosine
-        # (y, x) → scale · rotation · shear; its inverse in closed form: undo the rotation, the scale, then the shear
+        # the closed form of the inverse of scale · rotation · shear: undo the rotation and the scale, then the shear
         inverse = np.empty((len(u), 2, 2))
         inverse[:, 0, 0], inverse[:, 0, 1] = cosine / scale, sine / scale
         inverse[:, 1, 0], inverse[:, 1, 1] = -sine / scale, cosine / scale
@@ -433,21 +418,16 @@ class RandomAffine(_Images):
         return np.concatenate([inverse[:, 0], offset[:, :1], inverse[:, 1], offset[:, 1:]], 1)
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
-        numbers = np.ascontiguousarray(self.matrices(u, *self._size(x)))
-        fill = _fill(self.fill, x, self.channels_last)
-        reflect = self.mode == "reflect"
-        return layer_kernels.images("warp", x, self.channels_last, out, number=numbers, fill=fill, reflect=reflect)
-
-
-# -- tables and signals -----------------------------------------------------------------------------------------------
+        maps = np.ascontiguousarray(self.matrices(u, *self._size(x)))
+        fill, reflect = _fill(self.fill, x, self.channels_last), self.mode == "reflect"
+        return layer_kernels.images("warp", x, self.channels_last, out, number=maps, fill=fill, reflect=reflect)
 
 
 class Jitter(Transform):
-    """y = x + std · n, independent for each element of float32 (N, ...). out may be x.
+    """y = x + std · n, n standard normal and independent for each element of float32 (N, ...). out may be x.
 
-    Um et al., "Data augmentation of wearable sensor data", ICMI 2017; also `Scaling`.
+    Um et al., "Data augmentation of wearable sensor data", ICMI 2017; also the source of `Scaling`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Jitter
     >>> table = np.zeros((4, 3), np.float32)
     >>> whole = Jitter(0.1)(table, rng=0)
@@ -458,7 +438,7 @@ class Jitter(Transform):
     in_place = True
 
     def __init__(self, std: float) -> None:
-        self.std = standard_deviation("std", std)
+        self.std = nonnegative("std", std)
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
         offset = first * (x.size // len(x))
@@ -470,9 +450,8 @@ class Jitter(Transform):
 class Scaling(Transform):
     """y = x · (1 + std · n), one n per sample, or with per_channel=True one per sample and channel. out may be x.
 
-    Float32 (N, ...); channels are the second axis, the last one with channels_last.
+    x : float32 (N, ...); channels are the second axis, or the last one with channels_last.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Scaling
     >>> y = Scaling(0.1)(np.ones((2, 50), np.float32), rng=0)
     >>> bool((y == y[:, :1]).all()), bool(y[0, 0] != y[1, 0])
@@ -482,7 +461,7 @@ class Scaling(Transform):
     in_place = True
 
     def __init__(self, std: float, *, per_channel: bool = False, channels_last: bool = False) -> None:
-        self.std = standard_deviation("std", std)
+        self.std = nonnegative("std", std)
         self.per_channel = flag("per_channel", per_channel)
         self.channels_last = flag("channels_last", channels_last)
 
@@ -498,16 +477,15 @@ class Scaling(Transform):
         return layer_kernels.scale_channels(x, layout, factors, out, per_outer=True)
 
 
-class WindowShift(_Drawn):
-    """Shift each signal along its time axis by a whole number of places, uniform in −most … most.
+class WindowShift(_UniformTransform):
+    """Shift each signal along its time axis by an integer number of steps, uniform in −most … most.
 
     Parameters
     ----------
-    most : >= 0, places.
+    most : >= 0, the largest shift.
     mode, fill : as in RandomCrop.
-    channels_last : signals are (N, L) or (N, C, L); with it (N, L, C). float32 or uint8.
+    channels_last : x is (N, L) or (N, C, L), with channels_last (N, L) or (N, L, C); float32 or uint8.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import WindowShift
     >>> WindowShift(1)(np.array([[1, 2, 3], [1, 2, 3]], np.float32), rng=0)
     array([[1., 2., 3.],
@@ -517,8 +495,8 @@ class WindowShift(_Drawn):
     uniforms = 1
 
     def __init__(self, most: int, *, mode: str = "constant", fill: Fill = 0.0, channels_last: bool = False) -> None:
-        self.most = whole("most", most, 0, LARGEST_SHIFT)
-        self.mode = choice("mode", mode, MODES)
+        self.most = integer("most", most, 0, LARGEST_SHIFT)
+        self.mode = one_of("mode", mode, MODES)
         self.fill = fill
         self.channels_last = flag("channels_last", channels_last)
 
@@ -532,20 +510,14 @@ class WindowShift(_Drawn):
         shape = (n, 1, length, x.shape[2]) if last else (n, x.size // (n * length), 1, length)
         place = np.zeros((n, 2), np.int64)
         place[:, 1] = _scaled(u[:, 0], 2 * self.most + 1) - self.most
-        images = layer_kernels.images(
-            "crop",
-            _view(x, shape, "signals"),
-            last,
-            None if out is None else _view(out, shape, "out"),
-            place=place,
-            fill=_fill(self.fill, x, last),
-            reflect=self.mode == "reflect",
-        )
-        return images.reshape(x.shape) if out is None else out
+        image, target = _view(x, shape, "signals"), None if out is None else _view(out, shape, "out")
+        fill, reflect = _fill(self.fill, x, last), self.mode == "reflect"
+        shifted = layer_kernels.images("crop", image, last, target, place=place, fill=fill, reflect=reflect)
+        return shifted.reshape(x.shape) if out is None else out
 
 
 def _view(a: Any, shape: tuple[int, ...], name: str) -> Array:
-    """The same memory in another shape; never a copy."""
+    """The same memory in another shape; raises ValueError where NumPy would copy."""
     if not isinstance(a, np.ndarray) or not a.flags.c_contiguous or a.size != int(np.prod(shape)):
         got = f"shape {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__
         raise ValueError(f"{name} must be C-contiguous and of the signals' size, got {got}")

@@ -1,4 +1,4 @@
-"""Batch normalization, forward and backward. Statistics are shifted sums in double, in a fixed order."""
+"""Batch normalization, forward and backward. The statistics are shifted sums in double, in a fixed order."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt._checks import flag, integer, number, one_of
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import flag, number, positive
-from fastopt.regularization.common import Array, Layer, Layout, choice, layout_of, whole
+from fastopt._types import Array
+from fastopt.regularization.layer import Layer, Layout, layout_of, probability
 
-#: What a library's defaults are, and what it means by them.
+#: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is.
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "torch": {"eps": 1e-5, "momentum": 0.1, "keeps": False, "unbiased": True},
     "keras": {"eps": 1e-3, "momentum": 0.99, "keeps": True, "unbiased": False},
 }
 STATE = ("running_mean", "running_var", "weight", "bias")
 
-#: Adds a float64 array over all workers, elementwise; may write into it; returns the sums.
+#: A function that returns the elementwise sums of a float64 array over all workers. It may overwrite its argument.
 Sync = Callable[[Array], Array]
 
 
 class _Forward(NamedTuple):
-    """What backward needs of a forward."""
+    """What backward needs from the last forward."""
 
     x: Array
     layout: Layout
@@ -38,29 +39,29 @@ class BatchNorm(Layer):
 
         y = γ (x − μ) / √(σ² + ε) + β
 
-    μ and σ² (biased) are the batch's in training and the running ones in inference or if `frozen`.
+    Training uses the mean μ and the biased variance σ² of the batch. Inference, and training if `frozen`, use the
+    running statistics.
 
     Parameters
     ----------
     num_features : C.
-    eps, momentum : None: the convention's. momentum is the weight of the batch in the running statistics (torch) or
-        that of the old value (keras); "cumulative" averages all batches alike (torch's momentum=None).
-    affine : with γ (`weight`, ones at first) and β (`bias`, zeros), float32 arrays that an optimizer may update.
-    track_running_stats : without, batch statistics count in inference, too.
+    eps, momentum : None: the convention's defaults. momentum is the weight of the batch in the running statistics
+        (torch), or of their old value (keras); "cumulative" averages all batches equally (torch's momentum=None).
+    affine : have γ (`weight`, initially ones) and β (`bias`, zeros), float32 arrays that an optimizer may update.
+    track_running_stats : with False inference, too, uses the statistics of the batch.
     convention : "torch" (1e-5, 0.1; the running variance is unbiased) or "keras" (1e-3, 0.99; biased).
-    channels_last : the channel is the last axis, else the second one.
-    frozen : use the running statistics in training and leave them; γ and β still get gradients.
-    sync : for many workers: a function that adds a float64 array over all of them and returns the sums. Called twice
-        in a training forward and once in its backward; statistics and input gradients are then those of the whole
-        batch, the gradients of γ and β this worker's share.
+    channels_last : the channels are the last axis instead of the second one.
+    frozen : training uses the running statistics and does not update them; γ and β still get gradients.
+    sync : for many workers: a function that returns the sums of a float64 array over all workers. A training forward
+        calls it twice, backward once. Statistics and input gradients are then those of the whole batch; the gradients
+        of γ and β are this worker's share.
 
-    backward gives the gradient at x and sets `weight_grad` and `bias_grad` (float32). x is kept by reference between
-    forward and backward and must not be changed. A channel with one value (a batch of one) is a ValueError in training.
+    backward returns the gradient at x and sets `weight_grad` and `bias_grad` (float32). The layer keeps a reference to
+    x until then; do not change x. Training on one value per channel raises ValueError.
 
-    Ioffe & Szegedy, "Batch normalization", ICML 2015. Sums are of x − x₀, x₀ the channel's first value: whatever mean
-    and spread, the error is that of double arithmetic (Chan, Golub & LeVeque 1983).
+    Ioffe & Szegedy, "Batch normalization", ICML 2015. The sums are over x − x₀ with x₀ the first value of the channel,
+    which keeps the accuracy of double for any mean and spread (Chan, Golub & LeVeque 1983).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import BatchNorm
     >>> bn = BatchNorm(2)
     >>> x = np.array([[1, 10], [2, 20], [6, 30]], np.float32)
@@ -91,15 +92,12 @@ class BatchNorm(Layer):
         frozen: bool = False,
         sync: Sync | None = None,
     ) -> None:
-        self.num_features = n = whole("num_features", num_features, 1)
-        self.convention = choice("convention", convention, CONVENTIONS)
+        self.num_features = n = integer("num_features", num_features, 1)
+        self.convention = one_of("convention", convention, CONVENTIONS)
         defaults = CONVENTIONS[self.convention]
-        self.eps = positive("eps", defaults["eps"] if eps is None else eps)
-        self.momentum = (
-            momentum
-            if momentum == "cumulative"
-            else number(0.0, 1.0)("momentum", defaults["momentum"] if momentum is None else momentum)
-        )
+        self.eps = number("eps", defaults["eps"] if eps is None else eps, 0.0, above=True)
+        momentum = defaults["momentum"] if momentum is None else momentum
+        self.momentum = momentum if momentum == "cumulative" else probability("momentum", momentum)
         self.track_running_stats = flag("track_running_stats", track_running_stats)
         self.channels_last = flag("channels_last", channels_last)
         self.frozen = flag("frozen", frozen)
@@ -115,10 +113,8 @@ class BatchNorm(Layer):
         self.num_batches_tracked = 0
         self._forward: _Forward | None = None
 
-    # -- forward ------------------------------------------------------------------------------------------------------
-
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        """y for x (float32, C order), in `out` if it is given (in training not x itself)."""
+        """y for x (float32, C order), written to `out` if given; in training out must not be x."""
         layout = layout_of(x, self.channels_last)
         if layout[1] != self.num_features:
             raise ValueError(f"x has {layout[1]} channels (shape {x.shape}), this BatchNorm has {self.num_features}")
@@ -131,25 +127,25 @@ class BatchNorm(Layer):
             mean, var = self.running_mean.astype(np.float64), self.running_var.astype(np.float64)
         invstd = 1.0 / np.sqrt(var + self.eps)
         high, low, scale = self._factors(mean, invstd)
-        bias = np.zeros_like(scale) if self.bias is None else self._own(self.bias, "bias")
+        bias = np.zeros_like(scale) if self.bias is None else self._vector(self.bias, "bias")
         y = layer_kernels.normalize(x, layout, high, low, scale, bias, out, same_allowed=not self.training)
         if update and self.track_running_stats:
             self._update_running(count, mean, var)
-        kept = not np.may_share_memory(x, y)  # in place, x is gone and there is nothing to go back to
+        kept = not np.may_share_memory(x, y)  # backward needs x, which an operation in place overwrites
         self._forward = _Forward(x, layout, mean, invstd, count, batch_statistics) if kept else None
         return y
 
     def _statistics(self, x: Array, layout: Layout) -> tuple[float, Array, Array]:
-        """Count, mean and biased variance per channel, over all workers."""
+        """(count, mean, biased variance) per channel, over all workers."""
         outer, channels, inner, last = layout
         count = float(outer * inner)
         if count == 1 and self.sync is None:
-            raise ValueError(f"x has one value per channel (shape {x.shape}): it has no variance to normalize by")
+            raise ValueError(f"x has one value per channel (shape {x.shape}), which has no variance")
         first = x.reshape(-1, channels)[0] if last else x.reshape(outer, channels, inner)[0, :, 0]
         shift = np.ascontiguousarray(first, np.float64)
         sums = layer_kernels.channel_sums(x, layout, shift)
         offset = sums[:, 0] / count
-        with np.errstate(invalid="ignore"):  # an infinity makes its channel NaN, without a warning
+        with np.errstate(invalid="ignore"):  # a channel with an infinity becomes NaN without a warning
             mean, squares = shift + offset, np.maximum(sums[:, 1] - sums[:, 0] * offset, 0.0)
         if self.sync is not None:
             count, mean, squares = self._merge(self.sync, count, mean, squares)
@@ -157,23 +153,23 @@ class BatchNorm(Layer):
 
     @staticmethod
     def _merge(sync: Sync, count: float, mean: Array, squares: Array) -> tuple[float, Array, Array]:
-        """The whole batch's count, mean and sum of squared deviations: first the mean, then what is about it."""
+        """(count, mean, sum of squared deviations) of the whole batch: first the mean, then the deviations from it."""
         total = sync(np.concatenate([[count], count * mean]))
         overall = total[1:] / total[0]
         if total[0] == 1:
-            raise ValueError("x has one value per channel over all workers: it has no variance to normalize by")
+            raise ValueError("x has one value per channel over all workers, which has no variance")
         return float(total[0]), overall, sync(squares + count * (mean - overall) ** 2)
 
     def _factors(self, mean: Array, invstd: Array) -> tuple[Array, Array, Array]:
-        """The mean in two floats, which together are as good as a double, and γ/√(σ² + ε)."""
+        """float32 (high, low, scale): high + low is the mean, almost as accurate as in double; scale = γ/√(σ² + ε)."""
         high = mean.astype(np.float32)
         with np.errstate(invalid="ignore"):
             low = (mean - high).astype(np.float32)
-        weight = 1.0 if self.weight is None else self._own(self.weight, "weight").astype(np.float64)
+        weight = 1.0 if self.weight is None else self._vector(self.weight, "weight").astype(np.float64)
         return high, low, (invstd * weight).astype(np.float32)
 
-    def _own(self, a: Array, name: str) -> Array:
-        """weight and bias are anyone's to assign."""
+    def _vector(self, a: Array, name: str) -> Array:
+        """a in C order, checked in every call since users may assign weight and bias."""
         if not isinstance(a, np.ndarray) or a.dtype != np.float32 or a.shape != (self.num_features,):
             raise ValueError(f"{name} must be float32 of shape ({self.num_features},), got {a!r:.60}")
         return np.ascontiguousarray(a)
@@ -189,14 +185,12 @@ class BatchNorm(Layer):
             new = 1.0 - float(self.momentum) if defaults["keeps"] else float(self.momentum)
         if defaults["unbiased"]:
             var = var * (count / (count - 1.0))
-        with np.errstate(over="ignore"):  # a variance may exceed float32 where the values do not: infinity, as in torch
-            self.running_mean[...] = (1.0 - new) * self.running_mean.astype(np.float64) + new * mean
-            self.running_var[...] = (1.0 - new) * self.running_var.astype(np.float64) + new * var
-
-    # -- backward -----------------------------------------------------------------------------------------------------
+        with np.errstate(over="ignore"):  # a variance beyond float32 becomes infinite, as in torch
+            for running, batch in ((self.running_mean, mean), (self.running_var, var)):
+                running[...] = (1.0 - new) * running.astype(np.float64) + new * batch
 
     def backward(self, grad: Array, out: Array | None = None) -> Array:
-        """The gradient at the last forward's x, in `out` if it is given (which may be grad)."""
+        """The gradient at the x of the last forward, written to `out` if given; out may be grad."""
         if self._forward is None:
             raise RuntimeError("backward needs a forward before it that was not in place")
         f = self._forward
@@ -215,23 +209,22 @@ class BatchNorm(Layer):
             self.bias_grad = sums[:, 0].astype(np.float32)
         return result
 
-    # -- state --------------------------------------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the running statistics, their count, weight and bias; what is absent is left out."""
+        """Copies of the running statistics, weight and bias that the layer has, and num_batches_tracked."""
         arrays = {name: getattr(self, name) for name in STATE}
         found = {name: a.copy() for name, a in arrays.items() if a is not None}
         return {**found, "num_batches_tracked": self.num_batches_tracked}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take these values; names and shapes are checked before anything is written."""
-        mine = self.state_dict()
-        if set(state_dict) != set(mine):
-            raise ValueError(f"state_dict has {', '.join(sorted(state_dict))}, this layer {', '.join(sorted(mine))}")
-        for name in mine.keys() & set(STATE):
-            self._own(state_dict[name], name)
-        batches = whole("num_batches_tracked", state_dict["num_batches_tracked"], 0)
-        for name in mine.keys() & set(STATE):
+        """Copy these values; all names and shapes are checked before anything is written."""
+        own = self.state_dict()
+        if set(state_dict) != set(own):
+            raise ValueError(f"state_dict has {', '.join(sorted(state_dict))}, this layer {', '.join(sorted(own))}")
+        names = [name for name in STATE if name in own]
+        for name in names:
+            self._vector(state_dict[name], name)
+        batches = integer("num_batches_tracked", state_dict["num_batches_tracked"])
+        for name in names:
             getattr(self, name)[...] = state_dict[name]
         self.num_batches_tracked = batches
 
@@ -253,17 +246,17 @@ def batch_norm(
     channels_last: bool = False,
     out: Array | None = None,
 ) -> Array:
-    """Inference with given statistics (float32, C each): γ (x − μ) / √(σ² + ε) + β. out may be x.
+    """γ (x − μ) / √(σ² + ε) + β with given statistics.
 
-    >>> import numpy as np
+    running_mean, running_var, weight (γ), bias (β) : float32 (C,). x : as in `BatchNorm`. out may be x.
+
     >>> from fastopt.regularization import batch_norm
     >>> batch_norm(np.array([[3.0]], np.float32), np.ones(1, np.float32), np.full(1, 4, np.float32), eps=1e-12)
     array([[1.]], dtype=float32)
     """
     layer = BatchNorm(len(running_mean), eps, affine=False, channels_last=channels_last).eval()
-    assert isinstance(layer, BatchNorm)
-    layer.running_mean = layer._own(running_mean, "running_mean")
-    layer.running_var = layer._own(running_var, "running_var")
+    layer.running_mean = layer._vector(running_mean, "running_mean")
+    layer.running_var = layer._vector(running_var, "running_var")
     layer.weight = weight
     layer.bias = bias
     return layer.forward(x, out)

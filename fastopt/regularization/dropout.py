@@ -1,25 +1,20 @@
-"""Dropout in its four forms. The mask is a function of (key, element), drawn again in backward and never stored."""
+"""Dropout in four forms. The mask is a function of (key, element): backward computes it again, nothing stores it."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 
 import numpy as np
 
+from fastopt._checks import flag, integer, one_of
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import flag
-from fastopt.regularization.common import Array, Layer, Layout, Rng, draw_key, key_of, layout_of, probability, whole
+from fastopt._types import Array, Rng
+from fastopt.regularization.layer import Layout, RandomLayer, choose_key, layout_of, probability, unchanged
 
 
 def _threshold(p: float) -> int:
-    """A word below it drops its element."""
+    """An element is dropped if its random 32-bit word is below this threshold."""
     return min(round(p * 2**32), 2**32 - 1)
-
-
-def _same(x: Array, out: Array | None, name: str) -> Array:
-    """x itself, or a copy in out."""
-    return x if out is None else layer_kernels.each("copy", x, out, names=(name, "out", ""))
 
 
 def dropout(
@@ -41,15 +36,16 @@ def dropout(
     Parameters
     ----------
     x : float32, C order, any shape.
-    p : in [0, 1], in steps of 2⁻³². A dropped element is 0 whatever it was, NaN too. p = 0 gives x, p = 1 zeros.
-    rng : None, a seed or a Generator, from which one key is drawn; or
-    key : the key itself (draw_key(rng)), an int in [0, 2⁶⁴). Element i of the array in memory depends on (key, i).
-    training : False gives x.
-    out : an array like x for the result; it may be x. Without it, and where nothing is dropped, x itself is returned.
+    p : in [0, 1], rounded to a multiple of 2⁻³². A dropped element becomes 0 even if it was NaN.
+    rng : None, a seed or a Generator; one key is drawn from it.
+    key : instead of rng, the key itself (see draw_key): an int in [0, 2⁶⁴). The mask of element i in memory is a
+        function of (key, i).
+    training : False returns x.
+    out : an array like x for the result; it may be x. Without out, and if nothing can be dropped, x itself is returned.
+    name : what error messages call x.
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import dropout, draw_key
     >>> key = draw_key(0)
     >>> y = dropout(np.ones(8, np.float32), 0.5, key=key)
@@ -61,64 +57,44 @@ def dropout(
     """
     p = probability("p", p)
     if not flag("training", training) or p == 0.0:
-        return _same(x, out, name)
+        return unchanged(x, out, name)
+    names = (name, "out", "")
     if p == 1.0:
-        y = layer_kernels.each("copy", x, out, names=(name, "out", ""))
+        y = layer_kernels.each("copy", x, out, names=names)
         y.fill(0.0)
         return y
-    scale = 1.0 / (1.0 - p)
-    return layer_kernels.each(
-        "drop", x, out, a=scale, threshold=_threshold(p), key=key_of(rng, key), names=(name, "out", "")
-    )
+    scale, key = 1.0 / (1.0 - p), choose_key(rng, key)
+    return layer_kernels.each("drop", x, out, a=scale, threshold=_threshold(p), key=key, names=names)
 
 
 def dropout_bits(size: int, p: float, key: int) -> Array:
-    """The mask of dropout(x, p, key=key) with x.size = size, packed: bit i % 8 of byte i // 8 is 1 where i is kept.
+    """The packed mask of dropout(x, p, key=key) with x.size = size: bit i % 8 of byte i // 8 is 1 if element i is kept.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import dropout_bits
     >>> np.unpackbits(dropout_bits(8, 0.5, key=7), bitorder="little")
     array([1, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
-    size, p = whole("size", size, 0), probability("p", p)
+    size, p = integer("size", size), probability("p", p)
     if p in (0.0, 1.0):
-        bits = np.full(size, p == 0.0)
-        return np.packbits(bits, bitorder="little")
-    return layer_kernels.drop_bits(size, _threshold(p), key_of(None, key))
+        return np.packbits(np.full(size, p == 0.0), bitorder="little")
+    return layer_kernels.drop_bits(size, _threshold(p), choose_key(None, key))
 
 
-class _RandomLayer(Layer, ABC):
-    """A layer that draws a key in each forward of its training and keeps it for backward."""
+class _DropoutLayer(RandomLayer):
+    """A random layer with a probability p."""
 
     def __init__(self, p: float, rng: Rng) -> None:
+        super().__init__(rng)
         self.p = probability("p", p)
-        self.rng = np.random.default_rng(rng)
-        self.key: int | None = None
-
-    def forward(self, x: Array, out: Array | None = None) -> Array:
-        """The layer's output; in training a new mask each time."""
-        key = draw_key(self.rng) if self.training and self.p > 0.0 else None
-        y = _same(x, out, "x") if key is None else self._apply(x, key, out, "x")
-        self.key, self._ran = key, True
-        return y
-
-    def backward(self, grad: Array, out: Array | None = None) -> Array:
-        """The gradient at the input of the last forward, whose mask is drawn again; out may be grad."""
-        self._check_ran()
-        return _same(grad, out, "grad") if self.key is None else self._apply(grad, self.key, out, "grad")
-
-    @abstractmethod
-    def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
-        """x, called `name` in messages, under the mask of this key."""
+        self._active = self.p > 0.0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p={self.p:g})"
 
 
-class Dropout(_RandomLayer):
-    """Dropout element by element (torch.nn.Dropout); see `dropout`.
+class Dropout(_DropoutLayer):
+    """Dropout of single elements, as in torch.nn.Dropout; see `dropout`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import Dropout
     >>> layer = Dropout(0.25, rng=0)
     >>> y = layer.forward(np.ones((2, 3), np.float32))
@@ -135,16 +111,15 @@ class Dropout(_RandomLayer):
         return dropout(x, self.p, key=key, out=out, name=name)
 
     def mask(self, size: int) -> Array:
-        """The last mask as packed bits; see `dropout_bits`."""
+        """The mask of the last forward as packed bits; see `dropout_bits`."""
         return dropout_bits(size, 0.0 if self.key is None else self.p, self.key or 0)
 
 
-class SpatialDropout(_RandomLayer):
-    """Dropout of whole channels of a sample (torch.nn.Dropout2d): (N, C, ...), or (N, ..., C) with channels_last.
+class SpatialDropout(_DropoutLayer):
+    """Dropout of whole channels, as in torch.nn.Dropout2d: x is (N, C, ...), or (N, ..., C) with channels_last.
 
     Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import SpatialDropout
     >>> SpatialDropout(0.5, rng=5).forward(np.ones((1, 4, 2), np.float32))[0]
     array([[2., 2.],
@@ -163,12 +138,11 @@ class SpatialDropout(_RandomLayer):
         return layer_kernels.scale_channels(x, layout, factors, out, per_outer=True, name=name)
 
 
-class GaussianDropout(_RandomLayer):
-    """y = x · (1 + √(p/(1 − p)) n), n standard normal (keras.layers.GaussianDropout): p in [0, 1).
+class GaussianDropout(_DropoutLayer):
+    """y = x · (1 + √(p/(1 − p)) n), n standard normal, p in [0, 1), as in keras.layers.GaussianDropout.
 
     Srivastava et al. (2014), section 10.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import GaussianDropout
     >>> y = GaussianDropout(0.2, rng=0).forward(np.ones(100_000, np.float32))
     >>> round(float(y.std()), 2)
@@ -185,12 +159,11 @@ class GaussianDropout(_RandomLayer):
         return layer_kernels.each("times_normal", x, out, a=std, key=key, names=(name, "out", ""))
 
 
-class StochasticDepth(_RandomLayer):
-    """A residual branch dropped as a whole, per sample, or for the batch (torchvision's modes "row" and "batch").
+class StochasticDepth(_DropoutLayer):
+    """Drops a whole residual branch, per sample (mode "row") or for the whole batch (mode "batch"), as in torchvision.
 
-    Huang et al., "Deep networks with stochastic depth", ECCV 2016; inverted, as dropout is.
+    What remains is divided by 1 − p. Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import StochasticDepth
     >>> StochasticDepth(0.5, rng=2).forward(np.ones((4, 2), np.float32))
     array([[2., 2.],
@@ -201,9 +174,7 @@ class StochasticDepth(_RandomLayer):
 
     def __init__(self, p: float = 0.5, *, mode: str = "row", rng: Rng = None) -> None:
         super().__init__(p, rng)
-        if mode not in ("row", "batch"):
-            raise ValueError(f"mode must be 'row' or 'batch', got {mode!r}")
-        self.mode = mode
+        self.mode: str = one_of("mode", mode, ("row", "batch"))
 
     def _apply(self, x: Array, key: int, out: Array | None, name: str) -> Array:
         if not isinstance(x, np.ndarray) or x.ndim == 0:

@@ -1,4 +1,4 @@
-"""Early stopping: when to stop, and the best parameters, kept in buffers that are allocated once."""
+"""Early stopping: decides when to stop, and keeps the best parameters in buffers that are allocated once."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import flag, integer, number, one_of, optional
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import flag, nonnegative, number
-from fastopt.regularization.common import Array, as_list, choice, whole
+from fastopt._types import Array
+from fastopt.regularization.layer import as_list
 
-any_value = number(-math.inf, math.inf)
 FIELDS = ("best_value", "best_step", "step", "wait", "cooling", "reason")
 
 
 class EarlyStopping(layer_kernels.Restorer):
     """Stop when a monitored value has not improved for `patience` updates; keep and restore the best parameters.
 
-    An update improves if value < best − δ (mode="min") or value > best + δ ("max"), with δ = min_delta, or
-    min_delta · |best| if `relative`.
+    A value is an improvement if value < best − δ (mode="min") or value > best + δ (mode="max"), with δ = min_delta, or
+    δ = min_delta · |best| if `relative`.
 
     Parameters
     ----------
-    patience : >= 1, the updates in a row without improvement after which to stop.
-    min_delta : >= 0, in units of the value; with relative=True a fraction of the best one.
+    patience : >= 1, the number of updates in a row without improvement after which to stop.
+    min_delta : >= 0, in units of the value; with relative=True a fraction of the best value.
     mode : "min" or "max".
-    baseline : None, or a value that must be beaten (by δ) before an improvement resets the patience, as in Keras.
-    start_from : the first updates that are not looked at (0: none).
-    cooldown : the updates after an improvement that do not count against the patience.
-    restore_best : put the best parameters back when the block is left, by whatever: the end, an exception, Ctrl-C.
-    check_finite : stop at the first value that is NaN or infinite; else such a value is no improvement.
-    reduce : a function of the value, applied first: with many workers an average over them, so that all decide alike.
+    baseline : None, or a value: only improvements that also beat it (by δ) reset the patience, as in Keras.
+    start_from : the number of updates at the beginning that are ignored.
+    cooldown : the number of updates after an improvement that do not count against the patience.
+    restore_best : at the end of the `with` block, also after an exception or Ctrl-C, restore the best parameters.
+    check_finite : stop at the first NaN or infinity; with False such a value is only no improvement.
+    reduce : a function that is applied to each value first. With many workers it averages over them, so that all of
+        them stop at the same update.
 
-    Attributes: best_value, best_step (the update it came from, from 0), step (updates so far), wait, stopped, reason
-    (None, "patience" or "not finite").
+    Attributes: best_value; best_step, the update (from 0) of best_value; step, the number of updates; wait, the number
+    of updates without improvement; stopped; reason (None, "patience" or "not finite").
 
     Prechelt, "Early stopping – but when?" (1998).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import EarlyStopping
     >>> w = np.zeros(2, np.float32)
     >>> with EarlyStopping(patience=2) as stopping:
@@ -65,13 +65,13 @@ class EarlyStopping(layer_kernels.Restorer):
         check_finite: bool = True,
         reduce: Callable[[float], float] | None = None,
     ) -> None:
-        self.patience = whole("patience", patience, 1)
-        self.min_delta = nonnegative("min_delta", min_delta)
+        self.patience = integer("patience", patience, 1)
+        self.min_delta = number("min_delta", min_delta, 0.0)
         self.relative = flag("relative", relative)
-        self.mode = choice("mode", mode, ("min", "max"))
-        self.baseline = None if baseline is None else any_value("baseline", baseline)
-        self.start_from = whole("start_from", start_from, 0)
-        self.cooldown = whole("cooldown", cooldown, 0)
+        self.mode = one_of("mode", mode, ("min", "max"))
+        self.baseline = optional(number, "baseline", baseline)
+        self.start_from = integer("start_from", start_from)
+        self.cooldown = integer("cooldown", cooldown)
         self.restore_best = flag("restore_best", restore_best)
         self.check_finite = flag("check_finite", check_finite)
         if reduce is not None and not callable(reduce):
@@ -81,7 +81,7 @@ class EarlyStopping(layer_kernels.Restorer):
         self.reset()
 
     def reset(self) -> None:
-        """Begin again: no best value, no step. The buffers stay."""
+        """Forget all updates and the best parameters."""
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.step = 0
@@ -95,9 +95,9 @@ class EarlyStopping(layer_kernels.Restorer):
         return self.reason is not None
 
     def update(self, value: float, params: Array | Iterable[Array] | None = None) -> bool:
-        """Take the next value, and the parameters it belongs to. Returns whether to stop.
+        """Record the next value and the parameters that gave it. Returns True if training should stop.
 
-        The parameters are float32 arrays, the same ones in each update; they are copied if the value is the best.
+        The parameters are float32 arrays, the same ones in each update. They are copied if the value is the best.
         """
         if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
             raise TypeError(f"value must be a number, got {value!r}")
@@ -134,23 +134,20 @@ class EarlyStopping(layer_kernels.Restorer):
         return bool(value < other - delta if self.mode == "min" else value > other + delta)
 
     def _keep(self, tensors: list[Array], improved: bool) -> None:
-        names = ("parameter", "best parameter", "")
-        self._check_alike(tensors)
-        if self._best is None and improved:
-            layer_kernels.each_of(
-                "copy", tensors, tensors, names=("parameter", "parameter", "")
-            )  # checked, not changed
+        self._check_same_shapes(tensors)  # in every update: at the end of the block it is too late to raise
+        if improved and self._best is None:
+            # a copy of each tensor onto itself checks all of them and changes nothing
+            layer_kernels.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))
             self._best = [p.copy(order="K") for p in tensors]
-        elif self._best is not None and improved:
-            layer_kernels.each_of("copy", tensors, self._best, names=names)
+        elif improved:
+            layer_kernels.each_of("copy", tensors, self._best, names=("parameter", "best parameter", ""))
         self._params = tensors
 
-    def _check_alike(self, tensors: list[Array]) -> None:
-        """In every update: at the block's end it would be too late."""
+    def _check_same_shapes(self, tensors: list[Array]) -> None:
         if self._best is None:
             return
         if len(tensors) != len(self._best):
-            raise ValueError(f"params has {len(tensors)} arrays, it had {len(self._best)} in the updates before")
+            raise ValueError(f"params has {len(tensors)} arrays, earlier updates had {len(self._best)}")
         for i, (p, best) in enumerate(zip(tensors, self._best, strict=True)):
             if not isinstance(p, np.ndarray) or p.dtype != best.dtype:
                 raise TypeError(f"parameter {i} must be a float32 array, got {getattr(p, 'dtype', type(p).__name__)}")
@@ -159,11 +156,11 @@ class EarlyStopping(layer_kernels.Restorer):
 
     @property
     def best_params(self) -> list[Array]:
-        """Copies of the best parameters; empty before there are any."""
+        """Copies of the best parameters; an empty list before the first improvement."""
         return [p.copy(order="K") for p in self._best or ()]
 
     def restore(self, params: Array | Iterable[Array] | None = None) -> bool:
-        """Put the best parameters into `params`, or into those of the last update. False if there are none yet."""
+        """Copy the best parameters into `params`, or into those of the last update. Returns False if there are none."""
         targets = self._params if params is None else as_list(params, "params")
         if self._best is None or targets is None:
             return False
@@ -173,21 +170,20 @@ class EarlyStopping(layer_kernels.Restorer):
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, and copies of the best parameters; what a run needs to go on."""
+        """The numbers, and copies of the best parameters, with which another object can continue."""
         return {**{name: getattr(self, name) for name in FIELDS}, "best_params": self.best_params}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state_dict, copying it. The settings are those of this object."""
+        """Continue from a copy of a state_dict. The settings of this object stay."""
         missing = {*FIELDS, "best_params"} - set(state_dict)
         if missing:
             raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
         for name in ("step", "wait", "cooling"):
-            whole(name, state_dict[name], 0)
+            integer(name, state_dict[name])
         if state_dict["best_value"] is not None:
-            any_value("best_value", state_dict["best_value"])
-            whole("best_step", state_dict["best_step"], 0)
-        if state_dict["reason"] not in (None, "patience", "not finite"):
-            raise ValueError(f"reason must be None, 'patience' or 'not finite', got {state_dict['reason']!r}")
+            number("best_value", state_dict["best_value"])
+            integer("best_step", state_dict["best_step"])
+        one_of("reason", state_dict["reason"], (None, "patience", "not finite"))
         best = list(state_dict["best_params"])
         for i, p in enumerate(best):
             if not isinstance(p, np.ndarray) or p.dtype != np.float32:

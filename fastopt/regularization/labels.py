@@ -1,4 +1,4 @@
-"""Label smoothing, the cross-entropy that has it, mixup and cutmix."""
+"""Label smoothing, cross-entropy with it, mixup and cutmix."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt._checks import flag, integer, number, one_of
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import flag, positive
-from fastopt.regularization.common import Array, Rng, choice, probability, whole
+from fastopt._types import Array, Rng
+from fastopt.regularization.layer import probability
 
 REDUCTIONS = ("mean", "sum", "none")
 MODES = ("batch", "pair", "sample")
@@ -16,16 +17,15 @@ PAIRINGS = ("permutation", "roll", "flip")
 
 
 def smooth_labels(targets: Array, smoothing: float = 0.1, *, num_classes: int | None = None) -> Array:
-    """(1 − ε) t + ε/K: float32 (N, K).
+    """(1 − ε) t + ε/K as float32 (N, K), where t is the one-hot row of a class or a row of probabilities.
 
     Parameters
     ----------
-    targets : integers (N,) in [0, K), which need num_classes; or float32 (N, K), rows of probabilities.
+    targets : integers (N,) in [0, K), with num_classes=K; or float32 (N, K), rows of probabilities.
     smoothing : ε in [0, 1].
 
     Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import smooth_labels
     >>> smooth_labels(np.array([0, 2]), 0.3, num_classes=3)
     array([[0.8, 0.1, 0.1],
@@ -38,7 +38,7 @@ def smooth_labels(targets: Array, smoothing: float = 0.1, *, num_classes: int | 
 
 
 def _as_soft(targets: Any, num_classes: int | None) -> Array:
-    """Rows of probabilities; a row of an identity matrix for an integer."""
+    """Float32 (N, K) rows of probabilities; one-hot rows for integers."""
     t = np.asarray(targets)
     if t.ndim == 2 and t.dtype == np.float32 and num_classes in (None, t.shape[1]):
         return _checked_soft(t)
@@ -47,7 +47,7 @@ def _as_soft(targets: Any, num_classes: int | None) -> Array:
             "targets must be integers of shape (N,) with num_classes, or float32 of shape (N, num_classes); "
             f"got {t.dtype} of shape {t.shape} and num_classes={num_classes}"
         )
-    classes = whole("num_classes", num_classes, 1)
+    classes = integer("num_classes", num_classes, 1)
     bad = np.flatnonzero((t < 0) | (t >= classes))
     if bad.size:
         raise ValueError(f"target {bad[0]} is {t[bad[0]]}, expected a class from 0 to {classes - 1}")
@@ -57,7 +57,7 @@ def _as_soft(targets: Any, num_classes: int | None) -> Array:
 
 
 def _checked_soft(t: Array) -> Array:
-    """float32 (N, K), nothing negative, no NaN."""
+    """t; ValueError if an element is negative or NaN."""
     if t.size and not t.min() >= 0:
         raise ValueError(f"targets must be >= 0, the least is {t.min()}")
     return t
@@ -73,25 +73,24 @@ def cross_entropy(
     reduction: str = "mean",
     out: Array | None = None,
 ) -> tuple[Any, Array]:
-    """Softmax cross-entropy and its gradient in one pass: (loss, gradient at the logits).
+    """Softmax cross-entropy and its gradient in one pass. Returns (loss, gradient at the logits).
 
         loss of a row = Σ_c w_c t'_c (ln Σ_k exp z_k − z_c),   t' = (1 − ε) t + ε/K
 
     Parameters
     ----------
-    logits : z, float32 (N, K), C order; any finite size. NaN in a row makes its loss and gradient NaN; −inf is a class
-        of probability 0.
-    targets : integers (N,), t one at the class; or float32 (N, K), t itself (rows of probabilities).
+    logits : z, float32 (N, K), C order. Finite logits of any size do not overflow. A NaN makes the loss and the
+        gradient of its row NaN; −inf is a class of probability 0.
+    targets : integers (N,), for one-hot t; or float32 (N, K), the rows t of probabilities.
     weight : w, float32 (K,), >= 0; None: ones.
     ignore_index : rows with this target have loss and gradient 0 and do not count in the mean.
     label_smoothing : ε in [0, 1].
-    reduction : "mean": a float, the sum over Σ w of the targets' classes that count (over N for soft targets), as in
-        torch; NaN if none counts; "sum": a float; "none": float32 (N,), and the gradient of their sum.
-    out : float32 (N, K) for the gradient, apart from all inputs.
+    reduction : "mean": a float, the sum divided by the Σ w of the rows' classes (by N for rows of probabilities), as in
+        torch; NaN if all rows are ignored. "sum": a float. "none": float32 (N,), with the gradient of their sum.
+    out : float32 (N, K) for the gradient; it must not overlap an input.
 
     Szegedy et al. (2016). The loss is summed in double.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import cross_entropy
     >>> loss, grad = cross_entropy(np.array([[2, 0], [0, 2]], np.float32), np.array([0, 0]), label_smoothing=0.1)
     >>> round(loss, 4), grad.round(4)
@@ -99,8 +98,8 @@ def cross_entropy(
            [-0.4154,  0.4154]], dtype=float32))
     """
     eps = probability("label_smoothing", label_smoothing)
-    choice("reduction", reduction, REDUCTIONS)
-    ignore = whole("ignore_index", ignore_index, -(2**63), 2**63 - 1)
+    one_of("reduction", reduction, REDUCTIONS)
+    ignore = integer("ignore_index", ignore_index, -(2**63), 2**63 - 1)
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.size == 0:
         raise ValueError(f"logits must be (N, K), neither of them 0; got {getattr(logits, 'shape', type(logits))}")
     w = None if weight is None else _checked_weight(weight, logits.shape[1])
@@ -115,7 +114,7 @@ def cross_entropy(
             f"got {index.dtype} of shape {index.shape}"
         )
     if index.dtype == np.uint64:
-        index = np.minimum(index, 2**63 - 1)  # what is no class must not become a negative number
+        index = np.minimum(index, 2**63 - 1)  # beyond int64 it must not wrap around to ignore_index
     return layer_kernels.entropy(logits, np.ascontiguousarray(index, np.int64), None, w, ignore, eps, reduction, out)
 
 
@@ -128,13 +127,13 @@ def _checked_weight(weight: Any, classes: int) -> Array:
 
 
 class Mix(NamedTuple):
-    """How a batch was mixed: sample i is lam[i] · x[i] + (1 − lam[i]) · x[partner[i]], by value or by area."""
+    """How a batch was mixed: sample i is lam[i] · x[i] + (1 − lam[i]) · x[partner[i]], in value or in area."""
 
     lam: Array  # float64 (N,)
     partner: Array  # int64 (N,)
 
     def targets(self, targets: Array, *, num_classes: int | None = None, smoothing: float = 0.0) -> Array:
-        """The targets mixed alike, smoothed before: float32 (N, K). Arguments as of `smooth_labels`."""
+        """The targets, smoothed by `smooth_labels` and then mixed like the samples: float32 (N, K)."""
         soft = smooth_labels(targets, smoothing, num_classes=num_classes)
         if len(soft) != len(self.lam):
             raise ValueError(f"targets has {len(soft)} rows, {len(self.lam)} samples were mixed")
@@ -143,8 +142,8 @@ class Mix(NamedTuple):
 
 
 def _partners(n: int, pairing: str, mode: str, rng: np.random.Generator) -> Array:
-    """Whom each sample is mixed with. In mode "pair" i's partner's partner is i: both share a weight."""
-    choice("pairing", pairing, PAIRINGS)
+    """The index of each sample's partner. In mode "pair" the partner of i's partner is i, so that both share λ."""
+    one_of("pairing", pairing, PAIRINGS)
     if pairing == "flip":
         return np.arange(n - 1, -1, -1)
     if mode == "pair":
@@ -152,13 +151,13 @@ def _partners(n: int, pairing: str, mode: str, rng: np.random.Generator) -> Arra
             raise ValueError("mode='pair' needs pairing='permutation' or 'flip': a roll makes no pairs")
         order = rng.permutation(n)
         partner = np.empty(n, np.int64)
-        partner[order] = order[np.minimum(np.arange(n) ^ 1, n - 1)]  # neighbours; an odd one is alone
+        partner[order] = order[np.minimum(np.arange(n) ^ 1, n - 1)]  # neighbours in `order`; with odd n one is alone
         return partner
     return np.roll(np.arange(n), 1) if pairing == "roll" else rng.permutation(n)
 
 
 def _weights(n: int, alpha: float, mode: str, p: float, partner: Array, rng: np.random.Generator) -> Array:
-    """lam ~ Beta(alpha, alpha) once, per pair or per sample; 1 where it is not to be mixed (chance 1 − p each)."""
+    """λ ~ Beta(alpha, alpha) for the batch, each pair or each sample; with probability 1 − p it is 1 (not mixed)."""
     draws = 1 if mode == "batch" else n
     lam = rng.beta(alpha, alpha, draws)
     lam = np.where(rng.random(draws) < p, lam, 1.0)
@@ -167,9 +166,9 @@ def _weights(n: int, alpha: float, mode: str, p: float, partner: Array, rng: np.
     return lam[np.minimum(np.arange(n), partner)] if mode == "pair" else lam
 
 
-def _drawn(x: Any, alpha: float, rng: Rng, mode: str, pairing: str, p: float) -> tuple[Mix, np.random.Generator]:
-    alpha, p = positive("alpha", alpha), probability("p", p)
-    choice("mode", mode, MODES)
+def _draw_mix(x: Any, alpha: float, rng: Rng, mode: str, pairing: str, p: float) -> tuple[Mix, np.random.Generator]:
+    alpha, p = number("alpha", alpha, 0.0, above=True), probability("p", p)
+    one_of("mode", mode, MODES)
     if not isinstance(x, np.ndarray) or x.ndim < 1 or x.size == 0:
         raise ValueError(f"x must be an array of samples that is not empty, got {getattr(x, 'shape', type(x))}")
     generator = np.random.default_rng(rng)
@@ -187,39 +186,35 @@ def mixup(
     p: float = 1.0,
     out: Array | None = None,
 ) -> tuple[Array, Mix]:
-    """x̃ᵢ = λ xᵢ + (1 − λ) xⱼ with λ ~ Beta(alpha, alpha): the mixed batch, and how (for the targets).
+    """x̃ᵢ = λ xᵢ + (1 − λ) xⱼ with λ ~ Beta(alpha, alpha). Returns (mixed batch, `Mix` to mix the targets).
 
     Parameters
     ----------
     x : float32 (N, ...), C order.
     alpha : > 0.
-    mode : λ drawn per "batch", per "pair" (i and its partner share it) or per "sample" (timm's "elem").
-    pairing : j from a random "permutation", the sample before ("roll", as torchvision) or the batch backwards ("flip",
-        as timm).
-    p : the chance that a batch, pair or sample is mixed at all.
-    out : float32 like x, not overlapping it.
+    mode : one λ per "batch", per "pair" (i and its partner share it) or per "sample" (timm's "elem").
+    pairing : the partner j: from a random "permutation"; the previous sample ("roll", as in torchvision); or from the
+        batch in reverse order ("flip", as in timm).
+    p : the probability that a batch, pair or sample is mixed at all.
+    out : float32 like x; it must not overlap x.
 
     Zhang, Cisse, Dauphin & Lopez-Paz, "mixup: beyond empirical risk minimization", ICLR 2018.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import mixup
     >>> x = np.array([[0.0], [1.0]], np.float32)
     >>> mixed, mix = mixup(x, 1.0, rng=0, pairing="roll")
     >>> np.allclose(mixed[:, 0], 1 - mix.targets(np.array([0, 1]), num_classes=2)[:, 0])
     True
     """
-    mix, _ = _drawn(x, alpha, rng, mode, pairing, p)
-    return _mixed(x, mix, out), mix
-
-
-def _mixed(x: Array, mix: Mix, out: Array | None) -> Array:
-    return layer_kernels.mix(x, mix.partner, mix.lam.astype(np.float32), (1.0 - mix.lam).astype(np.float32), out)
+    mix, _ = _draw_mix(x, alpha, rng, mode, pairing, p)
+    lam, rest = mix.lam.astype(np.float32), (1.0 - mix.lam).astype(np.float32)
+    return layer_kernels.mix(x, mix.partner, lam, rest, out), mix
 
 
 def _boxes(lam: Array, height: int, width: int, shared: Array, rng: np.random.Generator) -> Array:
-    """Boxes of the share 1 − lam about a uniform center, clipped to the image: int64 (N, 4), y0 y1 x0 x1.
+    """int64 (N, 4), y0 y1 x0 x1: boxes with the share 1 − lam of the area and a uniform center, clipped to the image.
 
-    shared: the sample whose center each sample uses, so that those with one weight have one box.
+    shared: sample i uses the center of sample shared[i], so that samples with the same λ have the same box.
     """
     ratio = np.sqrt(1.0 - lam)
     center = np.stack([rng.integers(height, size=len(lam)), rng.integers(width, size=len(lam))], 1)[shared]
@@ -240,55 +235,47 @@ def cutmix(
     channels_last: bool = False,
     out: Array | None = None,
 ) -> tuple[Array, Mix]:
-    """A box of a partner's image in each image: the new batch, and how (for the targets).
+    """Paste a box of the partner's image into each image. Returns (new batch, `Mix` to mix the targets).
 
-        side lengths ⌊√(1 − λ) H⌋, ⌊√(1 − λ) W⌋ (made even) about a uniform center, clipped to the image;
-        λ is then 1 − box area / (H W)
+        sides ⌊√(1 − λ) H⌋ and ⌊√(1 − λ) W⌋, rounded down to even, about a uniform center, clipped to the image;
+        the `Mix` holds λ = 1 − box area / (H W)
 
     Parameters
     ----------
     x : float32 or uint8 (N, C, H, W), or (N, H, W, C) with channels_last; C order.
-    alpha, mode, pairing, p : as in `mixup`; what shares λ shares the box.
-    out : an array like x, not overlapping it.
+    alpha, mode, pairing, p : as in `mixup`; samples that share λ share the box.
+    out : an array like x; it must not overlap x.
 
     Yun et al., "CutMix: regularization strategy to train strong classifiers", ICCV 2019.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import cutmix
     >>> x = np.zeros((2, 1, 4, 4), np.uint8); x[1] = 1
     >>> cut, mix = cutmix(x, rng=1, pairing="roll")
     >>> bool(np.isclose(mix.lam[0], 1 - cut[0].mean()))
     True
     """
-    mix, generator = _drawn(x, alpha, rng, mode, pairing, p)
-    return _cut(x, mix, mode, channels_last, generator, out)
-
-
-def _cut(
-    x: Array, mix: Mix, mode: str, channels_last: bool, rng: np.random.Generator, out: Array | None
-) -> tuple[Array, Mix]:
+    mix, generator = _draw_mix(x, alpha, rng, mode, pairing, p)
     if x.ndim != 4:
         raise ValueError(f"x must be (N, C, H, W), or (N, H, W, C) with channels_last; got shape {x.shape}")
     height, width = x.shape[1:3] if channels_last else x.shape[2:4]
-    each = np.arange(len(x))
-    shared = {"batch": each * 0, "pair": np.minimum(each, mix.partner), "sample": each}[mode]
-    box = _boxes(mix.lam, height, width, shared, rng)
+    index = np.arange(len(x))
+    shared = {"batch": index * 0, "pair": np.minimum(index, mix.partner), "sample": index}[mode]
+    box = _boxes(mix.lam, height, width, shared, generator)
     area = (box[:, 1] - box[:, 0]) * (box[:, 3] - box[:, 2])
     y = layer_kernels.images("paste", x, channels_last, out, place=box, other=x, partner=mix.partner)
     return y, Mix(1.0 - area / (height * width), mix.partner)
 
 
 class MixupCutmix:
-    """mixup or cutmix, chosen anew for each batch.
+    """Applies mixup or cutmix, chosen at random for each batch.
 
     Parameters
     ----------
-    mixup_alpha, cutmix_alpha : >= 0; 0 leaves that one out.
-    p : the chance that a batch is mixed (mode "batch"), or each pair or sample.
-    switch_p : the chance of cutmix where both are in.
+    mixup_alpha, cutmix_alpha : >= 0; 0 never applies that one.
+    p : as in `mixup`.
+    switch_p : the probability of cutmix if both may be applied.
     mode, pairing : as in `mixup`.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import MixupCutmix
     >>> mixer = MixupCutmix(mixup_alpha=0.8, cutmix_alpha=1.0, rng=0)
     >>> x, mix = mixer(np.ones((4, 3, 8, 8), np.float32))
@@ -309,20 +296,20 @@ class MixupCutmix:
         rng: Rng = None,
     ) -> None:
         self.mixup_alpha, self.cutmix_alpha = (
-            0.0 if alpha == 0 else positive(name, alpha)
+            0.0 if alpha == 0 else number(name, alpha, 0.0, above=True)
             for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha))
         )
         if self.mixup_alpha == self.cutmix_alpha == 0.0:
-            raise ValueError("mixup_alpha and cutmix_alpha are both 0: nothing would be mixed")
+            raise ValueError("mixup_alpha and cutmix_alpha are both 0: one of them must be > 0")
         self.p, self.switch_p = probability("p", p), probability("switch_p", switch_p)
-        self.mode, self.pairing = choice("mode", mode, MODES), choice("pairing", pairing, PAIRINGS)
+        self.mode, self.pairing = one_of("mode", mode, MODES), one_of("pairing", pairing, PAIRINGS)
         self.channels_last = flag("channels_last", channels_last)
         self.rng = np.random.default_rng(rng)
 
     def __call__(self, x: Array, out: Array | None = None) -> tuple[Array, Mix]:
-        """The new batch (float32; see `mixup` and `cutmix`) and how it was mixed."""
+        """(new batch, `Mix`) for float32 images, as returned by `mixup` or `cutmix`."""
         share = self.switch_p if self.mixup_alpha and self.cutmix_alpha else float(self.cutmix_alpha > 0.0)
+        options: dict[str, Any] = {"rng": self.rng, "mode": self.mode, "pairing": self.pairing, "p": self.p, "out": out}
         if self.rng.random() < share:
-            mix, rng = _drawn(x, self.cutmix_alpha, self.rng, self.mode, self.pairing, self.p)
-            return _cut(x, mix, self.mode, self.channels_last, rng, out)
-        return mixup(x, self.mixup_alpha, rng=self.rng, mode=self.mode, pairing=self.pairing, p=self.p, out=out)
+            return cutmix(x, self.cutmix_alpha, channels_last=self.channels_last, **options)
+        return mixup(x, self.mixup_alpha, **options)

@@ -1,7 +1,6 @@
 """Parameter norm penalties: value and gradient of L2, L1 and the elastic net, and the max-norm constraint.
 
-In an optimizer the gradient costs nothing: weight_decay and l1 are scalars of its step. `penalty_groups` says which
-parameters they count for.
+fastopt's optimizers add the gradient in their step, by weight_decay and l1; `penalty_groups` chooses the parameters.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import number
 from fastopt._native import layers as layer_kernels
-from fastopt.conventions import nonnegative, positive
-from fastopt.regularization.common import Array, Layout, as_list
+from fastopt._types import Array
+from fastopt.regularization.layer import Layout, as_list, nonnegative
 
-#: Whether a parameter is left alone, from its index and itself.
+#: A function of (index, parameter) that is True for a parameter without penalty.
 Predicate = Callable[[int, Array], bool]
 
 
 def is_vector(index: int, param: Array) -> bool:
-    """True for biases and the weights of norm layers, which have one dimension: what is usually left alone."""
+    """True for one-dimensional parameters: biases and the weights of norm layers, which usually have no penalty."""
     return param.ndim <= 1
 
 
@@ -38,12 +38,11 @@ def norm_penalty(
     params : a contiguous float32 array or a list of them.
     l2 : λ >= 0, what optimizers call weight_decay.
     l1 : >= 0.
-    exclude : a function of (index, array) that is True for what is not penalized; `is_vector`: biases and norm layers.
+    exclude : a function of (index, array) that is True for parameters without penalty, such as `is_vector`.
 
     Summed in double, in a fixed order. Tikhonov (1943); Tibshirani, "Regression shrinkage and selection via the lasso"
     (1996); Zou & Hastie, "Regularization and variable selection via the elastic net" (2005).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import is_vector, norm_penalty
     >>> w, b = np.array([[3.0, -4.0]], np.float32), np.ones(1, np.float32)
     >>> norm_penalty([w, b], l2=0.1, l1=0.01, exclude=is_vector)
@@ -67,11 +66,10 @@ def add_norm_penalty_(
     l1: float = 0.0,
     exclude: Predicate | None = None,
 ) -> None:
-    """g ← g + λ W + l1 sign(W) in place, sign(0) = 0: the gradient of `norm_penalty`, all tensors in one region.
+    """g ← g + λ W + l1 sign(W) in place, sign(0) = 0: the gradient of `norm_penalty`, in one parallel region.
 
-    Stand-alone, for optimizers of others: those of fastopt have it in their step, by weight_decay and l1.
+    For optimizers of other libraries; fastopt's optimizers do this in their step, by weight_decay and l1.
 
-    >>> import numpy as np
     >>> from fastopt.regularization import add_norm_penalty_
     >>> g = np.zeros(3, np.float32)
     >>> add_norm_penalty_(g, np.array([2.0, 0.0, -2.0], np.float32), l2=0.5, l1=1.0)
@@ -91,9 +89,9 @@ def add_norm_penalty_(
 def penalty_groups(
     params: Iterable[Array], *, weight_decay: float = 0.0, l1: float = 0.0, exclude: Predicate = is_vector
 ) -> list[dict[str, Any]]:
-    """Two param groups for an optimizer: what is penalized, in its own pass, and what `exclude` leaves alone.
+    """Param groups for an optimizer: one with the penalty, one without for the parameters that `exclude` chooses.
 
-    >>> import numpy as np, fastopt
+    >>> import fastopt
     >>> from fastopt.regularization import penalty_groups
     >>> w, b = np.ones((2, 2), np.float32), np.ones(2, np.float32)
     >>> opt = fastopt.SGD(penalty_groups([w, b], weight_decay=0.5), lr=1.0)
@@ -103,13 +101,14 @@ def penalty_groups(
     """
     tensors = as_list(params, "params")
     chosen = set(_included(tensors, exclude))
-    penalized = [p for i, p in enumerate(tensors) if i in chosen]
-    free = [p for i, p in enumerate(tensors) if i not in chosen]
-    groups = [
-        {"params": penalized, "weight_decay": weight_decay, "l1": l1},
-        {"params": free, "weight_decay": 0.0, "l1": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    groups = []
+    for penalized in (True, False):
+        part = [p for i, p in enumerate(tensors) if (i in chosen) == penalized]
+        if part:
+            groups.append(
+                {"params": part, "weight_decay": weight_decay if penalized else 0.0, "l1": l1 if penalized else 0.0}
+            )
+    return groups
 
 
 def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
@@ -119,20 +118,19 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
 
     Parameters
     ----------
-    w : float32, C order, two dimensions or more. axis=1: a row is w[i], all axes but the first (the weights into a unit
-        of torch's layers); axis=0: a column is w[..., j], all axes but the last (those of Keras' layers).
+    w : float32, C order, two dimensions or more.
     max_norm : > 0.
+    axis : 1: a row is w[i], the weights into one unit of a torch layer; 0: a column is w[..., j], as in Keras.
 
-    A row within the limit keeps its bits; so does one whose norm is not finite. Srebro & Shraibman, "Rank, trace-norm
-    and max-norm" (COLT 2005).
+    A row within the limit keeps its bits, and so does a row whose norm is not finite. Srebro & Shraibman, "Rank,
+    trace-norm and max-norm" (COLT 2005).
 
-    >>> import numpy as np
     >>> from fastopt.regularization import max_norm_
     >>> max_norm_(np.array([[3.0, 4.0], [0.3, 0.4]], np.float32), 1.0)
     array([[0.6, 0.8],
            [0.3, 0.4]], dtype=float32)
     """
-    limit = positive("max_norm", max_norm)
+    limit = number("max_norm", max_norm, 0.0, above=True)
     if axis not in (0, 1):
         raise ValueError(f"axis must be 0 or 1, got {axis!r}")
     if not isinstance(w, np.ndarray) or w.ndim < 2:

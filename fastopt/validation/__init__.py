@@ -1,16 +1,26 @@
-"""Does it generalize? Cross-validation, time series, diagnosis, sharp and flat minima. Needs NumPy alone at import."""
+"""Does a model generalize? Cross-validation, time series, bootstrap, bias and variance, diagnosis, sharpness.
+
+What each file holds, from the bottom to the top:
+
+    _samples, scoring, parallel, plots, intervals   arguments, scores, workers, pictures, Student's t
+    estimators                                      copies, seeds and fits of estimators
+    folds, time_series, purged                      splitters
+    cross_validation, nested, comparison            scores on held-out samples, and what is built on them
+    diagnosis, curves                               over- and underfitting
+    resampling, bootstrap/, prediction_error        the bootstrap of statistics and of prediction errors
+    bias_variance                                   bias, variance and noise
+    sharpness, batch_size                           the neighbourhood of a minimum
+
+Importing it needs NumPy alone; scikit-learn, joblib, matplotlib, pandas and rich are imported when they are used.
+"""
 
 from fastopt.validation.batch_size import BatchSizeSweep, batch_size_sweep
 from fastopt.validation.bias_variance import BiasVariance, BiasVarianceCurve, bias_variance, bias_variance_curve
 from fastopt.validation.bootstrap import BootstrapResult, ConfidenceInterval, DegenerateDataWarning, bootstrap
-from fastopt.validation.evaluate import (
-    CrossValidation,
-    NestedCrossValidation,
-    TTest,
-    corrected_t_test,
-    cross_validate,
-    nested_cross_validate,
-)
+from fastopt.validation.comparison import TTest, corrected_t_test
+from fastopt.validation.cross_validation import CrossValidation, cross_validate
+from fastopt.validation.curves import Curve, learning_curve, validation_curve
+from fastopt.validation.diagnosis import ConstantGuess, Diagnosis, GeneralizationGap, diagnose, generalization_gap
 from fastopt.validation.folds import (
     GroupKFold,
     KFold,
@@ -21,18 +31,11 @@ from fastopt.validation.folds import (
     StratifiedGroupKFold,
     StratifiedKFold,
 )
-from fastopt.validation.generalization import (
-    ConstantGuess,
-    Curve,
-    Diagnosis,
-    GeneralizationGap,
-    diagnose,
-    generalization_gap,
-    learning_curve,
-    validation_curve,
-)
 from fastopt.validation.intervals import Interval
-from fastopt.validation.minima import (
+from fastopt.validation.nested import NestedCrossValidation, nested_cross_validate
+from fastopt.validation.prediction_error import Bootstrap, BootstrapScore, bootstrap_score
+from fastopt.validation.purged import BlockedKFold, CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
+from fastopt.validation.sharpness import (
     HessianEigenvalue,
     Sharpness,
     hessian_eigenvalue,
@@ -40,9 +43,7 @@ from fastopt.validation.minima import (
     sam_sharpness,
     sharpness,
 )
-from fastopt.validation.out_of_bag import Bootstrap, BootstrapScore, bootstrap_score
-from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
-from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
+from fastopt.validation.time_series import ExpandingWindow, SlidingWindow
 
 __all__ = [
     "BatchSizeSweep",

@@ -1,4 +1,4 @@
-"""Which batch size generalizes? One training per batch size from the same start, and how flat a minimum each found."""
+"""Trainings with several batch sizes from the same start, and the sharpness of the minimum that each found."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from fastopt import SGD
+from fastopt._checks import integer, number
 from fastopt._optional import require
+from fastopt._types import Array, Rng
 from fastopt.batches import batches
 from fastopt.validation import parallel
-from fastopt.validation.checks import Array, Rng, count, number, samples
-from fastopt.validation.evaluate import table
-from fastopt.validation.minima import WARNING, hessian_eigenvalue, sharpness
+from fastopt.validation._samples import samples
+from fastopt.validation.cross_validation import table
 from fastopt.validation.plots import TEST, TRAIN, axes_or_new, band
+from fastopt.validation.sharpness import WARNING, hessian_eigenvalue, sharpness
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 LossOf = Callable[[Any, Any, Any], Any]
@@ -27,7 +29,7 @@ LossOf = Callable[[Any, Any, Any], Any]
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: losses and scores at its end, sharpness by epsilon, largest Hessian eigenvalue, steps, seconds."""
+    """One training: final losses and scores, sharpness by epsilon, largest Hessian eigenvalue, steps, seconds."""
 
     batch_size: int
     train_loss: float
@@ -43,7 +45,7 @@ class Trained:
 
 @dataclass(repr=False, eq=False)
 class BatchSizeSweep:
-    """What `batch_size_sweep` returns. Arrays are (batch sizes, repeats), NaN for what diverged."""
+    """What `batch_size_sweep` returns. Arrays are (batch sizes, repeats); NaN marks trainings that diverged."""
 
     batch_sizes: list[int]
     runs: list[list[Trained]]
@@ -120,8 +122,8 @@ class BatchSizeSweep:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """All that a training needs: it has to travel to a worker."""
+class SweepTask:
+    """The arguments that all trainings share. Must be picklable."""
 
     loss: LossOf
     grad: LossOf
@@ -151,10 +153,10 @@ def batch_size_sweep(
     rng: Rng = None,
     progress: bool = False,
 ) -> BatchSizeSweep:
-    """Train at several batch sizes from the same start; report test score, gap and sharpness of what each found.
+    """Train at several batch sizes from the same start; report test score, gap and sharpness of each training.
 
-    Large batches take fewer, less noisy steps and tend to end in sharper minima that generalize worse; whether that
-    is so for a model, its learning rate and its epochs is what this measures.
+    Large batches take fewer and less noisy steps. They tend to end in sharper minima that generalize worse. This
+    measures whether that holds for one model, learning rate and number of epochs.
 
     Parameters
     ----------
@@ -162,12 +164,12 @@ def batch_size_sweep(
     params : where training starts: float32 arrays, copied for every run.
     train, test : (x, y) each.
     batch_sizes : each >= 1 and at most the number of training samples.
-    epochs : passes over the training samples, for every batch size alike.
-    optimizer : a function of the parameters that makes the optimizer, or of (params, batch_size), for learning rates
-        that grow with the batch; default SGD with lr=0.1.
+    epochs : passes over the training samples, the same for every batch size.
+    optimizer : a function of the parameters, or of (params, batch_size), that makes the optimizer; default SGD with
+        lr=0.1. With two arguments the learning rate can grow with the batch.
     score : a function of (params, x, y), greater is better; default −loss.
-    epsilons : of the sharpness measured on the training loss; () leaves it and the eigenvalue out.
-    repeats : trainings of each size, in different random orders.
+    epsilons : of the sharpness of the training loss; () measures neither sharpness nor eigenvalue.
+    repeats : trainings per batch size, each in another random order.
     n_jobs, rng, progress : as in cross_validate.
 
     Source: Keskar et al., On large-batch training for deep learning, ICLR 2017.
@@ -175,21 +177,33 @@ def batch_size_sweep(
     arrays = _check_start(params)
     sizes = _check_data(train, test, batch_sizes)
     for epsilon in epsilons:
-        number("epsilons", epsilon, 0, math.inf)
-    job = _Job(
-        loss, grad, score, arrays, train, test, optimizer or _sgd, count("epochs", epochs), tuple(map(float, epsilons))
+        number("epsilons", epsilon, 0, above=True)
+    epochs = integer("epochs", epochs, 1)
+    task = SweepTask(
+        loss,
+        grad,
+        score,
+        arrays,
+        train,
+        test,
+        optimizer or _sgd,
+        integer("epochs", epochs, 1),
+        tuple(map(float, epsilons)),
     )
-    items = [(job, size) for size in sizes for _ in range(count("repeats", repeats))]
+    items = [(task, size) for size in sizes for _ in range(integer("repeats", repeats, 1))]
     flat = parallel.run(_train, items, n_jobs=n_jobs, rng=rng, progress=progress, label="trainings")
     return BatchSizeSweep(sizes, [flat[i : i + repeats] for i in range(0, len(flat), repeats)])
 
 
 def _check_data(train: Any, test: Any, batch_sizes: Sequence[int]) -> list[int]:
     """The batch sizes, none larger than the training set."""
-    for name, (x, y) in (("train", _pair("train", train)), ("test", _pair("test", test))):
+    for name, data in (("train", train), ("test", test)):
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise TypeError(f"{name} must be a pair (x, y), got {type(data).__name__}")
+        x, y = data
         if samples(x, f"{name} x") != samples(y, f"{name} y"):
             raise ValueError(f"{name}: x has {samples(x)} samples, y has {samples(y)}")
-    sizes = [count("batch_sizes", size) for size in batch_sizes]
+    sizes = [integer("batch_sizes", size, 1) for size in batch_sizes]
     n = samples(train[0])
     if not sizes or max(sizes) > n:
         raise ValueError(f"batch_sizes must be between 1 and the {n} training samples, got {list(batch_sizes)}")
@@ -198,12 +212,6 @@ def _check_data(train: Any, test: Any, batch_sizes: Sequence[int]) -> list[int]:
 
 def _sgd(params: list[Array]) -> Any:
     return SGD(params, lr=0.1)
-
-
-def _pair(name: str, pair: Any) -> tuple[Any, Any]:
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"{name} must be a pair (x, y), got {type(pair).__name__}")
-    return pair[0], pair[1]
 
 
 def _check_start(params: Any) -> list[Array]:
@@ -216,18 +224,18 @@ def _check_start(params: Any) -> list[Array]:
     return arrays
 
 
-def _train(job: _Job, batch_size: int, rng: np.random.Generator) -> Trained:
-    params = [p.copy() for p in job.params]
-    opt = job.optimizer(params) if _takes_one(job.optimizer) else job.optimizer(params, batch_size)
-    x, y = job.train
+def _train(task: SweepTask, batch_size: int, rng: np.random.Generator) -> Trained:
+    params = [p.copy() for p in task.params]
+    opt = task.optimizer(params) if _takes_one(task.optimizer) else task.optimizer(params, batch_size)
+    x, y = task.train
     steps, start = 0, time.perf_counter()
-    with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges says so by NaN
-        for _ in range(job.epochs):
+    with np.errstate(over="ignore", invalid="ignore"):  # a training that diverges ends with NaN
+        for _ in range(task.epochs):
             for xb, yb in batches(x, y, batch_size=batch_size, rng=rng):
-                opt.step(lambda xb=xb, yb=yb: job.grad(params, xb, yb))
+                opt.step(lambda xb=xb, yb=yb: task.grad(params, xb, yb))
                 steps += 1
         seconds = time.perf_counter() - start
-        return _measure(job, batch_size, params, steps, seconds)
+        return _measure(task, batch_size, params, steps, seconds)
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:
@@ -238,15 +246,15 @@ def _takes_one(function: Callable[..., Any]) -> bool:
     return len([p for p in required if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]) < 2
 
 
-def _measure(job: _Job, batch_size: int, params: list[Array], steps: int, seconds: float) -> Trained:
-    (x, y), (x_test, y_test) = job.train, job.test
-    losses = float(job.loss(params, x, y)), float(job.loss(params, x_test, y_test))
+def _measure(task: SweepTask, batch_size: int, params: list[Array], steps: int, seconds: float) -> Trained:
+    (x, y), (x_test, y_test) = task.train, task.test
+    losses = float(task.loss(params, x, y)), float(task.loss(params, x_test, y_test))
     scores = (-losses[0], -losses[1])
-    if job.score is not None:
-        scores = float(job.score(params, x, y)), float(job.score(params, x_test, y_test))
-    sharp, eigenvalue = dict.fromkeys(job.epsilons, math.nan), math.nan
-    if math.isfinite(losses[0]) and job.epsilons:
-        full_loss, full_grad = (lambda p: job.loss(p, x, y)), (lambda p: job.grad(p, x, y))
-        sharp = {e: sharpness(full_loss, full_grad, params, epsilon=e, restarts=1).value for e in job.epsilons}
+    if task.score is not None:
+        scores = float(task.score(params, x, y)), float(task.score(params, x_test, y_test))
+    sharp, eigenvalue = dict.fromkeys(task.epsilons, math.nan), math.nan
+    if math.isfinite(losses[0]) and task.epsilons:
+        full_loss, full_grad = (lambda p: task.loss(p, x, y)), (lambda p: task.grad(p, x, y))
+        sharp = {e: sharpness(full_loss, full_grad, params, epsilon=e, restarts=1).value for e in task.epsilons}
         eigenvalue = hessian_eigenvalue(full_grad, params, tol=1e-2, max_iter=50).value
     return Trained(batch_size, *losses, *scores, sharp, eigenvalue, steps, seconds, params)

@@ -1,7 +1,7 @@
-"""Which samples are held out: splitters for samples that come in no order. Time has splitters of its own.
+"""Splitters for samples without an order in time. time_series.py and purged.py hold those for time.
 
-scikit-learn's protocol: split(X, y, groups) yields (train, test) positions, get_n_splits says how many. Without
-shuffling, the folds of a class that scikit-learn has too are the same as its folds.
+They follow scikit-learn's protocol: split(X, y, groups) yields (train, test) positions, and get_n_splits gives their
+number. Without shuffling, folds are the same as those of scikit-learn's class of the same name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.conventions import flag
-from fastopt.validation.checks import Array, Rng, column, count, encode, optional, rng_like, same_length, samples, warn
+from fastopt._checks import flag, integer, optional, rng_like, warn
+from fastopt._types import Array, Rng
+from fastopt.validation._samples import column, encode, same_length, samples
 
 Split = tuple[Array, Array]
 
 
 class Splitter(ABC):
-    """What all splitters have: the protocol, copies for a part of the samples, a repr that could be typed in."""
+    """The base class of all splitters: the protocol, subsets, and a repr that is a valid expression."""
 
     #: attributes that hold one value per sample
     per_sample: tuple[str, ...] = ()
@@ -32,27 +33,27 @@ class Splitter(ABC):
 
         Parameters
         ----------
-        X : n samples: array, DataFrame, sparse matrix or list. Only their number counts, and for splitters of time a
-            DataFrame's DatetimeIndex.
-        y : (n,) classes, for the stratified ones.
-        groups : (n,) labels; samples of one group are never on both sides, where the class knows groups.
+        X : n samples: array, DataFrame, sparse matrix or list. Only their number is used, and by splitters for time
+            the DatetimeIndex of a DataFrame.
+        y : (n,) classes, for stratified splitters.
+        groups : (n,) labels. A splitter that uses groups never puts one group on both sides.
 
-        Raises ValueError or TypeError, when it is called, for lengths that differ and for what cannot be split.
+        Raises ValueError or TypeError at the call, not at the first split.
         """
         n = samples(X)
         same_length(n, y=y, groups=groups)
         return self._splits(n, X, y, groups)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """How many splits there will be. Some splitters have to see the samples first."""
+        """The number of splits. Some splitters need the samples to know it."""
         return int(self.n_splits)  # type: ignore[attr-defined]
 
     @abstractmethod
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
-        """The splits of n samples that agree in length."""
+        """The splits; split() has checked the lengths."""
 
     def subset(self, index: Array) -> Splitter:
-        """This splitter for some of the samples: a copy, with its times and end times at these positions."""
+        """A copy of this splitter for the samples at these positions: its times and end times are reduced to them."""
         other = copy.copy(self)
         for name in self.per_sample:
             values = getattr(self, name)
@@ -77,7 +78,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def generator(rng: Rng) -> np.random.Generator:
-    """A seed gives the same folds at every call of split, a Generator goes on where it stands."""
+    """A seed gives the same folds at every call of split; a Generator continues its stream."""
     return np.random.default_rng(rng)
 
 
@@ -94,7 +95,7 @@ def block_bounds(n: int, k: int) -> Array:
 
 
 def by_label(folds: Array, n_splits: int) -> Iterator[Split]:
-    """The splits of samples that carry the number of the fold in which they are held out."""
+    """The splits, from the number of the fold in which each sample is held out."""
     small = folds.astype(np.min_scalar_type(n_splits), copy=False)  # fewer bytes to compare
     for fold in range(n_splits):
         held_out = small == fold
@@ -102,10 +103,10 @@ def by_label(folds: Array, n_splits: int) -> Iterator[Split]:
 
 
 class _KFold(Splitter):
-    """n_splits, shuffle and rng, as all k-fold splitters have them."""
+    """The arguments of all k-fold splitters."""
 
     def __init__(self, n_splits: int = 5, *, shuffle: bool = False, rng: Rng = None) -> None:
-        self.n_splits = count("n_splits", n_splits, low=2)
+        self.n_splits = integer("n_splits", n_splits, 2)
         self.shuffle = flag("shuffle", shuffle)
         self.rng = rng_like("rng", rng)
         if rng is not None and not shuffle:
@@ -113,13 +114,13 @@ class _KFold(Splitter):
 
 
 class KFold(_KFold):
-    """k folds of consecutive samples (of shuffled ones with shuffle=True); each is held out once.
+    """k folds of consecutive samples, or of shuffled ones; each fold is held out once.
 
     Parameters
     ----------
     n_splits : k >= 2.
-    shuffle : deal the samples in a random order.
-    rng : None, a seed (the same folds at every call) or a Generator, which the calls draw from one after another.
+    shuffle : assign the samples to folds in a random order.
+    rng : None, a seed (the same folds at every call) or a Generator (other folds at every call).
 
     Folds differ in size by at most one sample, the larger ones first. Not for time series: see BlockedKFold.
 
@@ -141,34 +142,34 @@ class KFold(_KFold):
 
 
 def consecutive(bounds: Sequence[int]) -> Iterator[Split]:
-    """Each run of positions between two bounds held out in turn."""
+    """Hold out the positions between each two consecutive bounds."""
     everything = np.arange(bounds[-1], dtype=np.intp)
     for start, stop in itertools.pairwise(bounds):
         yield np.concatenate([everything[:start], everything[stop:]]), everything[start:stop].copy()
 
 
 class StratifiedKFold(_KFold):
-    """k folds in which every class has, as nearly as its count allows, its share of the whole.
+    """k folds with the same class proportions as the whole, as nearly as the counts allow.
 
-    Fold f gets as many samples of a class as it has among every k-th of the samples sorted by class, from the f-th on;
-    the samples of a class are dealt to the folds in the order in which they stand (in a random one with shuffle=True).
-    Classes are taken in the order of their first appearance, so that the folds do not depend on their names.
+    Sort the samples by class. Fold f gets as many samples of a class as there are among the sorted positions f, f + k,
+    f + 2k, … The samples of a class go to the folds in their order in y (in a random order with shuffle=True). Classes
+    are ordered by their first appearance, so the folds do not depend on the names of the classes.
 
-    Raises ValueError if no class has n_splits samples, warns if one has fewer: it is then missing in some folds.
+    Raises ValueError if no class has n_splits samples; warns if a class has fewer, which some folds then lack.
     """
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         enough(self.n_splits, n)
         codes, counts = classes(y, n, self.n_splits)
         first = np.empty(len(counts), np.intp)
-        first[codes[::-1]] = np.arange(n - 1, -1, -1)  # the assignment that counts is the last one
+        first[codes[::-1]] = np.arange(n - 1, -1, -1)  # of repeated indices, NumPy keeps the last assignment
         rank = np.argsort(np.argsort(first))
         codes = rank.astype(np.min_scalar_type(len(counts)))[codes]
         order = np.argsort(codes, kind="stable")  # a radix sort, for up to 65,536 classes
         return by_label(self._deal(codes[order], order, len(counts)), self.n_splits)
 
     def _deal(self, ordered: Array, order: Array, n_classes: int) -> Array:
-        """Per sample its fold, from the classes in order."""
+        """The fold of each sample, from the sorted classes."""
         share = [np.bincount(ordered[f :: self.n_splits], minlength=n_classes) for f in range(self.n_splits)]
         rng = generator(self.rng) if self.shuffle else None
         dealt = []
@@ -181,7 +182,7 @@ class StratifiedKFold(_KFold):
 
 
 def class_labels(y: Any, n: int) -> Array:
-    """(n,) what can be classes: no times, and no numbers that are not whole."""
+    """(n,) class labels; ValueError for times and for numbers that are not whole."""
     labels = column("y", y, n)
     if labels.dtype.kind in "cmM" or (labels.dtype.kind == "f" and np.any(labels != np.floor(labels))):
         raise ValueError(f"y must hold classes, got {labels.dtype} values such as {labels[0]}")
@@ -189,7 +190,7 @@ def class_labels(y: Any, n: int) -> Array:
 
 
 def classes(y: Any, n: int, n_splits: int) -> tuple[Array, Array]:
-    """Codes and counts of classes, of which at least one has a sample for each fold."""
+    """Codes and counts of classes; ValueError if every class has fewer than n_splits samples."""
     if y is None:
         raise ValueError("y is None: stratified folds need the classes")
     codes, counts = encode("y", class_labels(y, n))
@@ -201,19 +202,19 @@ def classes(y: Any, n: int, n_splits: int) -> tuple[Array, Array]:
 
 
 def group_codes(groups: Any, n: int, n_splits: int) -> tuple[Array, Array]:
-    """Codes and counts of groups, of which there are enough."""
+    """Codes and counts of groups; ValueError if there are fewer than n_splits."""
     if groups is None:
-        raise ValueError("groups is None: this splitter keeps groups together, it has to know them")
+        raise ValueError("groups is None: this splitter keeps groups together and needs them")
     codes, counts = encode("groups", column("groups", groups, n))
     enough(n_splits, len(counts), "groups")
     return codes, counts
 
 
 class GroupKFold(_KFold):
-    """k folds of about equal size that never divide a group.
+    """k folds of about equal size; a group is never divided.
 
-    Groups go to the folds from the largest to the smallest, each to the fold that has the fewest samples so far (the
-    first of these). With shuffle=True the groups are instead dealt at random, an equal number to each fold.
+    Groups are assigned from the largest to the smallest, each to the first fold with the fewest samples so far. With
+    shuffle=True they are assigned at random, an equal number of groups to each fold.
     """
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
@@ -234,12 +235,11 @@ class GroupKFold(_KFold):
 
 
 class StratifiedGroupKFold(_KFold):
-    """k folds that never divide a group and in which classes have, as nearly as that allows, their share of the whole.
+    """k folds that never divide a group, with class proportions as near to those of the whole as that allows.
 
-    Groups go to the folds from the one with the most uneven classes (the largest standard deviation of its counts) to
-    the most even one, each to the fold for which the standard deviation over folds of each class's share, averaged over
-    the classes, becomes smallest; of those that are as good, to the fold with the fewest samples. With shuffle=True,
-    groups that are equally uneven come in a random order.
+    Groups are assigned one by one, by decreasing standard deviation of their class counts (equal ones in a random order
+    with shuffle=True). Each goes to the fold that makes this number smallest: the standard deviation over folds of a
+    class's share, averaged over the classes. Of equally good folds, the one with the fewest samples gets it.
     """
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
@@ -258,7 +258,7 @@ class StratifiedGroupKFold(_KFold):
         return by_label(folds[codes], self.n_splits)
 
     def _best_fold(self, filled: Array, group: Array, of_class: Array) -> int:
-        """All folds are tried in one pass: trial[f] is the table of counts with the group in fold f."""
+        """The fold for this group. trial[f] is the table of counts (folds, classes) with the group in fold f."""
         k = self.n_splits
         trial = np.repeat(filled[None], k, axis=0)
         trial[np.arange(k), np.arange(k)] += group
@@ -273,7 +273,7 @@ class StratifiedGroupKFold(_KFold):
 
 
 class LeaveOneOut(Splitter):
-    """Every sample held out once, alone: n splits, n fits. Little bias, much variance, and O(n²) positions."""
+    """Hold out each sample once, alone: n splits and n fits. Low bias, high variance, O(n²) positions in total."""
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         if X is None:
@@ -290,16 +290,16 @@ class LeaveOneOut(Splitter):
 
 
 class ShuffleSplit(Splitter):
-    """Random parts held out, each split drawn anew: test parts of two splits overlap.
+    """Hold out random samples, drawn anew for each split: the test sets of two splits may overlap.
 
     Parameters
     ----------
     n_splits : how many, >= 1.
-    test_size : a share in (0, 1), rounded up, or a count; 0.1 by default, or what train_size leaves.
-    train_size : a share, rounded down, or a count; all that test_size leaves by default.
+    test_size : a share in (0, 1), rounded up, or a count; default 0.1, or all samples that train_size leaves.
+    train_size : a share, rounded down, or a count; default all samples that test_size leaves.
     rng : None, a seed or a Generator.
 
-    Positions are in random order, as scikit-learn's are.
+    Positions are in random order, as in scikit-learn.
     """
 
     def __init__(
@@ -310,14 +310,13 @@ class ShuffleSplit(Splitter):
         train_size: float | int | None = None,
         rng: Rng = None,
     ) -> None:
-        self.n_splits = count("n_splits", n_splits)
+        self.n_splits = integer("n_splits", n_splits, 1)
         self.test_size = optional(share, "test_size", test_size)
         self.train_size = optional(share, "train_size", train_size)
         self.rng = rng_like("rng", rng)
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
-        n_train, n_test = self._sizes(n)
-        return self._draw(n, n_train, n_test)
+        return self._draw(n, *self._sizes(n))
 
     def _draw(self, n: int, n_train: int, n_test: int) -> Iterator[Split]:
         rng = generator(self.rng)
@@ -339,12 +338,12 @@ class ShuffleSplit(Splitter):
 
 
 def share(name: str, value: Any) -> float | int:
-    """A fraction strictly between 0 and 1, or a count."""
+    """A float in (0, 1), or a count >= 1."""
     if isinstance(value, (float, np.floating)):
         if not 0.0 < value < 1.0:
             raise ValueError(f"{name} must be a share between 0 and 1, both excluded, or a count, got {value!r}")
         return float(value)
-    return count(name, value)
+    return integer(name, value, 1)
 
 
 def _of(name: str, value: float | int, n: int, up: bool) -> int:
@@ -354,13 +353,13 @@ def _of(name: str, value: float | int, n: int, up: bool) -> int:
 
 
 class Repeated(Splitter):
-    """Another splitter, several times over, shuffled differently each time.
+    """Repeat another splitter, shuffled differently each time.
 
     Parameters
     ----------
-    splitter : one that shuffles: KFold(5), StratifiedKFold(5), ... (this package's or scikit-learn's).
-    n_repeats : how often, >= 1.
-    rng : None, a seed or a Generator; each repetition gets a stream of its own.
+    splitter : one with shuffle=, of this package or of scikit-learn: KFold(5), StratifiedKFold(5), …
+    n_repeats : >= 1.
+    rng : None, a seed or a Generator; each repetition gets its own stream.
 
     >>> Repeated(KFold(5), n_repeats=3, rng=0).get_n_splits()
     15
@@ -370,7 +369,7 @@ class Repeated(Splitter):
         if not hasattr(splitter, "split") or not hasattr(splitter, "shuffle"):
             raise TypeError(f"splitter must be one with shuffle=, as KFold has, got {splitter!r}")
         self.splitter = splitter
-        self.n_repeats = count("n_repeats", n_repeats)
+        self.n_repeats = integer("n_repeats", n_repeats, 1)
         self.rng = rng_like("rng", rng)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:

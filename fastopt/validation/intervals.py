@@ -1,4 +1,4 @@
-"""Student's t and the intervals of scores over folds, which share most of their training samples.
+"""Student's t distribution, and confidence intervals of mean scores over folds with overlapping training sets.
 
 Source: Nadeau and Bengio, Inference for the generalization error, Machine Learning 52 (2003).
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastopt.validation.checks import Array
+from fastopt._types import Array
 
 
 def t_cdf(t: float, df: int) -> float:
@@ -30,7 +30,7 @@ def t_cdf(t: float, df: int) -> float:
 
 
 def t_quantile(p: float, df: int) -> float:
-    """The t below which a share p of the distribution lies, p in (0, 1): by bisection of the angle."""
+    """The t with P(T <= t) = p, p in (0, 1): by bisection of the angle atan(t / √df)."""
     low, high = -math.pi / 2, math.pi / 2
     for _ in range(70):
         middle = (low + high) / 2
@@ -50,12 +50,12 @@ class Interval(NamedTuple):
 
 
 def corrected_variance(values: Array, test_share: float) -> float:
-    """Of the mean over k folds: (1/k + n_test/n_train) s². The second term is for what the training sets share."""
+    """Of the mean over k folds: (1/k + n_test/n_train) s². The second term allows for overlapping training sets."""
     return float((1 / len(values) + test_share) * np.var(values, ddof=1))
 
 
 def interval(values: Array, test_share: float, level: float = 0.95) -> Interval:
-    """Mean ± t · √ of the corrected variance; NaN around the mean of a single value."""
+    """Mean ± t · √(corrected variance); the bounds are NaN for a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.nan, math.nan)

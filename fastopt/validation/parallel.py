@@ -1,7 +1,6 @@
-"""Independent tasks, in this process or through joblib: the same results on any number of workers, on any backend.
+"""Independent tasks, in this process or by joblib's workers. Results do not depend on the number of workers.
 
-Each task gets a random stream of its own, spawned by its place in the list, and inside workers the threads are bounded
-so that processes × threads fit the machine. No scheduler: joblib's backends (loky, threading, dask, ray) do that.
+Each task has its own random stream. joblib's backends (loky, threading, dask, ray) schedule the tasks.
 """
 
 from __future__ import annotations
@@ -9,22 +8,22 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from fastopt._checks import flag, rng_like
 from fastopt._native import runtime
 from fastopt._optional import require
-from fastopt.conventions import flag
+from fastopt._types import Rng
 from fastopt.threads import default_num_threads
-from fastopt.validation.checks import Rng, rng_like
 
 EXTRA = "validation"
 
 
 def seed_sequence(rng: Rng) -> np.random.SeedSequence:
-    """Where streams are spawned from: the same for a seed, a new one at each call for None and for a Generator."""
+    """The root of the tasks' streams: the same for a seed, a new one at each call for None and for a Generator."""
     rng_like("rng", rng)
     if isinstance(rng, np.random.Generator):
         return np.random.SeedSequence([int(word) for word in rng.integers(2**32, size=4, dtype=np.uint64)])
@@ -46,32 +45,32 @@ def run(
 
     Parameters
     ----------
-    task : a function of the module level, or one that cloudpickle can take along.
-    n_jobs : None or 1: here, one after the other, without joblib. Otherwise joblib's n_jobs (-1: all of the CPUs, or
-        all of the cluster that `joblib.parallel_config` names).
-    rng : where the tasks' streams are spawned from.
-    progress : a bar on stderr (rich), or what `bar` gave.
+    task : a function at module level, or one that cloudpickle can pickle.
+    n_jobs : None or 1: in this process, one after the other, without joblib. Otherwise joblib's n_jobs; -1 means all
+        CPUs, or the whole cluster that `joblib.parallel_config` names.
+    rng : the root of the tasks' streams.
+    progress : True shows a bar on stderr (needs rich). A value yielded by `bar` advances that bar.
     """
     streams = seed_sequence(rng).spawn(len(items))
     calls = [(task, item, stream) for item, stream in zip(items, streams, strict=True)]
     if n_jobs is not None and (isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0):
         raise ValueError(f"n_jobs must be None or an int other than 0, got {n_jobs!r}")
     if n_jobs is None or n_jobs == 1 or len(items) < 2:
-        return list(_watched((_call(*call) for call in calls), len(calls), progress, label))
+        return _watched((_call(*call) for call in calls), len(calls), progress, label)
     joblib = require("joblib", f"n_jobs={n_jobs}", EXTRA)
     threads = max(1, default_num_threads() // max(1, joblib.effective_n_jobs(n_jobs)))
     bounded = [joblib.delayed(_call_bounded)(threads, *call) for call in calls]
     if not progress:
         return list(joblib.Parallel(n_jobs=n_jobs)(bounded))
     results = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(bounded)
-    return list(_watched(results, len(calls), progress, label))
+    return _watched(results, len(calls), progress, label)
 
 
 @contextmanager
-def bar(total: int, progress: bool, label: str = "fits") -> Iterator[Any]:
-    """One bar over several calls of `run`, which get what this yields as their `progress`."""
-    if not flag("progress", progress):
-        yield False
+def bar(total: int, progress: Any, label: str = "fits") -> Iterator[Any]:
+    """One progress bar over several calls of `run`: pass what this yields to them as `progress`."""
+    if callable(progress) or not flag("progress", progress):
+        yield progress
         return
     console = require("rich.console", "progress=True", EXTRA).Console(stderr=True)
     with require("rich.progress", "progress=True", EXTRA).Progress(console=console) as shown:
@@ -85,9 +84,9 @@ def bar(total: int, progress: bool, label: str = "fits") -> Iterator[Any]:
         yield watched
 
 
-def _watched(results: Iterable[Any], total: int, progress: Any, label: str) -> Iterator[Any]:
-    with nullcontext(progress) if callable(progress) else bar(total, progress, label) as watched:
-        yield from watched(results) if watched else results
+def _watched(results: Iterable[Any], total: int, progress: Any, label: str) -> list[Any]:
+    with bar(total, progress, label) as watched:
+        return list(watched(results) if watched else results)
 
 
 def _call(task: Callable[..., Any], item: tuple[Any, ...], stream: np.random.SeedSequence) -> Any:
@@ -100,20 +99,19 @@ def _call_bounded(threads: int, task: Callable[..., Any], item: tuple[Any, ...],
 
 
 class _Bound:
-    """The bound in force in this process, and what was before: of tasks on several threads, the first sets it and the
-    last takes it back."""
+    """The bound in force in this process, and the settings before it."""
 
     lock = threading.Lock()
-    inside = 0
+    inside = 0  # tasks of other threads may be inside too: the first one sets the bound, the last one removes it
     before = 0
     pools: Any = None
 
 
 @contextmanager
 def bounded_threads(threads: int) -> Iterator[None]:
-    """Within it, fastopt's kernels use at most so many threads; BLAS and OpenMP pools too, with threadpoolctl.
+    """Limit the threads of fastopt's kernels, and with threadpoolctl those of BLAS and OpenMP.
 
-    A setting of the process: tasks of one process that overlap in time must ask for the same number.
+    The limit holds for the whole process: tasks that overlap in time must ask for the same number.
     """
     with _Bound.lock:
         if _Bound.inside == 0:

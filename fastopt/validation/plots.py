@@ -1,4 +1,4 @@
-"""Lines with bands on matplotlib axes, in this project's style. Loaded when a plot is asked for; needs no display."""
+"""Lines with bands on matplotlib axes. matplotlib is imported when something is drawn; no display is needed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from fastopt._plotting import COLOURS, new_figure, style
-from fastopt.validation.checks import Array
+from fastopt._types import Array
 from fastopt.validation.parallel import EXTRA
 
 TRAIN, TEST = COLOURS[4], COLOURS[5]
-MOST_TICKS = 8  # of values that are written below a log scale
+MOST_TICKS = 8  # up to so many values are written below a logarithmic axis
 
 
 @contextmanager
 def axes_or_new(ax: Any, needed_by: str, panels: int = 1) -> Iterator[Any]:
-    """The user's axes, or those of a new figure in this project's style: one, or an array of them."""
+    """The given axes, or those of a new figure: one, or an array if there are several panels."""
     if ax is not None:
         yield ax
         return
@@ -29,7 +29,7 @@ def axes_or_new(ax: Any, needed_by: str, panels: int = 1) -> Iterator[Any]:
 
 
 def band(ax: Any, x: Array, values: Array, label: str, colour: str, dash: Any = "-") -> None:
-    """The mean over the columns of values, one row for each x, and one standard deviation around it."""
+    """Draw the mean of each row of `values` over x, with a band of one standard deviation around it."""
     mean = values.mean(axis=1)
     ax.plot(x, mean, color=colour, linestyle=dash, marker="o", markersize=4, linewidth=1.7, label=label)
     if values.shape[1] > 1:
@@ -38,7 +38,10 @@ def band(ax: Any, x: Array, values: Array, label: str, colour: str, dash: Any = 
 
 
 def numeric_axis(ax: Any, x: Any) -> Array:
-    """Where to put these values: numbers by their size, on a log scale if they span it, anything else in a row."""
+    """Positions of the values on the x axis: numbers at their value, anything else at equal distances.
+
+    The axis becomes logarithmic if the largest value is at least 50 times the smallest positive one.
+    """
     if not all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in x):
         ax.set_xticks(range(len(x)), [str(v) for v in x])
         return np.arange(len(x))
@@ -48,7 +51,7 @@ def numeric_axis(ax: Any, x: Any) -> Array:
         if above.size == places.size:
             ax.set_xscale("log")
         else:
-            ax.set_xscale("symlog", linthresh=above.min())  # from 0 to the least value there are no decades
+            ax.set_xscale("symlog", linthresh=above.min())  # linear between 0 and it
         if len(places) <= MOST_TICKS:
             ax.set_xticks(places, [f"{v:g}" for v in places])
             ax.set_xticks([], minor=True)

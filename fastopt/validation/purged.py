@@ -1,7 +1,8 @@
-"""Labels that last: folds without the training labels that reach into the test's time, and what other folds leak.
+"""Blocks of samples sorted by time, with gaps or purged labels, and a report of what other folds leak.
 
-A sample's label is known from its time to its end time, both included: the return of the next five days lasts five
-days. Source: López de Prado, Advances in Financial Machine Learning (2018), chapters 7 and 12.
+A label depends on the time from its sample's time to its end time, both included: the return of the next five days
+depends on five days. Training labels that overlap the test set's labels are left out (purged).
+Source: López de Prado, Advances in Financial Machine Learning (2018), chapters 7 and 12.
 """
 
 from __future__ import annotations
@@ -14,28 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import (
-    Array,
-    as_times,
-    column,
-    count,
-    is_duration,
-    samples,
-    size,
-    sorted_times,
-    times_of,
-)
-from fastopt.validation.evaluate import splits_of
+from fastopt._checks import integer
+from fastopt._types import Array
+from fastopt.validation._samples import as_times, column, is_duration, samples, size, sorted_times, times_of
+from fastopt.validation.cross_validation import splits_of
 from fastopt.validation.folds import Split, Splitter, block_bounds, enough
 from fastopt.validation.time_series import apart
 
-NOTHING = 0  # of a purge or an embargo
-
 
 class _Purged(Splitter):
-    """Blocks of consecutive samples whose neighbourhoods in time are not trained on."""
+    """Blocks of consecutive samples; training leaves out their neighbourhood in time."""
 
-    per_sample = ("times", "end_times")
+    per_sample: tuple[str, ...] = ("times", "end_times")
+    embargo: Any = 0
 
     def _set_labels(self, times: Any, end_times: Any, horizon: Any, embargo: Any) -> None:
         self.times = times
@@ -44,31 +36,28 @@ class _Purged(Splitter):
         if isinstance(embargo, (float, np.floating)):
             if not 0.0 <= embargo < 1.0:
                 raise ValueError(f"embargo as a share must be in [0, 1), got {embargo!r}")
-            self.embargo: Any = float(embargo)
+            self.embargo = float(embargo)
         else:
             self.embargo = size("embargo", embargo, low=0)
         if (end_times is None) == (horizon is None):
             raise ValueError("give end_times or horizon: until when is a label known? (horizon=0: at its own time)")
 
     def _intervals(self, n: int, X: Any) -> tuple[Array, Array]:
-        """From when to when each label is known; times, or positions where there are none."""
-        times = times_of(self.times, X, n)
-        if is_duration(self.embargo) and (times is None or times.dtype.kind != "M"):
-            raise ValueError("times is None or no datetime64: an embargo by duration needs the time of each sample")
+        """(start, end) of each label: times, or positions if there are no times."""
+        times_of(self.times, X, n, self.embargo, "an embargo")
+        times = times_of(self.times, X, n, self.horizon, "a horizon")
         if self.end_times is not None:
             if times is None:
                 raise ValueError("times is None: end_times have to be compared with the times of the samples")
             return times, end_times_of(self.end_times, times)
-        if is_duration(self.horizon):
-            if times is None or times.dtype.kind != "M":
-                raise ValueError("times is None or no datetime64: a horizon by duration needs the time of each sample")
-            return times, times + self.horizon
         if times is None:
             return np.arange(n), np.arange(n) + self.horizon
+        if is_duration(self.horizon):
+            return times, times + self.horizon
         return times, times[np.minimum(np.arange(n) + self.horizon, n - 1)]
 
     def _outside(self, start: Array, end: Array, block: tuple[int, int]) -> Array:
-        """Which samples may be trained on when this block is tested: O(log n) beside the mask itself."""
+        """(n,) mask of the samples that may be trained on while this block is tested."""
         first, stop = block
         opens, closes = start[first], end[first:stop].max()
         after = int(np.searchsorted(start, closes, side="right"))
@@ -86,7 +75,7 @@ class _Purged(Splitter):
         return after + int(self.embargo)
 
     def _combine(self, n: int, X: Any, groups: Any, n_folds: int, chosen: list[tuple[int, ...]]) -> Iterator[Split]:
-        """One split for each choice of test blocks."""
+        """One split per choice of test blocks."""
         start, end = self._intervals(n, X)
         bounds = block_bounds(n, n_folds)
         blocks = list(itertools.pairwise(bounds.tolist()))
@@ -94,7 +83,7 @@ class _Purged(Splitter):
         labels = None if groups is None else column("groups", groups, n)
         for i, folds in enumerate(chosen):
             if not np.logical_and.reduce([keep[f] for f in folds]).any():
-                raise ValueError(f"end_times, horizon or embargo={self.embargo} leave nothing to train on in split {i}")
+                raise ValueError(f"{self!r} would leave nothing to train on in split {i}")
         return apart(
             (
                 np.flatnonzero(np.logical_and.reduce([keep[f] for f in folds])),
@@ -106,22 +95,21 @@ class _Purged(Splitter):
 
 
 class PurgedKFold(_Purged):
-    """k blocks of consecutive samples, each held out once, without the training labels that reach into its time.
+    """k blocks of consecutive samples, each held out once, without training labels that overlap the block in time.
 
-    The time of a test block goes from its first sample's time to the latest of its end times. A sample is trained on if
-    its label ends before that, or if it begins after that and after the embargo.
+    A test block lasts from the time of its first sample to the latest of its end times. A sample is trained on if its
+    label ends before the block begins, or if it begins after the block and its embargo have ended.
 
     Parameters
     ----------
     n_splits : k >= 2.
-    times : (n,) datetime64 or numbers, sorted: when each sample is taken. A DataFrame's DatetimeIndex serves as well.
-    end_times : (n,) of the same kind, each at or after its time: until when the label is known.
-    horizon : instead of end_times, if every label lasts equally long: a count of samples or a duration.
-    embargo : left out after a test block beyond that, because features carry the past along: a share of the n samples
-        (a float in [0, 1)), a count of samples or a duration.
+    times : (n,) datetime64 or numbers, sorted: the time of each sample. Default: the DatetimeIndex of a DataFrame X.
+    end_times : (n,) of the same kind, each at or after its time: the end of what the label depends on.
+    horizon : instead of end_times, if all labels have the same length: a count of samples or a duration.
+    embargo : also left out after a test block, since features may contain past values: a share of the n samples (a
+        float in [0, 1)), a count of samples or a duration.
 
-    O(n log n) for all folds together, and the memory of the positions themselves. When split() is given groups,
-    training samples of groups that occur in the block are left out.
+    O(n log n) for all folds together. If split() is given groups, training samples of groups in the block are left out.
 
     Raises ValueError for unsorted times, NaT, lengths that differ, labels that end before they begin.
 
@@ -139,10 +127,51 @@ class PurgedKFold(_Purged):
         times: Any = None,
         end_times: Any = None,
         horizon: Any = None,
-        embargo: Any = NOTHING,
+        embargo: Any = 0,
     ) -> None:
-        self.n_splits = count("n_splits", n_splits, low=2)
+        self.n_splits = integer("n_splits", n_splits, 2)
         self._set_labels(times, end_times, horizon, embargo)
+
+    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+        enough(self.n_splits, n)
+        return self._combine(n, X, groups, self.n_splits, [(f,) for f in range(self.n_splits)])
+
+
+class BlockedKFold(_Purged):
+    """k blocks of consecutive samples, each held out once; training leaves out a gap before and after the block.
+
+    Neighbours in time are correlated: without the gap, test samples would resemble training samples too closely. Later
+    samples are trained on, too, so this estimates the error of a model of the process, not of a forecast.
+
+    Parameters
+    ----------
+    n_splits : k >= 2.
+    gap : samples left out on each side of the block, or a duration (both ends included).
+    times : (n,) datetime64, sorted; for a gap that is a duration. Default: the DatetimeIndex of a DataFrame X.
+
+    If split() is given groups, training samples of groups in the block are left out.
+
+    Source: h-block cross-validation, Burman, Chow and Nolan (1994); hv-block, Racine (2000).
+
+    >>> for train, test in BlockedKFold(3, gap=1).split(range(9)):
+    ...     print(train, test)
+    [4 5 6 7 8] [0 1 2]
+    [0 1 7 8] [3 4 5]
+    [0 1 2 3 4] [6 7 8]
+    """
+
+    per_sample = ("times",)
+
+    def __init__(self, n_splits: int = 5, *, gap: Any = 0, times: Any = None) -> None:
+        self.n_splits = integer("n_splits", n_splits, 2)
+        self.gap: Any = size("gap", gap, low=0)
+        self.times = times
+
+    def _intervals(self, n: int, X: Any) -> tuple[Array, Array]:
+        """A label from its time to the gap's end: purging it leaves out the gap on both sides of a block."""
+        times = times_of(self.times, X, n, self.gap, "a gap")
+        places = times if times is not None and is_duration(self.gap) else np.arange(n)
+        return places, places + self.gap
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         enough(self.n_splits, n)
@@ -152,8 +181,8 @@ class PurgedKFold(_Purged):
 class CombinatorialPurgedKFold(_Purged):
     """Every choice of `n_test_folds` of `n_folds` blocks held out, purged and embargoed as in PurgedKFold.
 
-    C(N, k) splits, in lexicographic order; every block is tested C(N−1, k−1) times, so that its predictions make up as
-    many whole backtest paths: `paths()` says which split serves which path.
+    There are C(N, k) splits in lexicographic order. Every block is tested C(N−1, k−1) times, so the predictions form as
+    many complete backtest paths. `paths()` gives the splits that make up each path.
 
     Parameters
     ----------
@@ -174,10 +203,10 @@ class CombinatorialPurgedKFold(_Purged):
         times: Any = None,
         end_times: Any = None,
         horizon: Any = None,
-        embargo: Any = NOTHING,
+        embargo: Any = 0,
     ) -> None:
-        self.n_folds = count("n_folds", n_folds, low=3)
-        self.n_test_folds = count("n_test_folds", n_test_folds)
+        self.n_folds = integer("n_folds", n_folds, 3)
+        self.n_test_folds = integer("n_test_folds", n_test_folds, 1)
         if self.n_test_folds >= self.n_folds:
             raise ValueError(f"n_test_folds={n_test_folds} must be less than n_folds={n_folds}")
         self._set_labels(times, end_times, horizon, embargo)
@@ -191,11 +220,11 @@ class CombinatorialPurgedKFold(_Purged):
         return math.comb(self.n_folds - 1, self.n_test_folds - 1)
 
     def test_folds(self) -> list[tuple[int, ...]]:
-        """Per split the blocks that it holds out."""
+        """The blocks that each split holds out."""
         return list(itertools.combinations(range(self.n_folds), self.n_test_folds))
 
     def paths(self) -> Array:
-        """(n_paths, n_folds): the split whose predictions of that block belong to that path."""
+        """(n_paths, n_folds): path i takes the predictions of block j from split paths()[i, j]."""
         served: list[list[int]] = [[] for _ in range(self.n_folds)]
         for split, folds in enumerate(self.test_folds()):
             for fold in folds:
@@ -209,7 +238,7 @@ class CombinatorialPurgedKFold(_Purged):
 
 
 def end_times_of(values: Any, times: Array) -> Array:
-    """Checked against the times that they belong to."""
+    """(n,) end times; an error if their kind differs from that of the times, or one is before its time."""
     end = as_times("end_times", values, len(times))
     if (end.dtype.kind == "M") != (times.dtype.kind == "M"):
         raise TypeError(f"end_times are {end.dtype}, times are {times.dtype}")
@@ -222,12 +251,12 @@ def end_times_of(values: Any, times: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Leakage:
-    """What `leakage` found, one entry per split.
+    """What `leakage` found: numbers of samples, one entry per split.
 
     n_train, n_test : sizes.
-    overlapping : training samples whose label is known during some test sample's label: they tell the answer.
-    touched : test samples whose label such a training label reaches into.
-    future : training samples taken after the first test sample: a forecast could not have had them.
+    overlapping : training samples whose label overlaps the label of a test sample in time.
+    touched : test samples whose label overlaps the label of a training sample.
+    future : training samples later than the first test sample; a forecast could not use them.
     """
 
     n_train: Array
@@ -238,7 +267,7 @@ class Leakage:
 
     @property
     def clean(self) -> bool:
-        """No label overlaps. (The future may be trained on: see `future`.)"""
+        """Whether no training label overlaps a test label. Later samples may still be trained on: see `future`."""
         return not self.overlapping.any()
 
     def __repr__(self) -> str:
@@ -257,15 +286,15 @@ def _share(part: int, whole: int) -> str:
 
 
 def leakage(splitter: Any, times: Any, end_times: Any, X: Any = None, y: Any = None, groups: Any = None) -> Leakage:
-    """What a splitter lets the training set know about the test set, when labels last from times to end_times.
+    """Count the training labels of a splitter that overlap test labels, if labels last from times to end_times.
 
     Parameters
     ----------
     splitter : any with split(X, y, groups), or a list of (train, test), positions or masks.
     times, end_times : (n,) datetime64 or numbers, times sorted.
-    X, y, groups : given to the splitter (X: the times, if the splitter needs no more than their number).
+    X, y, groups : arguments of split(); X is the times by default.
 
-    O(n log n) per split. Two labels overlap if they share an instant: intervals are closed.
+    O(n log n) per split. Intervals are closed: two labels overlap if they share an instant.
 
     >>> from fastopt.validation import KFold
     >>> report = leakage(KFold(5), np.arange(100), np.arange(100) + 4)
@@ -288,9 +317,10 @@ def _leaks(start: Array, end: Array, train: Array, test: Array) -> tuple[int, ..
 
 
 def meets(start: Array, end: Array, other_start: Array, other_end: Array) -> Array:
-    """Which closed intervals share an instant with at least one of the others, whose starts are sorted.
+    """(n,) mask of the closed intervals that share an instant with at least one of the others.
 
-    Of the others that begin by the time this one ends, the latest end must not lie before this one begins.
+    The starts of the others must be sorted. An interval overlaps if, among the others that begin before it ends, the
+    latest end is not before its own start.
     """
     latest = np.maximum.accumulate(other_end)
     begun = np.searchsorted(other_start, end, side="right")

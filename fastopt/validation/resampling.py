@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import integer
 from fastopt._native import resample as resample_kernels
-from fastopt.validation.checks import Array, Rng, column, count, encode
+from fastopt._types import Array, Rng
+from fastopt.validation._samples import column, encode
 from fastopt.validation.parallel import seed_sequence
 
 MOST_RESAMPLES = 2**32
@@ -96,7 +98,7 @@ def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int
     if n < 1:
         raise ValueError(f"{of} is empty: there are no samples to draw")
     if block_length is not None:
-        return _blocks(n, count("block_length", block_length), of)
+        return _blocks(n, integer("block_length", block_length, 1), of)
     if groups is not None:
         codes, sizes = encode("groups", column("groups", groups, n, of))
         starts = np.cumsum(sizes) - sizes

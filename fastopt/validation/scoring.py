@@ -1,28 +1,25 @@
-"""How good predictions are: scikit-learn's names for scores, a few of them in NumPy. Greater is always better."""
+"""Scores of predictions by scikit-learn's names; greater is always better.
+
+accuracy, r2 and neg_mean_squared_error need NumPy alone. All other names need scikit-learn.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastopt.validation.checks import Array, encode
+from fastopt._optional import require
+from fastopt._types import Array
 
 Scorer = Callable[[Any, Any, Any], float]
 
 
 def accuracy(y: Array, predicted: Array) -> float:
-    """The share that is right."""
+    """The share of predictions that are right."""
     return float(np.mean(y == predicted))
-
-
-def balanced_accuracy(y: Array, predicted: Array) -> float:
-    """The mean over the classes in y of the share that is right."""
-    codes, counts = encode("y", y)
-    return float(np.mean(np.bincount(codes, weights=y == predicted) / counts))
 
 
 def mean_squared_error(y: Array, predicted: Array) -> float:
@@ -30,122 +27,90 @@ def mean_squared_error(y: Array, predicted: Array) -> float:
     return float(np.mean((y - predicted) ** 2))
 
 
-def root_mean_squared_error(y: Array, predicted: Array) -> float:
-    """√ of the mean of (y − ŷ)², per column of y, averaged over the columns"""
-    return float(np.mean(np.sqrt(np.mean((y - predicted) ** 2, axis=0))))
-
-
-def mean_absolute_error(y: Array, predicted: Array) -> float:
-    """mean of |y − ŷ|"""
-    return float(np.mean(np.abs(y - predicted)))
-
-
 def r2(y: Array, predicted: Array) -> float:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², averaged over the columns of y; where y is constant, 1 if all is right, else 0"""
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², averaged over the columns of y. A constant column counts 1 if it is predicted
+    exactly, otherwise 0."""
     residual = np.sum((y - predicted) ** 2, axis=0)
     total = np.sum((y - np.mean(y, axis=0)) ** 2, axis=0)
     constant = np.where(residual == 0, 1.0, 0.0)
-    share = np.divide(residual, total, out=np.ones_like(total, dtype=float), where=total != 0)
-    return float(np.mean(np.where(total == 0, constant, 1.0 - share)))
-
-
-def log_loss(y: Array, probabilities: Array, classes: Array) -> float:
-    """mean of −log p(y), p clipped away from 0 and 1 by the machine's epsilon; classes sorted, as columns stand"""
-    column = np.searchsorted(classes, y)
-    known = column < len(classes)
-    column = np.where(known, column, 0)
-    known &= classes[column] == y
-    p = np.where(known, probabilities[np.arange(len(y)), column], 0.0)
-    eps = np.finfo(probabilities.dtype).eps if probabilities.dtype.kind == "f" else np.finfo(float).eps
-    return float(-np.mean(np.log(np.clip(p, eps, 1.0 - eps))))
+    ratio = np.divide(residual, total, out=np.ones_like(total, dtype=float), where=total != 0)
+    return float(np.mean(np.where(total == 0, constant, 1.0 - ratio)))
 
 
 @dataclass(frozen=True)
-class OfPredictions:
-    """A scorer from a function of (y, predictions). `sign` is −1 for errors."""
+class MetricScorer:
+    """A score from a metric of (y, predictions). `metric` is a function, or the name of one in sklearn.metrics.
+
+    scikit-learn's own scorers refuse estimators without its tags; this one takes any with predict.
+    """
 
     name: str
-    metric: Callable[[Array, Array], float]
-    sign: float = 1.0
-    kind: str = "any"
+    metric: Callable[[Array, Array], float] | str
+    sign: float = 1.0  # -1 for errors
+    numeric: bool = True
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float:
         y, predicted = np.asarray(y), np.asarray(estimator.predict(X))
-        if predicted.shape != y.shape:
-            predicted = predicted.reshape(y.shape) if predicted.size == y.size else predicted
-        if self.kind == "numbers":
+        if predicted.shape != y.shape and predicted.size == y.size:
+            predicted = predicted.reshape(y.shape)
+        if self.numeric:
             y, predicted = y.astype(float), predicted.astype(float)
-        return self.sign * self.metric(y, predicted)
+        metric = self.metric
+        if isinstance(metric, str):
+            metric = getattr(require("sklearn.metrics", f"scoring={self.name!r}", "sklearn"), metric)
+        return float(self.sign * metric(y, predicted))
 
 
-@dataclass(frozen=True)
-class OfProbabilities:
-    """A scorer from predict_proba and classes_."""
-
-    name: str
-
-    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
-        for needed in ("predict_proba", "classes_"):
-            if not hasattr(estimator, needed):
-                raise TypeError(f"scoring={self.name!r} needs an estimator with {needed}: {estimator!r} has none")
-        return -log_loss(np.asarray(y), np.asarray(estimator.predict_proba(X)), np.asarray(estimator.classes_))
+def _log_loss(estimator: Any, X: Any, y: Any) -> float:
+    """−log loss; probabilities are columns in the order of the estimator's classes_."""
+    for needed in ("predict_proba", "classes_"):
+        if not hasattr(estimator, needed):
+            raise TypeError(f"scoring='neg_log_loss' needs an estimator with {needed}: {estimator!r} has none")
+    metrics = require("sklearn.metrics", "scoring='neg_log_loss'", "sklearn")
+    return -float(metrics.log_loss(y, estimator.predict_proba(X), labels=estimator.classes_))
 
 
-@dataclass(frozen=True)
-class OfEstimator:
-    """The estimator's own score()."""
-
-    name: str = "score"
-
-    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
-        return float(estimator.score(X, y))
+def _own_score(estimator: Any, X: Any, y: Any) -> float:
+    return float(estimator.score(X, y))
 
 
 SCORERS: dict[str, Scorer] = {
-    scorer.name: scorer
-    for scorer in (
-        OfPredictions("accuracy", accuracy),
-        OfPredictions("balanced_accuracy", balanced_accuracy),
-        OfPredictions("r2", r2, kind="numbers"),
-        OfPredictions("neg_mean_squared_error", mean_squared_error, -1.0, "numbers"),
-        OfPredictions("neg_root_mean_squared_error", root_mean_squared_error, -1.0, "numbers"),
-        OfPredictions("neg_mean_absolute_error", mean_absolute_error, -1.0, "numbers"),
-        OfProbabilities("neg_log_loss"),
-    )
+    "accuracy": MetricScorer("accuracy", accuracy, numeric=False),
+    "balanced_accuracy": MetricScorer("balanced_accuracy", "balanced_accuracy_score", numeric=False),
+    "r2": MetricScorer("r2", r2),
+    "neg_mean_squared_error": MetricScorer("neg_mean_squared_error", mean_squared_error, -1.0),
+    "neg_root_mean_squared_error": MetricScorer("neg_root_mean_squared_error", "root_mean_squared_error", -1.0),
+    "neg_mean_absolute_error": MetricScorer("neg_mean_absolute_error", "mean_absolute_error", -1.0),
+    "neg_log_loss": _log_loss,
 }
 
 
 def scorer_of(name: str) -> Scorer:
-    """By scikit-learn's name: those of this file, or scikit-learn's own if it is installed."""
+    """The scorer with scikit-learn's name: from SCORERS, otherwise from scikit-learn."""
     if name in SCORERS:
         return SCORERS[name]
-    if importlib.util.find_spec("sklearn") is None:
-        raise ValueError(f"scoring={name!r} is not among {', '.join(SCORERS)}; others need scikit-learn")
-    from sklearn.metrics import get_scorer, get_scorer_names
-
-    if name not in get_scorer_names():
-        raise ValueError(f"scoring={name!r} is neither among {', '.join(SCORERS)} nor known to scikit-learn")
-    return get_scorer(name)  # type: ignore[no-any-return]
+    try:
+        metrics = require("sklearn.metrics", f"scoring={name!r}", "sklearn")
+    except ImportError as error:
+        raise ImportError(f"{error}; without it there are {', '.join(SCORERS)}") from None
+    if name not in metrics.get_scorer_names():
+        raise ValueError(f"scoring={name!r} is no score of scikit-learn; some are {', '.join(SCORERS)}")
+    return metrics.get_scorer(name)  # type: ignore[no-any-return]
 
 
 def scorers_of(scoring: Any, estimator: Any) -> dict[str, Scorer]:
-    """By name: from None (the estimator's own), a name, a function, a list of names, or a dict of either."""
+    """Scorers by name, from None (the estimator's score()), a name, a function, a list of names, or a dict."""
     if scoring is None:
         if not hasattr(estimator, "score"):
-            raise ValueError(
-                f"scoring is None, and the estimator has no score(): name one, such as {', '.join(SCORERS)}"
-            )
-        return {"score": OfEstimator()}
+            raise ValueError(f"scoring is None, and the estimator has no score(): name one of {', '.join(SCORERS)}")
+        return {"score": _own_score}
     if isinstance(scoring, str):
         return {scoring: scorer_of(scoring)}
     if callable(scoring):
         return {getattr(scoring, "__name__", "score"): scoring}
-    if isinstance(scoring, Mapping):
-        pairs = dict(scoring)
-    elif isinstance(scoring, Iterable):
-        pairs = {name: name for name in scoring}
-    else:
+    if not isinstance(scoring, Iterable):
         raise TypeError(f"scoring must be a name, a function of (estimator, X, y), a list or a dict, got {scoring!r}")
+    pairs = dict(scoring) if isinstance(scoring, Mapping) else {name: name for name in scoring}
     if not pairs:
         raise ValueError("scoring is empty")
     for name, s in pairs.items():
@@ -155,7 +120,7 @@ def scorers_of(scoring: Any, estimator: Any) -> dict[str, Scorer]:
 
 
 def best_value(name: str) -> float | None:
-    """What a perfect prediction scores: 0 for errors, 1 for the shares and coefficients that scikit-learn names."""
+    """The score of perfect predictions: 0 for errors, 1 for most shares and coefficients, None if it is not known."""
     if name.startswith("neg_"):
         return 0.0
     known = ("accuracy", "balanced_accuracy", "r2", "score", "roc_auc", "average_precision", "explained_variance")
@@ -163,7 +128,7 @@ def best_value(name: str) -> float | None:
 
 
 def score(scorers: Mapping[str, Scorer], estimator: Any, X: Any, y: Any) -> dict[str, float]:
-    """Every score; a TypeError for one that is no number."""
+    """Every score by name; TypeError if a scorer gives no number."""
     values = {}
     for name, scorer in scorers.items():
         value = scorer(estimator, X, y)

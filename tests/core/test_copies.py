@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_every_copy_goes_on_bit_for_bit(row: Row, tmp_path: Path) -> None:
 
 
 def test_a_copy_keeps_what_was_set_after_construction() -> None:
-    """Also None, where the constructor was given a number."""
+    """Also None, set after the constructor got a number."""
     opt = fastopt.SGD(arrays(0), lr=0.5, clip_value=0.1, weight_decay=0.1)
     opt.param_groups[0].update(clip_value=None, weight_decay=0.0, lr=0.25, maximize=True)
     for other in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt)), reloaded(opt, fastopt.SGD(arrays(1)))):
@@ -84,8 +85,8 @@ def test_a_copy_keeps_what_was_set_after_construction() -> None:
     assert opt.param_groups[0]["clip_value"] is None
 
 
-def test_a_group_may_be_free_of_what_the_others_have() -> None:
-    """In a group dict, as in an assignment, None is a value for clip_value: no clipping."""
+def test_none_in_a_group_switches_clipping_off() -> None:
+    """In a group, None is a value of clip_value and means no clipping."""
     opt = fastopt.SGD([{"params": arrays(0)[2], "clip_value": None}, {"params": arrays(0)[3]}], clip_value=0.1)
     assert [group["clip_value"] for group in opt.param_groups] == [None, 0.1]
 
@@ -128,7 +129,7 @@ def test_state_dict_holds_copies(row: Row) -> None:
 
 
 def test_state_dict_is_plain() -> None:
-    """Dicts, lists, numbers, strings and arrays: no class of this library, no schedule."""
+    """It has dicts, lists, numbers, strings and arrays only: no class of fastopt, no schedule."""
 
     def plain(x: Any) -> bool:
         if isinstance(x, dict):
@@ -149,34 +150,47 @@ def test_state_dict_is_plain() -> None:
         fastopt.SGD(arrays(0)).load_state_dict(saved)
 
 
+def other_state_dict(opt: Any) -> dict[str, Any]:
+    """A state_dict that `opt` can load and that differs from its own in every group and state."""
+    saved: dict[str, Any] = copy.deepcopy(opt.state_dict())
+    for group in saved["param_groups"]:
+        group["lr"] = 0.625
+        group["steps"] = 77
+    for state in saved["state"]:
+        state["step"] = 77
+        for name in state.keys() - {"step"}:
+            state[name] += 1.0
+    return saved
+
+
 def broken_state_dicts(opt: Any) -> Iterator[tuple[str, Any]]:
-    """A label and a state_dict that this optimizer cannot take; whatever precedes the damage differs from `opt`."""
-
-    def broken(**changes: Any) -> dict[str, Any]:
-        saved: dict[str, Any] = copy.deepcopy(opt.state_dict())
-        for group in saved["param_groups"]:
-            group["lr"] = 0.625
-            group["steps"] = 77
-        for state in saved["state"]:
-            state["step"] = 77
-            for name in state.keys() - {"step"}:
-                state[name] += 1.0
-        return {**saved, **changes}
-
+    """Labels and state_dicts that `opt` must refuse. All that precedes the damage differs from `opt`'s own state."""
+    make = partial(other_state_dict, opt)
     for value in (None, [], "state", 3, {}):
         yield f"{value!r}", value
-    for key in broken():
-        yield f"without {key}", {k: v for k, v in broken().items() if k != key}
+    yield from broken_entries(make)
+    yield from broken_groups(make)
+    yield from broken_states(make)
+
+
+def broken_entries(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A key of the dict is missing, or its value is wrong."""
+    for key in make():
+        yield f"without {key}", {k: v for k, v in make().items() if k != key}
     for key, values in {
         "version": (0, 2, "1", None, 1.5),
         "optimizer": ("", "Other", None, 3),
         "skipped": (-1, 1.5, "3", "many", None, float("nan"), []),
-        "param_groups": (None, [], {}, "x", 3, [None, None], [1, 2], broken()["param_groups"] * 2),
-        "state": (None, [], {}, "x", 3, [None] * 3, broken()["state"][:-1], broken()["state"] * 2),
+        "param_groups": (None, [], {}, "x", 3, [None, None], [1, 2], make()["param_groups"] * 2),
+        "state": (None, [], {}, "x", 3, [None] * 3, make()["state"][:-1], make()["state"] * 2),
     }.items():
         for value in values:
-            yield f"{key} {value!r:.50}", broken(**{key: value})
-    last = opt.state_dict()["param_groups"][-1]
+            yield f"{key} {value!r:.50}", {**make(), key: value}
+
+
+def broken_groups(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A value of the last group is wrong or missing."""
+    last = make()["param_groups"][-1]
     changes: dict[str, tuple[Any, ...]] = {
         "steps": (-1, 1.5, "3", None, True, 2**63, 2**70, np.nan),
         "params": (None, [], [0, 1, 2, 3], 3),
@@ -188,42 +202,42 @@ def broken_state_dicts(opt: Any) -> Iterator[tuple[str, Any]]:
     }
     for key, values in changes.items():
         for value in values:
-            saved = broken()
+            saved = make()
             saved["param_groups"][-1][key] = value
             yield f"{key} {value!r:.30} in the last group", saved
     for key in last:
         if key != "name":
-            saved = broken()
+            saved = make()
             del saved["param_groups"][-1][key]
             yield f"last group without {key}", saved
-    yield from broken_states(broken, opt)
 
 
-def broken_states(broken: Callable[[], dict[str, Any]], opt: Any) -> Iterator[tuple[str, Any]]:
-    for name in opt.state[-1].keys() - {"step"}:
-        right = broken()["state"][-1][name]
+def broken_states(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """An array or the step of the last state is wrong or missing."""
+    for name in make()["state"][-1].keys() - {"step"}:
+        right = make()["state"][-1][name]
         for value in (None, 0.0, right.tolist(), right.astype(float), right.astype(">f4"), right[:-1], right[None]):
-            saved = broken()
+            saved = make()
             saved["state"][-1][name] = value
             yield f"{name} {value!r:.30}", saved
-        saved = broken()
+        saved = make()
         del saved["state"][-1][name]
         yield f"without {name}", saved
-    saved = broken()
+    saved = make()
     saved["state"][-1]["more"] = np.zeros(3, np.float32)
     yield "more states", saved
     for step in (-1, None, "3", 76, 1.5):
-        saved = broken()
+        saved = make()
         saved["state"][-1]["step"] = step
         yield f"step {step!r} in the last state", saved
-    saved = broken()
+    saved = make()
     del saved["state"][-1]["step"]
     yield "without step", saved
 
 
 @rows
 def test_broken_state_dicts_change_nothing(row: Row) -> None:
-    """Reported all together: one missed check must not hide another."""
+    """All failures are reported together, so that one missing check does not hide another."""
     faults = []
     opt = row.make([{"params": arrays(0)[2:4]}, {"params": np.ones((3, 2), np.float32)}])
     opt.step(given([*arrays(1)[2:4], np.ones((3, 2), np.float32)]))
@@ -245,7 +259,7 @@ def test_broken_state_dicts_change_nothing(row: Row) -> None:
 
 
 def test_state_dict_of_another_kind_is_refused() -> None:
-    """Of every class and rule by every other, even where the names of the states agree."""
+    """Every rule refuses the state_dict of every other rule, even if the names of the states are the same."""
     for row in ROWS.values():
         saved = steps(row.make(arrays(0)), 1, 1).state_dict()
         for other in ROWS.values():
@@ -269,8 +283,8 @@ def test_states_may_be_loaded_from_any_strides() -> None:
     assert contents(other)[1] == contents(opt)[1]
 
 
-def test_pickles_do_not_need_what_they_do_not_hold() -> None:
-    """An optimizer's pickle is NumPy arrays and plain values, read back by a class of this library."""
+def test_pickles_contain_arrays_and_plain_values_only() -> None:
+    """Unpickling imports modules of fastopt, NumPy and the standard library's copyreg and builtins only."""
     names = set()
 
     class Unpickler(pickle.Unpickler):

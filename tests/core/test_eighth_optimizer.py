@@ -1,4 +1,4 @@
-"""One more optimizer costs three texts: its rule, its class, its reference. Shown by adding one to a copy."""
+"""A new optimizer needs three texts: its rule, its class and its reference function. This adds one to a copy."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ print(opt)
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """A copy with the rule of an eighth optimizer, built."""
+    """A copy of the sources, built with the rule of an eighth optimizer."""
     copy = Copy(tmp_path_factory.mktemp("eighth"))
     copy.insert("csrc/rules.h", "X(momentum,", ROW)
     copy.insert("csrc/rules.h", "/* Polyak (1964)", RULE)
@@ -86,19 +86,20 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not here: builds with the flags of gcc and clang")
+@pytest.mark.slow
 def test_three_texts_and_nothing_else(copy: Copy) -> None:
     missing_class = copy.python("-c", "import fastopt")
     assert "ImportError: rule adamax has no optimizer class" in missing_class.stderr
 
     copy.insert("fastopt/optimizers.py", "check_registry()\n", CLASS)
-    missing_reference = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_rules.py")
+    missing_reference = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_rules.py")
     assert missing_reference.returncode != 0
     assert "adamax" in missing_reference.stdout
 
-    copy.insert("tests/reference.py", "def average(beta", REFERENCE)
+    copy.insert("tests/support/reference.py", "def average(beta", REFERENCE)
     trained = copy.python("-c", TRAIN)
     assert trained.returncode == 0, trained.stderr
-    tests = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_rules.py", "-k", "adamax")
+    tests = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_rules.py", "-k", "adamax")
     assert tests.returncode == 0, tests.stdout
     passed = re.search(r"(\d+) passed", tests.stdout)
     assert passed is not None, tests.stdout

@@ -1,4 +1,4 @@
-"""Bagging, boosting and the stump: against every threshold in Python, against scikit-learn, and by its own checks."""
+"""Bagging, boosting and the stump: against a search in Python, scikit-learn, and scikit-learn's estimator checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastopt.ensemble import (
 )
 from tests.support.validation_cases import LeastSquares, assert_refused
 
-SAMPLING = "a sample drawn by weights, or rounding that decides between equal splits, as in scikit-learn's namesake"
+SAMPLING = "samples are drawn by weight, or rounding decides between equal splits, as in scikit-learn's own class"
 ALL: list[tuple[Any, bool]] = [
     (DecisionStumpClassifier(), True),
     (DecisionStumpRegressor(), True),
@@ -56,7 +56,7 @@ def test_scikit_learns_own_checks(estimator: Any, exact_weights: bool) -> None:
 
 
 def every_threshold(x: np.ndarray, errors: Any) -> tuple[int, float, float]:
-    """The split with the least error, the first of equals up to rounding, in plain Python; `errors` of two masks."""
+    """The split with the least error in plain Python, the first of equals up to rounding. `errors`: of one side."""
     best = (-1, np.inf, np.inf)
     for f in range(x.shape[1]):
         values = np.unique(x[W > 0, f])
@@ -74,7 +74,7 @@ def squares(side: Any) -> float:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_stump_of_classes_tries_every_threshold(classes: int) -> None:
+def test_classifier_stump_tries_every_threshold(classes: int) -> None:
     y = np.minimum(LABELS, classes - 1)
 
     def gini(side: np.ndarray) -> float:
@@ -89,7 +89,7 @@ def test_stump_of_classes_tries_every_threshold(classes: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
-def test_stump_of_numbers_tries_every_threshold(offset: float) -> None:
+def test_regressor_stump_tries_every_threshold(offset: float) -> None:
     stump = DecisionStumpRegressor().fit(X, Y + offset, W)
     assert (stump.feature_, stump.threshold_) == every_threshold(X, squares)[:2]
     side = X[:, stump.feature_] <= stump.threshold_
@@ -97,8 +97,8 @@ def test_stump_of_numbers_tries_every_threshold(offset: float) -> None:
     np.testing.assert_allclose(stump.value_, means, rtol=1e-13)
 
 
-def test_a_threshold_lies_between_neighbouring_numbers() -> None:
-    """Of two neighbours halfway is one of them, and which one is a matter of their last bit."""
+def test_a_threshold_separates_neighbouring_floats() -> None:
+    """The middle of two neighbouring floats is one of them; which one depends on the last bit."""
     odd = np.nextafter(1, 2)
     for low, high in ((1.0, odd), (odd, np.nextafter(odd, 2)), (-odd, -1.0), (0.0, 5e-324), (-5e-324, 0.0)):
         rows = np.array([[low], [high]])
@@ -154,8 +154,8 @@ def test_same_split_on_any_isa_and_number_of_threads() -> None:
 
 
 @pytest.mark.peer
-def test_adaboost_and_gradient_boosting_are_scikit_learns() -> None:
-    """The same rounds with stumps: predictions, losses and errors, not only scores within their spread."""
+def test_adaboost_and_gradient_boosting_equal_scikit_learns() -> None:
+    """With stumps the predictions, losses and errors of every round are the same, not only the scores."""
     theirs = pytest.importorskip("sklearn.ensemble")
     x = RNG.normal(size=(300, 6)).astype(np.float32).astype(float)
     y = x[:, 0] + np.sin(3 * x[:, 1]) + 0.1 * x[:, 2]
@@ -189,7 +189,7 @@ SEEDED: list[Any] = [
 
 
 @pytest.mark.parametrize("model", SEEDED, ids=lambda m: type(m).__name__)
-def test_a_warm_start_gives_what_one_fit_gives_and_pickles(model: Any) -> None:
+def test_a_warm_start_equals_one_fit_and_pickles(model: Any) -> None:
     y = LABELS if hasattr(model, "predict_proba") else Y
     whole = type(model)(**model.get_params()).fit(X, y, W).predict(X)
     parts = type(model)(**{**model.get_params(), "n_estimators": 4, "warm_start": True}).fit(X, y, W)
@@ -201,7 +201,7 @@ def test_a_warm_start_gives_what_one_fit_gives_and_pickles(model: Any) -> None:
         assert np.array_equal(last, whole)
 
 
-def test_bagging_is_the_same_for_any_n_jobs_and_knows_what_was_left_out() -> None:
+def test_bagging_does_not_depend_on_n_jobs_and_averages_out_of_bag() -> None:
     pytest.importorskip("joblib")
     one = BaggingRegressor(LeastSquares, n_estimators=30, oob_score=True, random_state=2).fit(X, Y)
     two = BaggingRegressor(LeastSquares, n_estimators=30, oob_score=True, random_state=2, n_jobs=2).fit(X, Y)
@@ -235,5 +235,5 @@ def test_early_stopping() -> None:
         (lambda: BaggingClassifier(voting="loud").fit(X, LABELS), ValueError, ["voting", "'loud'"]),
     ],
 )
-def test_bad_input_is_named(call: Any, error: type[Exception], fragments: list[str]) -> None:
+def test_errors_name_the_argument(call: Any, error: type[Exception], fragments: list[str]) -> None:
     assert_refused(call, error, fragments)

@@ -1,4 +1,4 @@
-"""What an estimator of the user's gets from an ensemble: DataFrames, strings, categories, gaps, several targets."""
+"""What a user's estimator gets from an ensemble: DataFrames, strings, categories, missing values, several targets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def frame() -> Any:
 
 
 def encoded(tree: Any, columns: list[Any]) -> Any:
-    """The tree behind an encoder of two columns, by name or by position."""
+    """A pipeline of an encoder of two columns, given by name or position, and the tree."""
     compose, preprocessing = pytest.importorskip("sklearn.compose"), pytest.importorskip("sklearn.preprocessing")
     encoder = preprocessing.OrdinalEncoder(categories=[CITIES, SIZES])
     step = compose.make_column_transformer((encoder, columns), remainder="passthrough")
@@ -61,8 +61,8 @@ def target_of(model: Any) -> Any:
 @pytest.mark.peer
 @pytest.mark.parametrize("model", ENSEMBLES)
 @pytest.mark.parametrize("kind", ["frame", "objects", "lists"])
-def test_strings_and_categories_are_what_they_would_be_encoded(model: Any, kind: str) -> None:
-    """Behind an encoder in the estimator the same predictions as on rows that were encoded before."""
+def test_an_encoder_in_the_estimator_equals_encoding_before(model: Any, kind: str) -> None:
+    """Strings and categories reach the estimator unchanged, so that its own encoder can encode them."""
     x, numbers = frame(), np.column_stack([CODES, LENGTH])
     rows = {"frame": x, "objects": x.to_numpy(), "lists": x.to_numpy().tolist()}[kind]
     inside = encoded(tree_for(model), ["city", "size"] if kind == "frame" else [0, 1])
@@ -77,7 +77,7 @@ def test_strings_and_categories_are_what_they_would_be_encoded(model: Any, kind:
 
 @pytest.mark.peer
 def test_parts_of_a_frame_are_frames() -> None:
-    """With the names of its columns, also of those drawn again, and only some of them: in workers as here."""
+    """Parts keep the column names, also of repeated columns, in this process and in workers."""
     x, tree = frame().assign(size=1.0, city=2.0), tree_for(BaggingRegressor)
     model = BaggingRegressor(tree, n_estimators=25, bootstrap_features=True, oob_score=True, random_state=0)
     fitted = model.fit(x, Y)
@@ -93,7 +93,7 @@ def test_parts_of_a_frame_are_frames() -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("model", [BaggingRegressor, AdaBoostRegressor, GradientBoostingRegressor])
-def test_gaps_are_for_the_estimator_to_fill(model: Any) -> None:
+def test_the_estimator_may_fill_missing_values(model: Any) -> None:
     impute, pipeline = pytest.importorskip("sklearn.impute"), pytest.importorskip("sklearn.pipeline")
     x = np.column_stack([CODES, LENGTH])
     gaps = np.where(RNG.random(x.shape) < 0.2, np.nan, x)
@@ -109,18 +109,15 @@ def test_gaps_are_for_the_estimator_to_fill(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [AdaBoostClassifier, *ENSEMBLES])
-def test_a_stump_takes_numbers_alone(model: Any) -> None:
+def test_a_stump_refuses_strings(model: Any) -> None:
     for rows in (frame(), frame().to_numpy()):
         assert_refused(lambda x=rows: model().fit(x, target_of(model)), ValueError, ["X must hold numbers", "'"])
 
 
-# -- several targets --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.peer
 @pytest.mark.parametrize("as_frame", [False, True])
-def test_bagging_of_several_targets_is_bagging_of_each(as_frame: bool) -> None:
-    """With least squares, whose targets do not know of one another; out of bag and in scores as well."""
+def test_bagging_of_several_targets_equals_bagging_of_each(as_frame: bool) -> None:
+    """For least squares, which fits each target on its own: predictions, out-of-bag values and scores."""
     metrics, x = pytest.importorskip("sklearn.metrics"), np.column_stack([CODES, LENGTH])
     y = pytest.importorskip("pandas").DataFrame(TARGETS) if as_frame else TARGETS
     options: dict[str, Any] = {"n_estimators": 30, "max_samples": 0.7, "oob_score": True, "random_state": 3}
@@ -143,7 +140,7 @@ def test_scikit_learns_own_check_of_several_targets() -> None:
 
 
 @pytest.mark.peer
-def test_a_warm_start_goes_on_with_as_many_targets() -> None:
+def test_a_warm_start_needs_the_same_number_of_targets() -> None:
     x, tree = np.column_stack([CODES, LENGTH]), tree_for(BaggingRegressor)
     options: dict[str, Any] = {"random_state": 3, "warm_start": True}
     model = BaggingRegressor(tree, n_estimators=3, **options).fit(x, TARGETS).set_params(n_estimators=7)
@@ -155,7 +152,7 @@ def test_a_warm_start_goes_on_with_as_many_targets() -> None:
 
 
 class OneOnly:
-    """Gives one number a sample, whatever the targets are."""
+    """Predicts one number per sample for any number of targets."""
 
     def fit(self, X: Any, y: Any) -> None:
         self.mean = float(np.mean(y))
@@ -164,7 +161,7 @@ class OneOnly:
         return np.full(len(X), self.mean)
 
 
-def test_several_targets_where_there_can_be_one() -> None:
+def test_several_targets_are_refused_where_one_is_needed() -> None:
     x, huge = np.column_stack([CODES, LENGTH]), TARGETS.copy()
     huge[4, 1] = 1.7e308
     for model in (AdaBoostClassifier, BaggingClassifier, AdaBoostRegressor, GradientBoostingRegressor):

@@ -1,4 +1,4 @@
-"""The ensembles on known data beside scikit-learn's, over its trees, without it, and on a dask cluster."""
+"""The ensembles against scikit-learn's on known data, with its trees, without it, and on a dask cluster."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _ours_and_theirs(name: str, seed: int) -> tuple[Any, Any]:
         for method in ("Bagging", "AdaBoost", "GradientBoosting")
     ],
 )
-def test_held_out_scores_are_scikit_learns_within_their_spread(data: str, name: str) -> None:
-    """Over the same splits: their difference is within three standard errors of itself (at least one in a hundred)."""
+def test_held_out_scores_equal_scikit_learns_statistically(data: str, name: str) -> None:
+    """On the same splits the mean difference is within three standard errors, or within 0.01."""
     x, y = getattr(_sklearn("datasets"), f"load_{data}")(return_X_y=True)
     split = _sklearn("model_selection").train_test_split
     scores = []
@@ -81,8 +81,8 @@ def test_held_out_scores_are_scikit_learns_within_their_spread(data: str, name: 
 
 @pytest.mark.peer
 @pytest.mark.parametrize("loss", ["linear", "square", "exponential"])
-def test_r2_weighs_as_scikit_learns(loss: str) -> None:
-    """A regressor that no sample drawn can change: the weights and errors are those of the formulas alone."""
+def test_adaboost_r2_weights_equal_scikit_learns(loss: str) -> None:
+    """With a constant regressor the drawn samples do not matter: only the formulas decide weights and errors."""
     dummy = _sklearn("dummy").DummyRegressor(strategy="constant", constant=0.3)
     y = np.abs(np.random.default_rng(1).normal(size=200)) ** 3
     ours = AdaBoostRegressor(dummy, n_estimators=6, loss=loss, learning_rate=0.6, random_state=0).fit(X[:200], y)
@@ -95,7 +95,7 @@ def test_r2_weighs_as_scikit_learns(loss: str) -> None:
 
 @pytest.mark.peer
 def test_deeper_trees_learn_as_in_scikit_learn() -> None:
-    """Without chance in the trees, the same rounds: leaves of ten samples at least, Newton steps, weights."""
+    """With deterministic trees the rounds are the same: leaves of at least ten samples, Newton steps, weights."""
     theirs = _sklearn("ensemble")
     x = X.astype(np.float32).astype(float)
     weight = np.random.default_rng(2).random(300) + 0.1
@@ -110,7 +110,7 @@ def test_deeper_trees_learn_as_in_scikit_learn() -> None:
     ada = _tree("Classifier", 3).set_params(random_state=0)
     c = AdaBoostClassifier(ada, n_estimators=15).fit(x, LABELS, weight)
     d = theirs.AdaBoostClassifier(ada, n_estimators=15).fit(x, LABELS, weight)
-    # by accuracy: theirs seeds every tree anew, which decides between equal splits
+    # only the accuracy: scikit-learn gives every tree a new seed, which decides between equal splits
     assert abs(c.score(x, LABELS, weight) - d.score(x, LABELS, weight)) < 0.05
 
 
@@ -122,7 +122,7 @@ def test_init_may_be_an_estimator() -> None:
     for init in (linear.LinearRegression(), "zero"):
         a = GradientBoostingRegressor(init=init, **options).fit(x, Y)
         b = theirs.GradientBoostingRegressor(init=init, max_depth=1, **options).fit(x, Y)
-        # theirs fits init to float32
+        # scikit-learn fits init to float32
         np.testing.assert_allclose(a.predict(x), b.predict(x), rtol=1e-5, atol=1e-5)
     for labels in (LABELS, LABELS > 0):
         for init in (linear.LogisticRegression(), "zero"):
@@ -136,7 +136,7 @@ def test_init_may_be_an_estimator() -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("model", [AdaBoostClassifier, BaggingClassifier, GradientBoostingClassifier])
-def test_sparse_rows_are_taken_where_the_estimator_takes_them(model: Any) -> None:
+def test_sparse_x_is_accepted_if_the_estimator_accepts_it(model: Any) -> None:
     x = np.where(X > 0.5, X, 0)
     rows = pytest.importorskip("scipy.sparse").csr_array(x)
     tree = _tree("Regressor" if model is GradientBoostingClassifier else "Classifier", 2).set_params(random_state=0)
@@ -146,7 +146,7 @@ def test_sparse_rows_are_taken_where_the_estimator_takes_them(model: Any) -> Non
     assert_refused(lambda: model(n_estimators=5).fit(rows, LABELS), TypeError, ["X is sparse data", "dense"])
 
 
-def test_oob_improvement_is_how_the_loss_of_the_others_falls() -> None:
+def test_oob_improvement_is_the_decrease_of_the_out_of_bag_loss() -> None:
     model = GradientBoostingRegressor(n_estimators=12, subsample=0.5, learning_rate=0.3, random_state=3).fit(X, Y)
     before = np.full(300, Y.mean())
     for i, after in enumerate(model.staged_predict(X)):
@@ -161,7 +161,7 @@ def test_oob_improvement_is_how_the_loss_of_the_others_falls() -> None:
 
 
 @pytest.mark.parametrize(("n", "fraction", "out"), [(10, 0.3, 3), (100, 0.29, 29), (9, 1 / 3, 3), (299, 0.1, 29)])
-def test_how_many_are_held_out(n: int, fraction: float, out: int) -> None:
+def test_the_number_of_held_out_samples(n: int, fraction: float, out: int) -> None:
     model = GradientBoostingRegressor(n_estimators=1, n_iter_no_change=1, validation_fraction=fraction, random_state=0)
     train, held = model.fit(X[:n], Y[:n])._hold_out(Y[:n], np.ones(n))
     assert len(held) == out
@@ -171,7 +171,7 @@ def test_how_many_are_held_out(n: int, fraction: float, out: int) -> None:
 
 
 def test_held_out_classes_and_weights_count() -> None:
-    """Of each class its share; and the loss held out goes by weight: samples of weight 0 stop nothing."""
+    """The held-out part is stratified. Its loss is weighted, so that samples of weight 0 do not influence stopping."""
     options: dict[str, Any] = {"n_iter_no_change": 2, "validation_fraction": 0.25, "random_state": 3}
     model = GradientBoostingClassifier(n_estimators=1, **options).fit(X, LABELS)
     _, held = model._hold_out(LABELS, np.ones(300))
@@ -188,8 +188,8 @@ def test_held_out_classes_and_weights_count() -> None:
     assert with_tol.n_estimators_ < without.n_estimators_
 
 
-def test_a_round_with_weights_of_another_size_is_scikit_learns() -> None:
-    """Weights below the machine's epsilon are raised to it, as there: a few wrong ones are not lost."""
+def test_tiny_weights_are_raised_as_in_scikit_learn() -> None:
+    """Weights below the machine epsilon are raised to it, so that the error of a few tiny weights is not lost."""
     labels = (X[:, 0] > 0.1).astype(int)
     labels[:9] = 1 - labels[:9]
     weight = np.where(np.arange(300) < 9, 1e-30, 1.0)
@@ -200,7 +200,7 @@ def test_a_round_with_weights_of_another_size_is_scikit_learns() -> None:
     assert 0 < a.estimator_errors_[0] < 1e-12
 
 
-def test_samples_of_weight_0_are_no_worst_error() -> None:
+def test_samples_of_weight_0_do_not_set_the_largest_error() -> None:
     y, weight = Y.copy(), np.ones(300)
     y[7], weight[7] = 1e6, 0.0
     a = AdaBoostRegressor(Guess(0.5), n_estimators=4).fit(X, y, weight)
@@ -218,7 +218,7 @@ def test_the_median_is_the_lower_one_of_two() -> None:
 
 
 @pytest.mark.parametrize("voting", ["soft", "hard"])
-def test_oob_decision_function_is_the_mean_of_those_that_had_not_seen_the_row(voting: str) -> None:
+def test_oob_decision_function_averages_the_estimators_without_the_row(voting: str) -> None:
     model = BaggingClassifier(n_estimators=40, max_features=0.5, oob_score=True, random_state=2, voting=voting)
     model.fit(X, LABELS)
     total, often = np.zeros((300, 3)), np.zeros((300, 1))
@@ -249,7 +249,7 @@ def test_bags_are_drawn_by_weight(bootstrap: bool) -> None:
     assert (max(len(np.unique(rows)) for rows in model.estimators_samples_) == 100) == (not bootstrap)
 
 
-def test_scores_out_of_bag_go_by_weight() -> None:
+def test_out_of_bag_scores_are_weighted() -> None:
     weight = RNG.integers(0, 4, 300).astype(float)
     options: dict[str, Any] = {"n_estimators": 40, "oob_score": True, "random_state": 2}
     a, b = BaggingClassifier(**options).fit(X, LABELS, weight), BaggingRegressor(**options).fit(X, Y, weight)
@@ -266,8 +266,8 @@ def test_init_gets_the_weights() -> None:
     assert model.init_.value_.tolist() != DecisionStumpRegressor().fit(X, Y).value_.tolist()
 
 
-def test_far_from_the_threshold_no_chance_overflows() -> None:
-    """Raw predictions beyond 1000 either way: chances of 0 and 1, and no warning."""
+def test_probabilities_do_not_overflow() -> None:
+    """Raw predictions beyond ±1000 give probabilities 0 and 1, without a warning."""
     model = GradientBoostingClassifier(n_estimators=30, learning_rate=800.0).fit(X, X[:, 0] > 0)
     assert np.abs(model.decision_function(X)).max() > 1000
     assert np.array_equal(model.predict(X), X[:, 0] > 0)
@@ -275,7 +275,7 @@ def test_far_from_the_threshold_no_chance_overflows() -> None:
 
 
 class Guess:
-    """Always the class (or number) that it is told, whatever the samples say."""
+    """Always predicts the given class or number."""
 
     def __init__(self, answer: Any = 0) -> None:
         self.answer = answer
@@ -288,7 +288,7 @@ class Guess:
 
 
 class Forgets:
-    """A stump the first time it is fitted, and afterwards wrong about everything."""
+    """A stump at its first fit; every later one predicts the wrong class everywhere."""
 
     made = 0
 
@@ -302,7 +302,7 @@ class Forgets:
         return 1 - found if self.wrong else found
 
 
-def test_adaboost_ends_before_one_that_is_no_better_than_a_guess() -> None:
+def test_adaboost_ends_before_a_learner_no_better_than_a_guess() -> None:
     y = (LABELS > 0).astype(int)
     rare = np.bincount(y).argmin()
     assert_refused(lambda: AdaBoostClassifier(Guess(rare)).fit(X, y), ValueError, ["estimator is no better", "guess"])
@@ -310,13 +310,13 @@ def test_adaboost_ends_before_one_that_is_no_better_than_a_guess() -> None:
     model = AdaBoostClassifier(Forgets, n_estimators=9).fit(X, y)
     assert Forgets.made == 2
     assert len(model.estimators_) == len(model.estimator_weights_) == len(model.estimator_errors_) == 1
-    far = AdaBoostRegressor(Guess(1e3), n_estimators=9).fit(X, Y)  # a mean loss beyond 1/2 in the first round
+    far = AdaBoostRegressor(Guess(1e3), n_estimators=9).fit(X, Y)  # its mean loss in the first round is above 1/2
     assert (len(far.estimators_), far.estimator_weights_.tolist()) == (1, [0.0])
     assert np.array_equal(far.predict(X), np.full(300, 1e3))
 
 
 class Together(LeastSquares):
-    """Says that many are fitted together, and counts how many were."""
+    """Has fit_many, and records how many models each call fits."""
 
     counts: ClassVar[list[int]] = []
 
@@ -328,7 +328,7 @@ class Together(LeastSquares):
         return list(estimators)
 
 
-def test_bagging_fits_together_what_can_be() -> None:
+def test_bagging_uses_fit_many() -> None:
     options: dict[str, Any] = {"n_estimators": 7, "max_samples": 0.6, "max_features": 0.5, "random_state": 4}
     Together.counts.clear()
     together = BaggingRegressor(Together(), **options).fit(X, Y)
@@ -365,7 +365,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_named(what: str) -> None:
+def test_errors_name_the_argument(what: str) -> None:
     assert_refused(*BAD[what])
 
 
@@ -378,7 +378,7 @@ def test_weights_are_finite_and_not_negative(model: Any, weight: float) -> None:
 
 
 @pytest.mark.parametrize("model", [AdaBoostRegressor, GradientBoostingRegressor, BaggingRegressor])
-def test_a_warm_start_goes_on_with_the_same_features(model: Any) -> None:
+def test_a_warm_start_needs_the_same_features(model: Any) -> None:
     made = model(n_estimators=2, warm_start=True).fit(X, Y).set_params(n_estimators=4)
     assert_refused(lambda: made.fit(X[:, :3], Y), ValueError, ["X has 3 features", "4"])
     assert np.isfinite(made.predict(X)).all()

@@ -1,4 +1,4 @@
-"""Ensembles given rubbish, or asked again after a fit that failed: a clear error or the right numbers, never others."""
+"""Bad input, misbehaving estimators and failed fits: an ensemble raises a clear error or gives correct numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = [*ENSEMBLES, DecisionStumpClassifier, DecisionStumpRegressor]
 
 
 def made(model: Any, **options: Any) -> Any:
-    """With a seed, where it has one."""
+    """A model, with a seed if it has random_state."""
     seed = {"random_state": 1} if "random_state" in model().get_params() else {}
     return model(**seed, **options)
 
@@ -42,11 +42,8 @@ def target_of(model: Any) -> Array:
 
 
 def answers(model: Any) -> Array:
-    """What it gives for X, as numbers."""
+    """Its probabilities, or else its predictions, for X."""
     return np.asarray(model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X))
-
-
-# -- input ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ALL)
@@ -60,12 +57,12 @@ def answers(model: Any) -> Array:
     ],
     ids=["strings", "datetimes", "durations", "masked"],
 )
-def test_rows_that_numpy_would_make_numbers_of(model: Any, rows: Any, fragments: list[str]) -> None:
+def test_x_that_numpy_would_convert_to_numbers_is_refused(model: Any, rows: Any, fragments: list[str]) -> None:
     assert_refused(lambda: model().fit(rows, target_of(model)), TypeError, fragments)
 
 
 @pytest.mark.parametrize("model", [*REGRESSORS, DecisionStumpRegressor])
-def test_targets_that_are_no_numbers(model: Any) -> None:
+def test_targets_that_are_not_numbers_are_refused(model: Any) -> None:
     assert_refused(lambda: model().fit(X, Y.astype(str)), TypeError, ["y must hold numbers", "<U"])
     assert_refused(lambda: model().fit(X, (9 * Y).astype("M8[s]")), TypeError, ["y must hold numbers", "datetime64"])
     assert_refused(lambda: model().fit(X, np.ma.masked_array(Y, Y > 1)), TypeError, ["y has masked values"])
@@ -73,7 +70,7 @@ def test_targets_that_are_no_numbers(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [*CLASSIFIERS, DecisionStumpClassifier])
-def test_a_date_that_is_missing_is_no_class(model: Any) -> None:
+def test_nat_is_not_a_class(model: Any) -> None:
     days = LABELS.astype("M8[D]")
     days[4] = "NaT"
     assert_refused(lambda: model().fit(X, days), ValueError, ["y[4] is NaT"])
@@ -84,7 +81,7 @@ def test_a_date_that_is_missing_is_no_class(model: Any) -> None:
 @pytest.mark.parametrize(
     ("classes", "dtype"), [([2**53, 2**53 + 1, 2**53 + 2], "i8"), ([1, 2, 3], "i8"), ([1.0, 2, 3], "f8")]
 )
-def test_classes_among_objects_are_what_they_were(model: Any, classes: list[Any], dtype: str) -> None:
+def test_classes_in_object_arrays_keep_their_values(model: Any, classes: list[Any], dtype: str) -> None:
     fitted = model().fit(X, np.array(classes, object)[LABELS])
     assert fitted.classes_.tolist() == classes
     assert fitted.predict(X).dtype == dtype
@@ -92,7 +89,7 @@ def test_classes_among_objects_are_what_they_were(model: Any, classes: list[Any]
 
 
 def all_of(found: Any) -> Any:
-    """Stages are worked out as they are asked for."""
+    """A list of all stages; other values unchanged."""
     return list(found) if hasattr(found, "__next__") else found
 
 
@@ -101,8 +98,8 @@ METHODS = ["predict", "predict_proba", "decision_function", "apply", "score", "s
 
 @pytest.mark.peer
 @pytest.mark.parametrize("model", ALL)
-def test_warnings_point_at_the_line_that_led_to_them(model: Any) -> None:
-    """Otherwise Python shows the first one of all lines alone."""
+def test_warnings_point_at_the_users_line(model: Any) -> None:
+    """Python shows a warning once per line: with a line of fastopt the user would see only the first one."""
     pandas, y = pytest.importorskip("pandas"), target_of(model)
     with pytest.warns(UserWarning, match="column-vector y") as caught:
         fitted = made(model).fit(pandas.DataFrame(X, columns=["a", "b", "c"]), y[:, None])
@@ -128,7 +125,7 @@ def test_only_ratios_of_weights_matter(model: Any, exponent: int) -> None:
 
 
 @pytest.mark.parametrize("exponent", [-900, 600])
-def test_a_stump_of_very_small_or_large_numbers(exponent: int) -> None:
+def test_a_stump_of_very_small_or_large_targets(exponent: int) -> None:
     plain, scaled = (DecisionStumpRegressor().fit(X, np.ldexp(Y, e)) for e in (0, exponent))
     assert (scaled.feature_, scaled.threshold_) == (plain.feature_, plain.threshold_)
     assert np.array_equal(scaled.value_, np.ldexp(plain.value_, exponent))
@@ -136,7 +133,7 @@ def test_a_stump_of_very_small_or_large_numbers(exponent: int) -> None:
 
 @pytest.mark.parametrize("size", [1e6, 1e20, 1e150])
 @pytest.mark.parametrize("at", [0, 30, 59])
-def test_a_target_without_weight_may_be_of_any_size(size: float, at: int) -> None:
+def test_a_target_of_weight_0_may_have_any_size(size: float, at: int) -> None:
     weight, y = RNG.integers(1, 4, 60).astype(float), Y * 2.0**-40
     weight[at] = 0
     other = np.where(np.arange(60) == at, size, y)
@@ -145,7 +142,7 @@ def test_a_target_without_weight_may_be_of_any_size(size: float, at: int) -> Non
 
 
 @pytest.mark.parametrize("model", ALL)
-def test_scores_compare_samples_with_their_own_targets(model: Any) -> None:
+def test_score_checks_y_and_sample_weight(model: Any) -> None:
     y = target_of(model)
     fitted = made(model).fit(X, y)
     assert_refused(lambda: fitted.score(X, y[:1]), ValueError, ["y has 1 samples", "60"])
@@ -186,7 +183,7 @@ def test_scores_compare_samples_with_their_own_targets(model: Any) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_bad_settings_are_named(call: Any, error: type[Exception], fragments: list[str]) -> None:
+def test_errors_name_the_setting(call: Any, error: type[Exception], fragments: list[str]) -> None:
     assert_refused(call, error, fragments)
 
 
@@ -203,11 +200,8 @@ def test_parameters_are_set_all_or_none() -> None:
     assert (model.n_estimators, model.estimator, inner.tol) == (3, inner, 0.5)
 
 
-# -- estimators that lie ----------------------------------------------------------------------------------------------
-
-
-class Liar:
-    """Knows the targets' mean, and gives it in one form or another."""
+class Misbehaving:
+    """Predicts the first target, in a valid or an invalid form."""
 
     def __init__(self, form: str = "full") -> None:
         self.form = form
@@ -233,10 +227,10 @@ class Liar:
 def test_predictions_of_another_shape_or_kind(model: Any, form: str) -> None:
     errors = {"strings": (TypeError, ValueError)}.get(form, (ValueError,))
     with pytest.raises(errors, match=r"estimator:? predict"):
-        made(model, estimator=Liar(form), n_estimators=3).fit(X, target_of(model)).predict(X)
+        made(model, estimator=Misbehaving(form), n_estimators=3).fit(X, target_of(model)).predict(X)
 
 
-class Chances(Liar):
+class BadProbabilities(Misbehaving):
     def predict_proba(self, X: Any) -> Any:
         p = np.full((len(X), 3), 1 / 3)
         return {"one": p[:1], "narrow": p[:, :2], "nan": p * np.nan}[self.form]
@@ -244,13 +238,13 @@ class Chances(Liar):
 
 @pytest.mark.parametrize("form", ["one", "narrow", "nan"])
 def test_probabilities_of_another_shape(form: str) -> None:
-    for model in (BaggingClassifier(Chances(form)), GradientBoostingClassifier(init=Chances(form))):
+    for model in (BaggingClassifier(BadProbabilities(form)), GradientBoostingClassifier(init=BadProbabilities(form))):
         with pytest.raises(ValueError, match="estimator: predict_proba gives"):
             model.fit(X, NAMES).predict(X)
 
 
-class Tree(Liar):
-    """Its leaves are the sides of 0, and others once it is shifted."""
+class Tree(Misbehaving):
+    """Two leaves, below and above 0; `shift` moves their numbers."""
 
     shift = 0
 
@@ -258,7 +252,7 @@ class Tree(Liar):
         return (X[:, 0] > 0).astype(int) + self.shift
 
 
-def test_a_leaf_that_nothing_was_fitted_to() -> None:
+def test_a_leaf_without_training_samples() -> None:
     model = GradientBoostingClassifier(Tree(), n_estimators=2).fit(X, LABELS)
     assert set(model.apply(X).ravel().tolist()) == {0, 1}
     for of_round in model.estimators_:
@@ -266,11 +260,8 @@ def test_a_leaf_that_nothing_was_fitted_to() -> None:
     assert_refused(lambda: model.predict(X), ValueError, ["estimator: apply gives leaf 2"])
 
 
-# -- what a fit leaves ------------------------------------------------------------------------------------------------
-
-
-class Stops(Liar):
-    """Fitted so many times, then comes Ctrl-C."""
+class Stops(Misbehaving):
+    """A stump; after `left` fits the next one raises KeyboardInterrupt."""
 
     left = 0
 
@@ -287,7 +278,7 @@ class Stops(Liar):
 
 @pytest.mark.parametrize("model", ENSEMBLES)
 @pytest.mark.parametrize("seed", [1, None])
-def test_a_fit_that_is_interrupted_leaves_the_former_one(model: Any, seed: Any) -> None:
+def test_an_interrupted_fit_keeps_the_previous_one(model: Any, seed: Any) -> None:
     Stops.left = 99
     fitted = model(Stops, n_estimators=2, random_state=seed).fit(X, target_of(model))
     before, expected = dict(vars(fitted)), answers(fitted)
@@ -300,7 +291,7 @@ def test_a_fit_that_is_interrupted_leaves_the_former_one(model: Any, seed: Any) 
     assert np.array_equal(answers(fitted), expected)
 
 
-def test_nothing_remains_of_what_only_former_settings_gave() -> None:
+def test_a_new_fit_removes_attributes_of_former_settings() -> None:
     bagging = BaggingRegressor(n_estimators=60, oob_score=True, random_state=0).fit(X, Y)
     boosting = GradientBoostingRegressor(subsample=0.5, random_state=0).fit(X, Y)
     assert hasattr(bagging.set_params(), "oob_prediction_")
@@ -312,7 +303,7 @@ def test_nothing_remains_of_what_only_former_settings_gave() -> None:
 
 @pytest.mark.parametrize("model", CLASSIFIERS)
 @pytest.mark.parametrize("now", [LABELS > 0, LABELS + 1, NAMES], ids=["fewer", "others", "another kind"])
-def test_a_warm_start_goes_on_with_the_same_classes(model: Any, now: Array) -> None:
+def test_a_warm_start_needs_the_same_classes(model: Any, now: Array) -> None:
     fitted = model(n_estimators=2, warm_start=True).fit(X, LABELS).set_params(n_estimators=3)
     assert_refused(lambda: fitted.fit(X, now), ValueError, ["y has the classes", "warm_start goes on from [0, 1, 2]"])
     assert len(fitted.estimators_) == 2
@@ -330,14 +321,11 @@ def test_a_warm_start_goes_on_with_the_same_classes(model: Any, now: Array) -> N
     ],
     ids=["samples", "features", "columns with replacement", "without replacement", "fewer rows", "weights"],
 )
-def test_a_warm_bagging_goes_on_with_the_same_parts(changed: dict[str, Any], fragments: list[str]) -> None:
+def test_a_warm_bagging_needs_the_same_parts(changed: dict[str, Any], fragments: list[str]) -> None:
     data = {k: changed.pop(k) for k in ("X", "y", "sample_weight") if k in changed}
     fitted = BaggingRegressor(n_estimators=2, warm_start=True).fit(X, Y).set_params(n_estimators=3, **changed)
     assert_refused(lambda: fitted.fit(**{"X": X, "y": Y, **data}), ValueError, fragments)
     assert len(fitted.estimators_) == 2
-
-
-# -- what scikit-learn's users look for -------------------------------------------------------------------------------
 
 
 @pytest.mark.peer
@@ -356,7 +344,7 @@ def test_a_class_or_a_function_makes_the_estimators(model: Any) -> None:
 
 
 @pytest.mark.peer
-def test_leaves_and_importances_are_scikit_learns() -> None:
+def test_leaves_and_importances_equal_scikit_learns() -> None:
     theirs, trees = pytest.importorskip("sklearn.ensemble"), pytest.importorskip("sklearn.tree")
     x = X.astype(np.float32).astype(float)
     options: dict[str, Any] = {"n_estimators": 6, "learning_rate": 0.3}
@@ -376,7 +364,7 @@ def test_leaves_and_importances_are_scikit_learns() -> None:
 
 
 class Seeded(Stops):
-    """A stump with a seed that it does not need."""
+    """A stump with a random_state that it does not use."""
 
     def __init__(self, random_state: Any = None) -> None:
         self.random_state = random_state
@@ -389,7 +377,7 @@ class Seeded(Stops):
 
 
 @pytest.mark.parametrize("model", ENSEMBLES)
-def test_every_estimator_has_a_seed_of_its_own(model: Any) -> None:
+def test_every_estimator_has_its_own_seed(model: Any) -> None:
     def seeds(seed: Any, given: Any = None) -> list[Any]:
         Stops.left = 99
         fitted = model(Seeded(given), n_estimators=4, random_state=seed).fit(X, LABELS > 0)
@@ -410,7 +398,7 @@ def test_columns_are_drawn_in_ascending_order() -> None:
 
 
 @pytest.mark.parametrize("model", ENSEMBLES)
-def test_what_the_estimators_are_copies_of(model: Any) -> None:
+def test_estimator_is_the_default_stump(model: Any) -> None:
     fitted = model(n_estimators=2).fit(X, target_of(model))
     assert type(fitted.estimator_).__name__.startswith("DecisionStump")
     if model in CLASSIFIERS:

@@ -6,7 +6,6 @@ Trains on small tables written here and on scikit-learn's digits; refuses to jud
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from fastopt.lab import network
 from fastopt.lab.__main__ import SEVEN, main
 from fastopt.lab.data import Problem, encode, load, scale, split
 from fastopt.lab.errors import LabError
+from tests.support import run_python
 
 EXTRA = ("matplotlib", "rich", "sklearn", "threadpoolctl", "pandas")
 Lab = Callable[..., tuple[int, str, str]]
@@ -603,15 +603,13 @@ def test_info_and_help_load_no_extra() -> None:
         "with contextlib.suppress(SystemExit): main(['compare', '--help'])\n"
         f"print(sorted(set({EXTRA!r}) & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_python("-c", program)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
 
 
 def test_module_runs_and_says_its_version() -> None:
-    command = [sys.executable, "-m", "fastopt.lab", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = run_python("-m", "fastopt.lab", "--version")
     assert done.stdout == f"fastopt {fastopt.__version__}\n"
 
 

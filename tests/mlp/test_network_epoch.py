@@ -180,6 +180,7 @@ def test_two_threads_are_not_in_one_epoch_at_once() -> None:
     s = stack(net(batch_size=1, hidden_layer_sizes=(500,)))
     assert s.whole is not None
     refused = 0
+    s.optimizer._scalars_ahead(5)
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(s.whole.run, ORDER, 0, 83, np.zeros(1)) for _ in range(60)]
     for run in runs:
@@ -209,7 +210,7 @@ def parts(**change: Any) -> dict[str, Any]:
     """What an epoch is made of; x, y and the positions may be bad."""
     s = stack(net())
     one = s.net.batch(0, 1, 20).fused
-    whole = {"one": one, "plan": s.optimizer._plan, "gradients": s.gradients, "x": X, "y": Y, "weights": None}
+    whole = {"one": one, "plan": s.optimizer._array_step, "gradients": s.gradients, "x": X, "y": Y, "weights": None}
     return {**whole, "stack": s, **change}
 
 
@@ -256,7 +257,10 @@ def test_an_epoch_refuses_positions_that_are_not_there(
     with pytest.raises(error, match=words):
         made(p).run(order, start, stop, totals)
     assert all(np.array_equal(a, b) for a, b in zip(before, p["stack"].net.params, strict=True))
-    made(p).run(ORDER, 0, 83, np.zeros(1))
+    with pytest.raises(RuntimeError, match="since these steps' scalars were formed"):
+        made(p).run(ORDER, 0, 83, np.zeros(1))
+    assert all(np.array_equal(a, b) for a, b in zip(before, p["stack"].net.params, strict=True))
+    made(p).run(ORDER, 0, 83, np.zeros(1), p["stack"].optimizer._scalars_ahead(5))
 
 
 def moved(p: dict[str, Any]) -> None:

@@ -1,14 +1,11 @@
-"""The benchmark itself: its work is the models' own, who computes something else is not timed, its verdicts follow.
+"""The benchmarks: shapes of the models, a contender with wrong results is not timed, verdicts follow from the records.
 
-No speed is tested here. Peers that are not installed are skipped, visibly.
+No speed is tested here. Contenders whose library is not installed are skipped.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -18,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from tests.support import ROOT
+from tests.support import ROOT, run_python
 
 if not (ROOT / "bench").is_dir():
     pytest.skip("not here: bench/ is part of a checkout", allow_module_level=True)
@@ -29,7 +26,7 @@ from bench.contenders import CONTENDERS, FASTOPT, MOVING, Contender
 from bench.report import Options, Report
 from bench.timing import Run
 
-#: They take their threads from the environment when they start, compile for a minute, or need what CI does not install.
+#: They read their number of threads at start, compile for a minute, or need a library that CI does not install.
 OWN_PROCESS = {"optax", "DeepSpeed", "thinc", "numba"}
 
 
@@ -51,9 +48,9 @@ def test_every_optimizer_is_compared() -> None:
 @pytest.mark.parametrize("phase", [STEP, PHASE])
 @pytest.mark.parametrize("contender", [*CONTENDERS, MOVING], ids=lambda c: c.name)
 def test_contenders_compute_what_the_reference_says(contender: Contender, phase: str) -> None:
-    """On many tensors, and on one; in every row that they have."""
+    """On many tensors and on one, for every row of the contender."""
     if contender.name in OWN_PROCESS:
-        pytest.skip("not here: has a process of its own in the benchmark")
+        pytest.skip("not here: the benchmark runs it in a process of its own")
     if (why := contender.missing()) is not None:
         pytest.skip(why)
     cells = [comparable(rule, work, 2, phase) for rule in contender.rules for work in ("mlp", "1x64")]
@@ -64,8 +61,8 @@ def test_contenders_compute_what_the_reference_says(contender: Contender, phase:
 
 @pytest.mark.parametrize("phase", [STEP, PHASE])
 @pytest.mark.parametrize("at", [0, 2_047, 19_999])
-def test_who_computes_something_else_is_not_timed(phase: str, at: int) -> None:
-    """One element off by a thousandth of its way is enough."""
+def test_a_contender_with_wrong_results_is_not_timed(phase: str, at: int) -> None:
+    """An error of a thousandth of the update in one element is enough."""
 
     def build(cell: Cell, params: Any, grads: Any) -> Run:
         run = FASTOPT.build(cell, params, grads)
@@ -126,7 +123,7 @@ def records(share: float, ratio: float) -> dict[str, list[dict[str, Any]]]:
     return {"core": core, "peers": found, "scaling": scaled}
 
 
-def test_promises_are_judged_by_the_records() -> None:
+def test_verdicts_on_the_targets_follow_from_the_records() -> None:
     def verdicts(share: float, ratio: float) -> dict[str, str]:
         return {row[0]: row[4] for row in targets.report(records(share, ratio)).rows}
 
@@ -138,14 +135,14 @@ def test_promises_are_judged_by_the_records() -> None:
     assert bad["adam, 100x64, against loops by hand"] == ""
 
 
-def test_beside_another_program_all_take_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_a_busy_process_all_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowded, "STRETCH", 0.01)
     monkeypatch.setattr(crowded, "WORK", "20k")
     report = crowded.report(Options(("adam",), (1, 2), (), rounds=3))
     who = ["fastopt", "fastopt, one thread"] + (["torch fused"] if crowded.FUSED.missing() is None else [])
     assert [(r["busy"], r["who"]) for r in report.records] == [(b, w) for b in (False, True) for w in who]
-    assert all(1e-7 < r["seconds"] < 1 and r["ratio"] > 0 for r in report.records)
-    assert report.rows[-1][0] == "a program that never rests"
+    assert all(r["seconds"] > 0 and r["ratio"] > 0 for r in report.records)
+    assert report.rows[-1][0] == "endless loop"
 
 
 def test_pictures_and_text_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,8 +151,8 @@ def test_pictures_and_text_from_a_file(tmp_path: Path, capsys: pytest.CaptureFix
     from bench.__main__ import main
 
     parts = {name: vars(Report(name, name, ["a"], [["b"]], found)) for name, found in records(0.96, 3.0).items()}
-    here = machine.facts() | machine.loaded()
-    (tmp_path / "bench.json").write_text(json.dumps({"machine": here, "parts": parts}), encoding="utf-8")
+    facts = machine.facts() | machine.loaded()
+    (tmp_path / "bench.json").write_text(json.dumps({"machine": facts, "parts": parts}), encoding="utf-8")
     assert main(["--from", str(tmp_path / "bench.json"), "--out", str(tmp_path / "report")]) == 0
     assert "MISSED" in capsys.readouterr().out
     written = {path.name: path.stat().st_size for path in (tmp_path / "report").iterdir()}
@@ -164,20 +161,13 @@ def test_pictures_and_text_from_a_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(written[name] > 10_000 for name in pictures)
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_reports(tmp_path: Path) -> None:
-    """A whole run, of peers that need processes of their own, too."""
+    """A whole run, with contenders that need a process of their own."""
     pytest.importorskip("optax")
     command = ["peers", "--rows", "adam,rmsprop", "--works", "1x64", "--rounds", "1", "--threads", "1"]
     command += ["--contenders", "optax,NumPy,NumPy out=", "--out", str(tmp_path)]
-    environment = {**os.environ, "FASTOPT_ISA": fastopt.isa()}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-m", "bench", *command, cwd=ROOT, timeout=600, FASTOPT_ISA=fastopt.isa())
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     found = result["parts"]["peers"]["records"]
@@ -188,7 +178,7 @@ def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     assert result["machine"]["isa"] == fastopt.isa()
 
 
-def test_a_wrong_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import main
 
     for wrong in (["bogus"], ["peers", "--works", "2M"], ["peers", "--contenders", "torhc"], ["--threads", "x"]):
@@ -199,4 +189,4 @@ def test_a_wrong_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(wrong)
         said = capsys.readouterr().err
-        assert "is no number from 1 on" in said or "is no bench.json" in said
+        assert "is not a positive integer" in said or "is no bench.json" in said

@@ -1,4 +1,4 @@
-"""The project's own files: workflows, links, tasks, the hash of the kernels over compilers."""
+"""The project's own files: workflows, links, the list of tools, the hashes of the kernels over compilers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.builds import ROOT
+from tests.support import ROOT, run_python
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not he
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=400, check=False)
+    return run_python("-m", *words, cwd=ROOT, timeout=600)
 
 
 def test_workflows_obey_their_schema() -> None:
@@ -31,7 +30,7 @@ def test_workflows_obey_their_schema() -> None:
 
 
 def matrix_tasks(workflow: str) -> list[str]:
-    """Those of `task: [a, b --c]`."""
+    """The tasks in `task: [a, b --c]`."""
     return [task for tasks in re.findall(r"task: \[(.*)\]", workflow) for task in tasks.split(",")]
 
 
@@ -45,7 +44,7 @@ def test_actions_are_pinned_by_digest_and_tasks_exist() -> None:
             assert (ROOT / "tools" / f"{task}.py").is_file(), (file.name, task)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_lead_to_files() -> None:
     for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
             assert link.startswith("http") or (document.parent / link).exists(), (document.name, link)
@@ -61,6 +60,7 @@ def test_tasks_are_listed_with_what_they_do() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not here: the flags are those of gcc and clang")
+@pytest.mark.slow
 def test_every_compiler_here_gives_the_recorded_bits() -> None:
     if shutil.which("gcc") is None and shutil.which("clang") is None:
         pytest.skip("not here: no compiler")

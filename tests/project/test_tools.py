@@ -1,5 +1,5 @@
-"""The long tasks of tasks/, for seconds: the seeds of the fuzzers, random bytes, a soak, kills, an archive with a right
-checksum around wrong values."""
+"""The long tools, run for seconds: seeds of the fuzzers, random bytes, a soak, kills, and damaged headers with a
+correct checksum."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ def test_seeds_of_the_checkpoint(tmp_path: Path, seed: Path) -> None:
     assert fuzz_checkpoint.check(seed.read_bytes(), tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_random_arguments_of_the_binding() -> None:
     rng = random.Random(9)
     fates = Counter(fuzz_binding.check(rng.randbytes(40)) for _ in range(5000))
     assert fates.keys() == {"taken", "refused"}
 
 
-def test_headers_damaged_under_a_right_checksum(tmp_path: Path) -> None:
-    """Every byte of the JSON in turn becomes another: what still is a state is taken, the rest is refused."""
+@pytest.mark.slow
+def test_damaged_headers_with_a_correct_checksum(tmp_path: Path) -> None:
+    """Every byte of the JSON is changed in turn. A result that is still a valid state is accepted, any other
+    refused."""
     seed = (SEEDS / "fuzz_checkpoint" / "header").read_bytes()
     fates = Counter()
     for i in range(1, len(seed)):
@@ -48,6 +51,7 @@ def test_headers_damaged_under_a_right_checksum(tmp_path: Path) -> None:
     assert fates["refused"] > fates["taken"] > 0
 
 
+@pytest.mark.slow
 def test_a_short_soak() -> None:
     with np.errstate(all="ignore"):
         counts = soak.soak(6.0, seed=20261124)

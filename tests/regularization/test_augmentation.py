@@ -1,4 +1,4 @@
-"""Augmentation against slow loops over pixels; its streams against splits of the batch; distributions; bad input."""
+"""Augmentation against slow loops over pixels: values, split batches, distributions, bad input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def laid_out(x: Array, channels_last: bool) -> Array:
 
 
 def uniforms(t: Transform, n: int, first: int = 0, stream: int = 0) -> Array:
-    """Sample s, block b: counter (s, s >> 32, b, 1 + stream)."""
+    """The uniform numbers of a transform. Block b of sample s has the counter (s, s >> 32, b, 1 + stream)."""
     rows = []
     for s in range(first, first + n):
         counters = [[s & 0xFFFFFFFF, s >> 32, b, 1 + stream] for b in range(-(-t.uniforms // 4))]
@@ -57,7 +57,7 @@ def planes(f: Callable[[int, int, Array], Array], x: Array) -> Array:
 
 
 def check(t: Transform, x: Array, expected: Array, channels_last: bool, tolerance: float = 0.0) -> None:
-    """On every instruction set and number of threads, into `out`, split, and in place where that is right."""
+    """Compare on every instruction set and number of threads, into `out`, in two parts, and in place if allowed."""
     given = laid_out(x, channels_last).copy()
     before = given.copy()
     results = []
@@ -81,9 +81,6 @@ def check(t: Transform, x: Array, expected: Array, channels_last: bool, toleranc
     else:
         with pytest.raises(ValueError, match=r"overlaps|has shape"):
             t(given, key=KEY, out=given)
-
-
-# -- images -----------------------------------------------------------------------------------------------------------
 
 
 @layouts
@@ -112,7 +109,7 @@ def test_crop(size: Any, padding: int, mode: str, dtype: Any, channels_last: boo
     filled = np.array(fill).astype(dtype)
     expected = planes(lambda i, c, p: reference.crop(p, *place[i], cut, filled[c], mode == "reflect"), x)
     check(t, x, expected, channels_last)
-    if mode == "reflect" and padding == 4:  # as numpy pads
+    if mode == "reflect" and padding == 4:  # the padding of NumPy
         padded = np.pad(x, ((0, 0), (0, 0), (4, 4), (4, 4)), mode="reflect")
         for i in range(len(x)):
             dy, dx = place[i] + 4
@@ -167,17 +164,31 @@ def test_brightness_and_contrast(pivot: float, dtype: Any, channels_last: bool) 
         assert np.abs(free - exact).max() < 1e-6
         assert free.min() < 0 < 1 < free.max()
         return
-    check(t, x, reference.to_byte(exact).astype(float), channels_last, 1)  # where rounding decides, one off
+    check(
+        t, x, reference.to_byte(exact).astype(float), channels_last, 1
+    )  # values at a rounding boundary may differ by 1
     off = t(laid_out(x, channels_last), key=KEY) != laid_out(reference.to_byte(exact), channels_last)
     assert off.mean() < 1e-3
 
 
 def test_every_byte() -> None:
-    """All 256 values under known gains and offsets: rounding to the nearest, halves up, cut to 0 … 255."""
+    """All 256 values under known gains and offsets: rounded to nearest, halves up, clipped to 0 … 255."""
     x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     for gain, bias in ((1, 0), (0.5, 0), (2, -100), (0, 7.5), (-1, 255), (1, 300), (1, -300), (0.5, 0.25)):
         y = layer_kernels.images("tone", x, False, number=np.array([[gain, bias]], float))
         assert np.array_equal(y, reference.to_byte(np.float32(gain) * x.astype(float) + bias))
+
+
+def inverse_map(u: Array) -> list[float]:
+    """The map from output to input pixels in test_affine, from the matrices of rotation, scale and shear."""
+    angle, shear = (math.radians(-a + 2 * a * v) for a, v in ((70, u[0]), (20, u[1])))
+    scale, shift = 0.5 + u[2], (2 * u[3:5] - 1) * [0.2 * 7, 0.3 * 9]
+    # in (y, x) with y down, a counter-clockwise turn maps (0, 1) to (−sin, cos); shear moves x by tan · y
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    inverse = np.linalg.inv(scale * rotation @ np.array([[1, 0], [math.tan(shear), 1]]))
+    center = np.array([3.0, 4.0])
+    offset = center - inverse @ (center + shift)
+    return [*inverse[0], offset[0], *inverse[1], offset[1]]
 
 
 @layouts
@@ -189,28 +200,11 @@ def test_affine(mode: str, dtype: Any, channels_last: bool) -> None:
     )
     x = images(6, 2, 7, 9, dtype)
     u = uniforms(t, 6)
-    matrices = []
-    for i in range(6):
-        angle, shear = (math.radians(-a + 2 * a * v) for a, v in ((70, u[i, 0]), (20, u[i, 1])))
-        scale, shift = 0.5 + u[i, 2], (2 * u[i, 3:5] - 1) * [0.2 * 7, 0.3 * 9]
-        # in (y, x), y down: a counter-clockwise turn takes (0, 1) to (−sin, cos); shear moves x by tan · y
-        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        forward = scale * rotation @ np.array([[1, 0], [math.tan(shear), 1]])
-        center = np.array([3.0, 4.0])
-        inverse = np.linalg.inv(forward)
-        matrices.append(
-            [
-                *inverse[0],
-                (center - inverse @ (center + shift))[0],
-                *inverse[1],
-                (center - inverse @ (center + shift))[1],
-            ]
-        )
-    assert np.allclose(t.matrices(u, 7, 9)[:, [0, 1, 2, 3, 4, 5]], np.array(matrices)[:, [0, 1, 2, 3, 4, 5]], atol=2e-6)
-    exact = t.matrices(u, 7, 9)
+    maps = t.matrices(u, 7, 9)
+    assert np.allclose(maps, [inverse_map(row) for row in u], atol=2e-6)
     fill = float(np.array(0.5).astype(dtype))
     expected = np.array(
-        [[reference.warp(x[i, c].astype(float), exact[i], fill, mode == "reflect") for c in range(2)] for i in range(6)]
+        [[reference.warp(x[i, c].astype(float), maps[i], fill, mode == "reflect") for c in range(2)] for i in range(6)]
     )
     if dtype == np.uint8:
         check(t, x, np.floor(expected + 0.5).astype(np.uint8), channels_last, 1)
@@ -227,7 +221,7 @@ def test_affine_by_right_angles_moves_pixels() -> None:
 
 
 def test_compose() -> None:
-    """One after another, each with a stream of its own, the images left alone and `out` used."""
+    """Transforms apply in order, each with its own stream; the input stays unchanged, and `out` is used."""
     chain = [RandomFlip(), RandomCrop(padding=2), RandomErasing(1.0), RandomBrightnessContrast()]
     for k in range(5):
         for some in itertools.permutations(chain, k):
@@ -244,14 +238,14 @@ def test_compose() -> None:
             parts = [Compose(some)(x[a:b], key=KEY, first=5 + a) for a, b in ((0, 4), (4, 5), (5, 9))]
             assert np.array_equal(np.concatenate(parts), expected)
     twice = Compose([RandomFlip(), RandomFlip()])
-    assert not np.array_equal(twice(images(50), key=KEY), images(50))  # the second draws anew
+    assert not np.array_equal(twice(images(50), key=KEY), images(50))  # the second flip has its own random numbers
     nested = Compose([Compose([RandomFlip()]), RandomCrop(padding=1)])
     assert nested(images(), rng=0).shape == images().shape
     assert np.array_equal(RandomFlip()(images(), rng=3), RandomFlip()(images(), key=draw_key(3)))
 
 
 def test_distributions() -> None:
-    """Chances, uniform places, and nothing shared between samples or transforms."""
+    """Probabilities, uniform positions, and independence of samples and of transforms."""
     n = 40_000
     x = np.arange(5, dtype=np.uint8).reshape(1, 1, 1, 5).repeat(n, 0)
     flipped = RandomFlip(0.3)(x, rng=0)[:, 0, 0, 0] == 4
@@ -262,9 +256,6 @@ def test_distributions() -> None:
     assert ((counts - n / 5) ** 2 / (n / 5)).sum() < 20  # χ², 4 degrees of freedom: 1 in 2000
     shifted = WindowShift(2, fill=9)(x[:, 0, 0, :], rng=2)
     assert all(abs((shifted[:, 2] == v).mean() - 0.2) < 4 * math.sqrt(0.16 / n) for v in range(5))
-
-
-# -- tables and signals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(10,), (10, 1), (10, 7), (10, 3, 33)])
@@ -300,73 +291,87 @@ def test_window_shift(mode: str, dtype: Any, channels_last: bool) -> None:
     assert np.array_equal(WindowShift(4, mode=mode)(flat, key=KEY), expected[:, 0].astype(dtype))
 
 
-# -- bad input --------------------------------------------------------------------------------------------------------
+SETTINGS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: RandomFlip(1.5), "horizontal must be"),
+    (lambda: RandomFlip(vertical=-0.1), "vertical must be"),
+    (lambda: RandomFlip(channels_last=1), "channels_last"),
+    (lambda: RandomCrop(padding=-1), "padding must be"),
+    (lambda: RandomCrop((0, 3)), "size"),
+    (lambda: RandomCrop(mode="wrap"), "mode must be"),
+    (lambda: RandomErasing(2), "p must be"),
+    (lambda: RandomErasing(scale=(0.5, 0.1)), "scale must be"),
+    (lambda: RandomErasing(scale=1.5), "scale must be"),
+    (lambda: RandomErasing(ratio=(0, 1)), "ratio"),
+    (lambda: Cutout(0), "size must be"),
+    (lambda: RandomAffine(shear=95), "shear must be"),
+    (lambda: RandomAffine(scale=(0, 1)), "scale must be"),
+    (lambda: RandomAffine(translate=(0, 2)), "translate"),
+    (lambda: RandomAffine(math.nan), "degrees"),
+    (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast"),
+    (lambda: RandomBrightnessContrast(max_value=0), "max_value"),
+    (lambda: Jitter(-1), "std must be"),
+    (lambda: Scaling(0.1, per_channel=True)(np.ones(3, np.float32)), "per_channel needs"),
+    (lambda: WindowShift(-1), "most must be"),
+    (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
+]
 
 
-def test_refuses() -> None:
-    x = images()
-    out = np.full_like(x, 7)
-    room = np.zeros(2 * x.size, np.uint8)
-    first, second = room[: x.size].reshape(x.shape), room[9 : 9 + x.size].reshape(x.shape)
-    frozen = out.copy()
-    frozen.flags.writeable = False
-    for call, text in (
-        (lambda: RandomFlip(1.5), "horizontal must be"),
-        (lambda: RandomFlip(vertical=-0.1), "vertical must be"),
-        (lambda: RandomFlip(channels_last=1), "channels_last"),
-        (lambda: RandomCrop(padding=-1), "padding must be"),
-        (lambda: RandomCrop((0, 3)), "size"),
-        (lambda: RandomCrop(mode="wrap"), "mode must be"),
-        (lambda: RandomCrop((9, 10))(x, out=out), "exceeds the image's"),
-        (lambda: RandomCrop(padding=1, fill=(1, 2))(x, out=out), "fill must be"),
-        (lambda: RandomCrop(padding=1, fill=256)(x, out=out), "fill must be in"),
-        (lambda: RandomErasing(2), "p must be"),
-        (lambda: RandomErasing(scale=(0.5, 0.1)), "scale must be"),
-        (lambda: RandomErasing(scale=1.5), "scale must be"),
-        (lambda: RandomErasing(ratio=(0, 1)), "ratio"),
-        (lambda: Cutout(0), "size must be"),
-        (lambda: RandomAffine(shear=95), "shear must be"),
-        (lambda: RandomAffine(scale=(0, 1)), "scale must be"),
-        (lambda: RandomAffine(translate=(0, 2)), "translate"),
-        (lambda: RandomAffine(math.nan), "degrees"),
-        (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast"),
-        (lambda: RandomBrightnessContrast(max_value=0), "max_value"),
-        (lambda: Jitter(-1), "std must be"),
-        (lambda: Jitter(0.1)(x), "x has dtype uint8"),
-        (lambda: Scaling(0.1, per_channel=True)(np.ones(3, np.float32)), "per_channel needs"),
-        (lambda: WindowShift(-1), "most must be"),
-        (lambda: WindowShift(1)(x), "signals must have shape"),
-        (lambda: WindowShift(1)(x[:, 0, 0, ::2]), "signals must be C-contiguous"),
-        (lambda: Compose([RandomFlip(), "flip"]), "transform 1 must be"),
-        (lambda: RandomFlip()(x[0], out=out), "images must have shape"),
-        (lambda: RandomFlip()(x[:0], out=out), "must not be empty"),
-        (lambda: RandomFlip()(x.tolist()), "must be a numpy.ndarray"),
-        (lambda: RandomFlip()(x.astype(np.int16)), "images has dtype int16"),
-        (lambda: RandomFlip()(x[:, :, :, ::2]), "images is not C-contiguous"),
-        (lambda: RandomFlip()(x, out=out[:3]), "out has shape"),
-        (lambda: RandomFlip()(x, out=out.astype(np.float32)), "out must be a uint8"),
-        (lambda: RandomFlip()(x, out=frozen), "out is read-only"),
-        (lambda: RandomFlip()(first, out=second), "out overlaps images"),
-        (lambda: RandomErasing()(first, out=second), "out overlaps images"),
-        (lambda: RandomFlip()(x, first=-1, out=out), "first must be"),
-        (lambda: RandomFlip()(x, key=2**64, out=out), "key must be"),
-        (lambda: RandomFlip()(x, 3, key=3, out=out), "rng or key"),
-        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 8, 0, 1]] * 5)), "box 0 is rows 0:8"),
-        (lambda: layer_kernels.images("paste", x, False, out, place=np.array([[0, 1, 2, 1]] * 5)), "box 0 is rows"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            call()
-        assert (out == 7).all(), text
+@pytest.mark.parametrize(("call", "message"), SETTINGS, ids=[message for _, message in SETTINGS])
+def test_bad_settings(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
 
 
-def test_reads_read_only_images() -> None:
+IMAGES = images()
+OUT = np.full_like(IMAGES, 7)
+BLOCK = np.zeros(2 * IMAGES.size, np.uint8)
+FIRST, SECOND = (BLOCK[start : start + IMAGES.size].reshape(IMAGES.shape) for start in (0, 9))  # they overlap
+FROZEN = OUT.copy()
+FROZEN.flags.writeable = False
+CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: RandomCrop((9, 10))(IMAGES, out=OUT), "exceeds the image's"),
+    (lambda: RandomCrop(padding=1, fill=(1, 2))(IMAGES, out=OUT), "fill must be"),
+    (lambda: RandomCrop(padding=1, fill=256)(IMAGES, out=OUT), "fill must be in"),
+    (lambda: Jitter(0.1)(IMAGES), "x has dtype uint8"),
+    (lambda: WindowShift(1)(IMAGES), "signals must have shape"),
+    (lambda: WindowShift(1)(IMAGES[:, 0, 0, ::2]), "signals must be C-contiguous"),
+    (lambda: RandomFlip()(IMAGES[0], out=OUT), "images must have shape"),
+    (lambda: RandomFlip()(IMAGES[:0], out=OUT), "must not be empty"),
+    (lambda: RandomFlip()(IMAGES.tolist()), "must be a numpy.ndarray"),
+    (lambda: RandomFlip()(IMAGES.astype(np.int16)), "images has dtype int16"),
+    (lambda: RandomFlip()(IMAGES[:, :, :, ::2]), "images is not C-contiguous"),
+    (lambda: RandomFlip()(IMAGES, out=OUT[:3]), "out has shape"),
+    (lambda: RandomFlip()(IMAGES, out=OUT.astype(np.float32)), "out must be a uint8"),
+    (lambda: RandomFlip()(IMAGES, out=FROZEN), "out is read-only"),
+    (lambda: RandomFlip()(FIRST, out=SECOND), "out overlaps images"),
+    (lambda: RandomErasing()(FIRST, out=SECOND), "out overlaps images"),
+    (lambda: RandomFlip()(IMAGES, first=-1, out=OUT), "first must be"),
+    (lambda: RandomFlip()(IMAGES, key=2**64, out=OUT), "key must be"),
+    (lambda: RandomFlip()(IMAGES, 3, key=3, out=OUT), "rng or key"),
+    (
+        lambda: layer_kernels.images("paste", IMAGES, False, OUT, place=np.array([[0, 8, 0, 1]] * 5)),
+        "box 0 is rows 0:8",
+    ),
+    (lambda: layer_kernels.images("paste", IMAGES, False, OUT, place=np.array([[0, 1, 2, 1]] * 5)), "box 0 is rows"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS, ids=[message for _, message in CALLS])
+def test_bad_batches(call: Callable[[], Any], message: str) -> None:
+    """A bad batch or `out` raises an error, and nothing is written to `out`."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+    assert (OUT == 7).all()
+
+
+def test_read_only_images_are_accepted() -> None:
     x = images()
     x.flags.writeable = False
     assert_same_bits(RandomFlip(1.0)(x).astype(np.float32), x[..., ::-1].astype(np.float32), "flip")
 
 
-def test_a_chain_in_a_chain_is_the_same_chain() -> None:
-    """Each transform has a stream of its own, however they are grouped."""
+def test_a_nested_compose_equals_a_flat_one() -> None:
+    """The stream of a transform does not depend on the grouping."""
     flat = Compose([Jitter(0.1), Scaling(0.2), Jitter(0.3)])
     nested = Compose([Compose([Jitter(0.1), Scaling(0.2)]), Jitter(0.3)])
     x = np.ones((5, 7), np.float32)

@@ -1,4 +1,4 @@
-"""Batch normalization: the reference in float64, finite differences, torch, Keras' rules, layouts, hard numbers."""
+"""Batch normalization against a float64 reference, finite differences, torch and Keras; layouts; extreme values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastopt.regularization import BatchNorm, batch_norm
 from tests.support import reference_layers as reference
 from tests.support.rows import THRESHOLD, TILE, Array, assert_same_bits, core, settings
 
-#: (N, C, ...): rows, planes smaller and larger than what a unit of sums takes, odd remainders, one sample.
+#: (N, C, ...): rows, planes smaller and larger than one unit of the sums, odd remainders, one sample.
 SHAPES: dict[tuple[int, ...], str] = {
     (2, 1): "the least that has a variance",
     (7, 3): "rows",
@@ -51,7 +51,7 @@ def layer_of(channels: int, **options: Any) -> BatchNorm:
 def test_forward_and_backward(shape: tuple[int, ...], channels_last: bool) -> None:
     x = laid_out(floats(*shape) * 3 + 2, channels_last)
     dy = laid_out(floats(*shape, seed=1), channels_last)
-    eps = 1e-2  # where two values are close, 1/σ would amplify what float32 cannot hold
+    eps = 1e-2  # for two close values a large 1/σ would amplify the rounding of float32
     bn = layer_of(shape[1], channels_last=channels_last, eps=eps)
     y = bn.forward(x)
     dx = bn.backward(dy)
@@ -71,7 +71,7 @@ def test_forward_and_backward(shape: tuple[int, ...], channels_last: bool) -> No
 @layouts
 @shapes
 def test_same_bits(shape: tuple[int, ...], channels_last: bool) -> None:
-    """Every instruction set and number of threads, into `out`, and in place where that is right."""
+    """On every instruction set and number of threads, into `out`, and in place in inference."""
     x, dy = (laid_out(floats(*shape, seed=s), channels_last) for s in (0, 1))
     expected: list[Array] = []
     for setting in settings():
@@ -103,7 +103,7 @@ def numeric_gradient(f: Callable[[Array], float], x: Array) -> Array:
 
 @layouts
 def test_finite_differences(channels_last: bool) -> None:
-    """The reference's derivative is the derivative of the reference's forward."""
+    """The gradient of the reference is the derivative of its forward."""
     x = laid_out(floats(4, 3, 5), channels_last).astype(np.float64)
     dy = laid_out(floats(4, 3, 5, seed=1), channels_last).astype(np.float64)
     gamma, beta = floats(3, seed=2).astype(np.float64), floats(3, seed=3).astype(np.float64)
@@ -119,8 +119,8 @@ def test_finite_differences(channels_last: bool) -> None:
 
 @layouts
 @pytest.mark.parametrize(("mean", "std"), [(1e4, 1.0), (-1e6, 1.0), (1e4, 1e-2), (0.0, 1e-15), (1e15, 1e12)])
-def test_statistics_of_hard_numbers(mean: float, std: float, channels_last: bool) -> None:
-    """A mean far from 0 costs the variance nothing: 1e-5 is what was asked for, 1e-12 is what shifted sums give."""
+def test_statistics_far_from_zero(mean: float, std: float, channels_last: bool) -> None:
+    """A mean far from 0 does not reduce the accuracy of the variance: shifted sums give 1e-12."""
     x = (floats(64, 3, 20, 20) * std + mean).astype(np.float32)
     bn = BatchNorm(3, momentum=1.0, eps=1e-45, channels_last=channels_last)
     y = bn.forward(laid_out(x, channels_last))
@@ -136,7 +136,7 @@ def test_statistics_of_hard_numbers(mean: float, std: float, channels_last: bool
 
 
 def test_outliers() -> None:
-    """The first value is what is shifted by: one that is far from all others still costs less than 1e-5."""
+    """The sums are shifted by the first value. Even if it is an outlier, the error stays below 1e-5."""
     x = floats(1000, 2)
     x[0] = 1e7
     bn = BatchNorm(2, momentum=1.0)
@@ -146,7 +146,7 @@ def test_outliers() -> None:
 
 
 def test_constant_channels() -> None:
-    """No variance: y = β, no NaN, no gradient at x beyond rounding."""
+    """Without variance y = β, there is no NaN, and the gradient at x is 0 up to rounding."""
     x = np.full((6, 2, 3), 12345.678, np.float32)
     bn = layer_of(2)
     assert np.array_equal(bn.forward(x), np.broadcast_to(bn.bias[:, None], x.shape))
@@ -172,9 +172,6 @@ def test_nonfinite_values_pass_through() -> None:
     assert np.isnan(bn.running_mean).tolist() == [True, False]
 
 
-# -- modes ------------------------------------------------------------------------------------------------------------
-
-
 def test_inference_and_frozen() -> None:
     x, dy = floats(9, 3, 4), floats(9, 3, 4, seed=1)
     bn = layer_of(3)
@@ -195,7 +192,7 @@ def test_inference_and_frozen() -> None:
     assert np.array_equal(batch_norm(x, mean, var, bn.weight, bn.bias), frozen)
     assert np.array_equal(bn.running_mean, mean)
     assert bn.num_batches_tracked == 3
-    one = bn.forward(x[:1, :, :1].copy())  # a batch of one has running statistics
+    one = bn.forward(x[:1, :, :1].copy())  # one value per channel: allowed with running statistics
     assert np.allclose(one, expected[:1, :, :1], atol=1e-6)
 
 
@@ -211,7 +208,7 @@ def test_without_affine_and_running_statistics() -> None:
 
 
 def test_momentum() -> None:
-    """torch weighs the batch, Keras the old value; torch's variance is unbiased, Keras' is not; and the average."""
+    """momentum weighs the batch in torch, the old value in Keras. Only torch's variance is unbiased."""
     batches = [floats(8, 2, seed=s) * (s + 1) + s for s in range(4)]
     for options, weight, ddof in (
         ({}, 0.1, 1),
@@ -234,7 +231,7 @@ def test_momentum() -> None:
 
 @layouts
 def test_sync(channels_last: bool) -> None:
-    """Three workers of unequal shares give what one worker gives for all: forward, backward, running statistics."""
+    """Three workers with unequal parts compute what one worker computes on the whole batch."""
     x, dy = floats(12, 3, 5) * 2 + 100, floats(12, 3, 5, seed=1)
     alone = layer_of(3, channels_last=channels_last)
     y = alone.forward(laid_out(x, channels_last))
@@ -257,7 +254,7 @@ def test_sync(channels_last: bool) -> None:
 
 
 def in_lockstep(workers: list[BatchNorm], call: Callable[[BatchNorm, slice], Array], cuts: list[slice]) -> list[Array]:
-    """Each worker on a thread of its own, adding at a barrier."""
+    """Run each worker on its own thread; sync adds the arrays at a barrier."""
     import threading
 
     barrier, shared = threading.Barrier(len(workers)), [np.zeros(0)] * len(workers)
@@ -313,41 +310,56 @@ def test_state_dict() -> None:
         other.load_state_dict({k: v for k, v in state.items() if k != "bias"})
 
 
-def test_bad_input() -> None:
-    bn = BatchNorm(3)
-    x = floats(4, 3, 5)
-    for bad, text in (
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
         (floats(4, 2, 5), "x has 2 channels"),
         (floats(5), "at least two dimensions"),
         (floats(0, 3, 5), "x is empty"),
         (floats(1, 3), "one value per channel"),
         (floats(1, 3, 1, 1), "one value per channel"),
-        (x.astype(np.float64), "x has dtype float64"),
-        (x[:, :, ::2], "x is not C-contiguous"),
-        (x.tolist(), "x must be a float32"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            bn.forward(bad)
-    for out, text in (
+        (floats(4, 3, 5).astype(np.float64), "x has dtype float64"),
+        (floats(4, 3, 5)[:, :, ::2], "x is not C-contiguous"),
+        (floats(4, 3, 5).tolist(), "x must be a float32"),
+    ],
+)
+def test_bad_x(x: Any, message: str) -> None:
+    bn = BatchNorm(3)
+    with pytest.raises((TypeError, ValueError), match=message):
+        bn.forward(x)
+    assert not bn.running_mean.any()
+
+
+def test_bad_out() -> None:
+    bn, x = BatchNorm(3), floats(4, 3, 5)
+    for out, message in (
         (x, "must be another array"),
         (floats(4, 3, 4), "out has shape"),
         (np.empty(x.shape), "out has dtype float64"),
     ):
         before = x.copy()
-        with pytest.raises((TypeError, ValueError), match=text):
+        with pytest.raises((TypeError, ValueError), match=message):
             bn.forward(x, out=out)
         assert np.array_equal(x, before)
     assert not bn.running_mean.any()
+
+
+def test_bad_backward() -> None:
+    bn, x = BatchNorm(3), floats(4, 3, 5)
     with pytest.raises(RuntimeError, match="needs a forward"):
         bn.backward(x)
     bn.forward(x)
     with pytest.raises(ValueError, match="grad has shape"):
         bn.backward(floats(4, 3, 4))
-    room = np.zeros(2 * x.size, np.float32)
-    grad, shifted = room[: x.size].reshape(x.shape), room[7 : 7 + x.size].reshape(x.shape)
+    block = np.zeros(2 * x.size, np.float32)
+    grad, overlapping = block[: x.size].reshape(x.shape), block[7 : 7 + x.size].reshape(x.shape)
     with pytest.raises(ValueError, match="out overlaps grad"):
-        bn.backward(grad, out=shifted)
-    for arguments, text in (
+        bn.backward(grad, out=overlapping)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
         ({"num_features": 0}, "num_features"),
         ({"num_features": 2.0}, "num_features"),
         ({"eps": 0}, "eps"),
@@ -356,12 +368,11 @@ def test_bad_input() -> None:
         ({"convention": "jax"}, "convention"),
         ({"frozen": True, "track_running_stats": False}, "frozen"),
         ({"affine": 1}, "affine"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            BatchNorm(**{"num_features": 2, **arguments})
-
-
-# -- peers ------------------------------------------------------------------------------------------------------------
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        BatchNorm(**{"num_features": 2, **settings})
 
 
 @pytest.mark.peer
@@ -402,7 +413,7 @@ def test_torch(shape: tuple[int, ...], momentum: float | None, channels_last: bo
 
 @pytest.mark.peer
 def test_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The moving statistics of keras.layers.BatchNormalization, on its torch backend."""
+    """The moving statistics equal those of keras.layers.BatchNormalization on the torch backend."""
     pytest.importorskip("torch")
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
@@ -418,7 +429,7 @@ def test_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(bn.eval().forward(x), expected, atol=2e-5)
 
 
-def test_an_infinity_is_its_channels_alone() -> None:
+def test_an_infinity_affects_its_channel_alone() -> None:
     x = np.array([[1, 2], [np.inf, 3], [2, 5]], np.float32)
     bn, plain = BatchNorm(2), BatchNorm(1)
     y, expected = bn.forward(x), plain.forward(x[:, 1:].copy())

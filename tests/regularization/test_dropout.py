@@ -1,4 +1,4 @@
-"""Dropout in its four forms: masks against the reference's, rates, backward, layouts, edges; torch where it can."""
+"""The four forms of dropout: masks against a reference, rates, backward, layouts, edge cases, torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def floats(*shape: int, seed: int = 0) -> Array:
 @pytest.mark.parametrize("p", [0.0, 2.0**-32, 0.1, 0.5, 0.9, 1 - 2.0**-32, 1.0])
 @pytest.mark.parametrize("size", SIZES)
 def test_values(size: int, p: float) -> None:
-    """On every instruction set and number of threads what the equation says, to the bit."""
+    """The exact values of the equation on every instruction set and number of threads."""
     x = floats(size)
     u = reference.words(size, 77) / 2.0**32
     scale = np.float32(1.0 / (1.0 - p)) if p < 1 else np.float32(0)
@@ -56,7 +56,7 @@ def test_masks_of_calls_are_independent() -> None:
 
 
 def test_key_of_a_generator() -> None:
-    """One draw a call: the same seed gives the same mask, and a generator moves on."""
+    """A call draws one key: the same seed gives the same mask, and a generator advances."""
     x = np.ones(1000, np.float32)
     assert np.array_equal(dropout(x, rng=5), dropout(x, key=draw_key(5)))
     rng = np.random.default_rng(5)
@@ -78,7 +78,7 @@ def layers() -> list[object]:
 
 @pytest.mark.parametrize("layer", layers(), ids=lambda layer: type(layer).__name__)
 def test_backward_is_the_derivative(layer: object) -> None:
-    """Each layer is y = m x with a mask m: so dx = m dy, and training=False is the identity both ways."""
+    """Each layer is y = m x with a mask m, so that dx = m dy. In inference both are the identity."""
     x, dy = floats(6, 5, 7), floats(6, 5, 7, seed=1)
     y = layer.forward(x)
     m = y.astype(np.float64) / x
@@ -99,7 +99,7 @@ def test_backward_is_the_derivative(layer: object) -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1), (3, 4, 5, 6), (2, 3, 70, 70)])
 def test_spatial(shape: tuple[int, ...], channels_last: bool) -> None:
-    """A channel of a sample is kept or dropped as a whole, the same ones in both layouts."""
+    """Each channel of a sample is kept or dropped as a whole; both layouts drop the same channels."""
     x = floats(*shape) + 10
     expected_mask = reference.words(shape[0] * shape[1], draw_key(3)) / 2.0**32 >= 0.3
     expected = x * np.float32(1 / 0.7) * expected_mask.reshape(shape[:2] + (1,) * (len(shape) - 2))
@@ -142,7 +142,7 @@ def test_bits(size: int) -> None:
 
 
 def test_edges() -> None:
-    """p = 0 changes nothing, p = 1 drops all; a dropped element is 0 whatever it was, one that is kept stays odd."""
+    """p = 0 changes nothing, p = 1 drops all. A dropped NaN becomes 0; a kept NaN or infinity stays."""
     odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38] * 100, np.float32)
     assert dropout(odd, 0.0) is odd
     assert not dropout(odd, 1.0).any()
@@ -169,7 +169,7 @@ def test_torch_agrees_where_nothing_is_random() -> None:
         assert np.array_equal(dropout(x, p), torch.nn.functional.dropout(t, p).numpy())
     assert np.array_equal(dropout(x, 0.3, training=False), torch.nn.functional.dropout(t, 0.3, training=False).numpy())
     torch.manual_seed(0)
-    theirs = torch.nn.functional.dropout(t, 0.3).numpy()  # what is kept has the same value
+    theirs = torch.nn.functional.dropout(t, 0.3).numpy()  # kept elements have the same value
     ours = dropout(x, 0.3, rng=0)
     both = (theirs != 0) & (ours != 0)
     assert both.any()

@@ -1,4 +1,4 @@
-"""Early stopping: when, why, with which parameters; and that the best come back however training ends."""
+"""Early stopping: when it stops and why, and that the best parameters are restored however training ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.rows import Array
 
 
 def run(stopping: EarlyStopping, values: Any) -> int | None:
-    """The update that stops it, or None."""
+    """The index of the update that stops the run, or None."""
     for i, v in enumerate(values):
         if stopping.update(v):
             return i
@@ -50,7 +50,7 @@ def test_delta() -> None:
 
 
 def test_baseline() -> None:
-    """As in Keras: what does not beat it is kept if it is the best, and still counts against the patience."""
+    """As in Keras: an improvement that does not beat the baseline is kept, but still counts against the patience."""
     stopping = EarlyStopping(3, baseline=1.0)
     assert run(stopping, [5, 4, 3, 2]) == 2
     assert stopping.best_value == 3
@@ -69,7 +69,7 @@ def test_nonfinite(bad: float) -> None:
 
 
 def test_reduce() -> None:
-    """Two workers that see the same average decide alike."""
+    """Two workers that see the same average stop at the same update."""
     streams = [[3.0, 1.0, 2.0, 3.0, 9.0], [3.0, 3.0, 3.0, 3.0, 9.0]]
     means = [(a + b) / 2 for a, b in zip(*streams, strict=True)]
     results = []
@@ -78,9 +78,6 @@ def test_reduce() -> None:
         stopping = EarlyStopping(2, reduce=lambda value, step=step: next(step))
         results.append((run(stopping, stream), stopping.best_value, stopping.best_step))
     assert results == [(3, 2.0, 1)] * 2
-
-
-# -- parameters -------------------------------------------------------------------------------------------------------
 
 
 def params_of(value: float) -> list[Array]:
@@ -105,7 +102,7 @@ def train(stopping: EarlyStopping, params: list[Array], values: list[float], at_
 
 @pytest.mark.parametrize("end", [None, ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("values", [[3, 1, 2, 2, 2, 2], [3, 2, 1], [1, 5]])
-def test_the_best_come_back(values: list[float], end: Any) -> None:
+def test_best_parameters_are_restored(values: list[float], end: Any) -> None:
     params = params_of(-1.0)
     stopping = EarlyStopping(3)
     if end is None:
@@ -146,44 +143,35 @@ def test_buffers_are_allocated_once() -> None:
     assert [id(b) for b in stopping._best] == before
 
 
-def test_state_dict() -> None:
-    """Going on from a state is going on."""
+@pytest.mark.parametrize("cut", range(8))
+def test_state_dict(cut: int) -> None:
+    """A run that continues from a state_dict after update `cut` equals a run without a break."""
     values = [5.0, 4.0, 4.5, 3.0, 3.5, 3.4, 3.3, 3.2]
-    for cut in range(len(values)):
-        params, whole = params_of(0.0), EarlyStopping(3, cooldown=1)
-        first = EarlyStopping(3, cooldown=1)
-        for i, v in enumerate(values):
-            for p in params:
-                p[...] = i
-            if whole.update(v, params):
-                break
-            if i == cut:
-                state = first.state_dict()
-                first = EarlyStopping(3, cooldown=1)
-                first.load_state_dict(state)
-            first.update(v, params)
-        first.update(v, params)
-        assert first.state_dict().keys() == whole.state_dict().keys()
-        for name in ("best_value", "best_step", "step", "wait", "cooling", "reason"):
-            assert first.state_dict()[name] == whole.state_dict()[name], (cut, name)
-        for a, b in zip(first.best_params, whole.best_params, strict=True):
-            assert np.array_equal(a, b)
-    state = whole.state_dict()
-    for bad, text in (
-        ({k: v for k, v in state.items() if k != "wait"}, "lacks wait"),
-        ({**state, "step": -1}, "step"),
-        ({**state, "best_params": [np.zeros(3)]}, "best parameter 0"),
-    ):
-        fresh = EarlyStopping(3)
-        with pytest.raises((TypeError, ValueError), match=text):
-            fresh.load_state_dict(bad)
-        assert fresh.step == 0
+    params, whole = params_of(0.0), EarlyStopping(3, cooldown=1)
+    part = EarlyStopping(3, cooldown=1)
+    for i, v in enumerate(values):
+        for p in params:
+            p[...] = i
+        if whole.update(v, params):
+            break
+        if i == cut:
+            state = part.state_dict()
+            part = EarlyStopping(3, cooldown=1)
+            part.load_state_dict(state)
+        part.update(v, params)
+    part.update(v, params)
+    assert part.state_dict().keys() == whole.state_dict().keys()
+    for name in ("best_value", "best_step", "step", "wait", "cooling", "reason"):
+        assert part.state_dict()[name] == whole.state_dict()[name], name
+    for a, b in zip(part.best_params, whole.best_params, strict=True):
+        assert np.array_equal(a, b)
     whole.reset()
     assert (whole.step, whole.best_value, whole.best_params) == (0, None, [])
 
 
-def test_refuses() -> None:
-    for options, text in (
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
         ({"patience": 0}, "patience"),
         ({"patience": 2.5}, "patience"),
         ({"min_delta": -1}, "min_delta"),
@@ -194,40 +182,73 @@ def test_refuses() -> None:
         ({"cooldown": -1}, "cooldown"),
         ({"baseline": math.nan}, "baseline"),
         ({"reduce": 3}, "reduce"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            EarlyStopping(**options)
-    stopping, params = EarlyStopping(3), params_of(1.0)
-    for value, given_params, text in (
-        ("0.5", params, "value must be a number"),
-        (True, params, "value must be a number"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        EarlyStopping(**settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "params", "message"),
+    [
+        ("0.5", params_of(1.0), "value must be a number"),
+        (True, params_of(1.0), "value must be a number"),
         (1.0, [np.zeros(3)], "parameter 0 has dtype float64"),
         (1.0, [], "params is empty"),
         (1.0, [np.zeros((4, 4), np.float32)[:, ::2]], "parameter 0 is not contiguous"),
         (1.0, "weights", "params must be"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            stopping.update(value, given_params)
-        assert (stopping.step, stopping.best_value) == (0, None)
+    ],
+)
+def test_bad_first_update(value: Any, params: Any, message: str) -> None:
+    stopping = EarlyStopping(3)
+    with pytest.raises((TypeError, ValueError), match=message):
+        stopping.update(value, params)
+    assert (stopping.step, stopping.best_value) == (0, None)
+
+
+def test_bad_later_update() -> None:
+    stopping, params = EarlyStopping(3), params_of(1.0)
     stopping.update(1.0, params)
-    with pytest.raises(ValueError, match="params has 1 arrays, it had 4"):
+    with pytest.raises(ValueError, match="params has 1 arrays, earlier updates had 4"):
         stopping.update(0.5, params[:1])
     with pytest.raises(ValueError, match="has shape"):
         stopping.update(0.5, [np.zeros((2, 2), np.float32), *params[1:]])
-    with pytest.raises(ValueError, match="parameter 0 has shape"):  # in an update that does not improve, too
+    with pytest.raises(ValueError, match="parameter 0 has shape"):  # also for a value that is no improvement
         stopping.update(2.0, [np.zeros((2, 2), np.float32), *params[1:]])
     with pytest.raises(TypeError, match="parameter 1 must be a float32"):
         stopping.update(2.0, [params[0], params[1].astype(float), *params[2:]])
     with pytest.raises(TypeError, match="value must be a number"):
         stopping.update(np.array([1.0, 2.0]), params)
     assert (stopping.step, stopping.best_value) == (1, 1.0)
-    for name, bad in (("best_value", "x"), ("best_value", math.nan), ("best_step", None), ("reason", 3)):
-        with pytest.raises((TypeError, ValueError), match=name):
-            stopping.load_state_dict({**stopping.state_dict(), name: bad})
-    assert (stopping.step, stopping.best_value) == (1, 1.0)
 
 
-def test_the_end_of_the_block_is_no_python_code() -> None:
-    """A Ctrl-C is seen between bytecodes alone: where there are none, the copy back cannot be skipped."""
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wait": None}, "lacks wait"),
+        ({"step": -1}, "step"),
+        ({"best_params": [np.zeros(3)]}, "best parameter 0"),
+        ({"best_value": "x"}, "best_value"),
+        ({"best_value": math.nan}, "best_value"),
+        ({"best_step": None}, "best_step"),
+        ({"reason": 3}, "reason"),
+    ],
+)
+def test_bad_state_dict(changes: dict[str, Any], message: str) -> None:
+    """An error changes nothing."""
+    stopping, other = EarlyStopping(3), EarlyStopping(3)
+    other.update(1.0, params_of(1.0))
+    state = {**other.state_dict(), **changes}
+    if message == "lacks wait":
+        del state["wait"]
+    for target, before in ((stopping, (0, None)), (other, (1, 1.0))):
+        with pytest.raises((TypeError, ValueError), match=message):
+            target.load_state_dict(state)
+        assert (target.step, target.best_value) == before
+
+
+def test_the_end_of_the_block_runs_no_python_code() -> None:
+    """Ctrl-C can interrupt only between bytecodes. __exit__ has none, so the copy back always takes place."""
     for method in (EarlyStopping.__enter__, EarlyStopping.__exit__):
         assert not isinstance(method, types.FunctionType)

@@ -1,4 +1,4 @@
-"""Cross-entropy against its definition, differences and torch; mixup and cutmix as timm and torchvision have them."""
+"""Cross-entropy against its definition, finite differences and torch; mixup and cutmix as in timm and torchvision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastopt.regularization import Mix, MixupCutmix, cross_entropy, cutmix, mixu
 from tests.support import reference_layers as reference
 from tests.support.rows import Array, assert_same_bits, core, settings
 
-#: (rows, classes): vectors of classes and one more or less, rows and units of rows, more classes than a tile.
+#: (rows, classes): classes around the vector width, rows around a unit of work, more classes than a tile.
 SIZES = [(1, 1), (1, 2), (5, 3), (4, 15), (4, 16), (4, 17), (300, 100), (1000, 10), (2, 5000)]
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -23,7 +23,7 @@ def floats(*shape: int, seed: int = 0) -> Array:
 
 
 def inputs(rows: int, classes: int, seed: int = 0) -> tuple[Array, Array, Array, Array]:
-    """Logits, classes, soft targets, weights: one weight in four is 0."""
+    """(logits, classes, soft targets, weights); one weight in four is 0."""
     rng = np.random.default_rng(seed)
     soft = rng.random((rows, classes)) ** 4
     soft[rng.random((rows, classes)) < 0.3] = 0
@@ -74,7 +74,7 @@ def test_same_bits(rows: int, classes: int) -> None:
 
 
 def test_finite_differences() -> None:
-    """The reference's gradient is the derivative of the reference's loss."""
+    """The gradient of the reference is the derivative of its loss."""
     z, index, soft, weight = inputs(4, 5)
     z = z.astype(np.float64)
     for targets, ignore in ((index, int(index[1])), (soft, -1)):
@@ -89,7 +89,7 @@ def test_finite_differences() -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e7, 1e30])
 def test_huge_logits(shift: float) -> None:
-    """No logit is too large; what counts are differences, which float32 itself may have lost."""
+    """Logits of any size work: only their differences matter, as far as float32 holds them."""
     z = (floats(6, 8) + shift).astype(np.float32)
     index = np.arange(6)
     close(cross_entropy(z, index, label_smoothing=0.1), reference.cross_entropy(z, index, None, -1, 0.1, "mean"), "")
@@ -101,7 +101,7 @@ def test_huge_logits(shift: float) -> None:
 
 
 def test_infinite_and_missing_logits() -> None:
-    """−inf is a class that cannot be; NaN and +inf make a row NaN and leave the others."""
+    """−inf is a class of probability 0; NaN and +inf make their row NaN and no other row."""
     z = floats(4, 3)
     z[0, 1] = -np.inf
     z[1, 1] = np.nan
@@ -117,7 +117,7 @@ def test_infinite_and_missing_logits() -> None:
     assert np.isfinite(cross_entropy(z, soft, reduction="none")[0][[0, 3]]).all()
 
 
-def test_nothing_counts() -> None:
+def test_all_rows_ignored() -> None:
     z = floats(3, 4)
     loss, grad = cross_entropy(z, np.full(3, -100))
     assert math.isnan(loss)
@@ -126,7 +126,7 @@ def test_nothing_counts() -> None:
 
 
 def test_weights_of_zero() -> None:
-    """Rows that weigh nothing together have no mean; a class that weighs nothing costs nothing, however unlikely."""
+    """If all weights of the rows are 0, the mean is NaN. A class of weight 0 adds no loss, however unlikely it is."""
     z, weight = floats(3, 4), np.array([0, 1, 2, 0.5], np.float32)
     loss, grad = cross_entropy(z, np.array([0, -100, 0]), weight=weight, label_smoothing=0.1)
     assert math.isnan(loss)
@@ -134,7 +134,7 @@ def test_weights_of_zero() -> None:
     assert not grad[1].any()
     z[:, 0] = -np.inf
     loss, grad = cross_entropy(z, np.array([1, 2, 3]), weight=weight, label_smoothing=0.1)
-    mass = 0.9 + 3 * 0.1 / 4  # four classes share the smoothing, three of them count
+    mass = 0.9 + 3 * 0.1 / 4  # four classes share the smoothing, three of them have weight
     others = cross_entropy(z[:, 1:].copy(), np.arange(3), weight=weight[1:], label_smoothing=1 - 0.9 / mass)[0]
     assert mass * others == pytest.approx(loss, rel=1e-6)
     assert not grad[:, 0].any()
@@ -145,43 +145,49 @@ def test_an_unsigned_target_is_never_negative() -> None:
         cross_entropy(floats(2, 3), np.array([0, 2**64 - 100], np.uint64))
 
 
-def test_cross_entropy_refuses() -> None:
-    z, index, soft, weight = inputs(4, 5)
-    out = np.full((4, 5), 7, np.float32)
-    room = np.zeros(40, np.float32)
-    nan = soft.copy()
-    nan[1, 1] = np.nan
-    for arguments, text in (
+LOGITS, INDEX, SOFT, WEIGHT = inputs(4, 5)
+OUT = np.full((4, 5), 7, np.float32)
+BLOCK = np.zeros(40, np.float32)
+NAN = SOFT.copy()
+NAN[1, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ({"targets": np.array([0, 1, 5, 0])}, "target 2 is 5, expected a class from 0 to 4 or ignore_index"),
         ({"targets": np.array([0, -1, 0, 0])}, "target 1 is -1"),
         ({"targets": np.arange(3)}, "targets must be integers of shape"),
-        ({"targets": index.astype(float)}, "targets"),
-        ({"targets": soft[:, :4]}, "targets"),
-        ({"targets": soft.astype(np.float64)}, "targets has dtype float64"),
-        ({"targets": -soft}, "targets must be >= 0"),
-        ({"targets": nan}, "targets must be >= 0"),
-        ({"targets": soft, "ignore_index": 1}, "no meaning for soft targets"),
+        ({"targets": INDEX.astype(float)}, "targets"),
+        ({"targets": SOFT[:, :4]}, "targets"),
+        ({"targets": SOFT.astype(np.float64)}, "targets has dtype float64"),
+        ({"targets": -SOFT}, "targets must be >= 0"),
+        ({"targets": NAN}, "targets must be >= 0"),
+        ({"targets": SOFT, "ignore_index": 1}, "no meaning for soft targets"),
         ({"targets": "labels"}, "targets"),
-        ({"logits": z[0]}, "logits must be"),
-        ({"logits": z[:0], "targets": index[:0]}, "logits must be"),
-        ({"logits": z.astype(np.float64)}, "logits has dtype float64"),
-        ({"logits": np.asfortranarray(z)}, "logits is not C-contiguous"),
-        ({"weight": weight[:4]}, "weight must be float32 of shape"),
-        ({"weight": -weight}, "weight must be finite and >= 0"),
-        ({"weight": weight.astype(float)}, "weight must be float32"),
+        ({"logits": LOGITS[0]}, "logits must be"),
+        ({"logits": LOGITS[:0], "targets": INDEX[:0]}, "logits must be"),
+        ({"logits": LOGITS.astype(np.float64)}, "logits has dtype float64"),
+        ({"logits": np.asfortranarray(LOGITS)}, "logits is not C-contiguous"),
+        ({"weight": WEIGHT[:4]}, "weight must be float32 of shape"),
+        ({"weight": -WEIGHT}, "weight must be finite and >= 0"),
+        ({"weight": WEIGHT.astype(float)}, "weight must be float32"),
         ({"label_smoothing": 1.1}, "label_smoothing"),
         ({"label_smoothing": math.nan}, "label_smoothing"),
         ({"reduction": "median"}, "reduction must be"),
         ({"ignore_index": 1.0}, "ignore_index"),
-        ({"out": z}, "out overlaps logits"),
-        ({"logits": room[:20].reshape(4, 5), "out": room[10:30].reshape(4, 5)}, "out overlaps logits"),
-        ({"targets": soft, "out": soft}, "out overlaps targets"),
-        ({"out": out[:3]}, "out has shape"),
-        ({"out": out.astype(float)}, "out has dtype float64"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=text):
-            cross_entropy(**{"logits": z, "targets": index, "out": out, **arguments})
-        assert (out == 7).all()
+        ({"out": LOGITS}, "out overlaps logits"),
+        ({"logits": BLOCK[:20].reshape(4, 5), "out": BLOCK[10:30].reshape(4, 5)}, "out overlaps logits"),
+        ({"targets": SOFT, "out": SOFT}, "out overlaps targets"),
+        ({"out": OUT[:3]}, "out has shape"),
+        ({"out": OUT.astype(float)}, "out has dtype float64"),
+    ],
+)
+def test_cross_entropy_refuses(arguments: dict[str, Any], message: str) -> None:
+    """A bad argument raises an error, and nothing is written to `out`."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        cross_entropy(**{"logits": LOGITS, "targets": INDEX, "out": OUT, **arguments})
+    assert (OUT == 7).all()
 
 
 def test_smooth_labels() -> None:
@@ -230,8 +236,6 @@ def test_torch(reduction: str, smoothing: float) -> None:
         assert np.allclose(grad, t.grad.numpy(), atol=1e-5 * np.abs(grad).max())
 
 
-# -- mixup and cutmix -------------------------------------------------------------------------------------------------
-
 MODES = [
     (m, p) for m in ("batch", "pair", "sample") for p in ("permutation", "roll", "flip") if (m, p) != ("pair", "roll")
 ]
@@ -240,7 +244,7 @@ MODES = [
 @pytest.mark.parametrize(("mode", "pairing"), MODES)
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_mixup(n: int, mode: str, pairing: str) -> None:
-    """timm: x · lam + x.flip(0) · (1 − lam); torchvision: x · lam + x.roll(1, 0) · (1 − lam); targets alike."""
+    """timm: x · lam + x.flip(0) · (1 − lam); torchvision: x · lam + x.roll(1, 0) · (1 − lam); also the targets."""
     x = floats(n, 3, 50, 50)
     mixed, mix = mixup(x, 0.8, rng=n, mode=mode, pairing=pairing)
     _check_partners(mix, mode, pairing)
@@ -277,7 +281,7 @@ def _check_partners(mix: Mix, mode: str, pairing: str) -> None:
 
 
 def test_weights_are_beta() -> None:
-    """Beta(α, α): mean 1/2, variance 1 / (4 (2α + 1)); and the chance p of being mixed at all."""
+    """Beta(α, α) has mean 1/2 and variance 1 / (4 (2α + 1)); p is the probability of being mixed at all."""
     x = np.zeros((40_000, 1), np.float32)
     for alpha in (0.2, 1.0, 3.0):
         _, mix = mixup(x, alpha, rng=1, mode="sample")
@@ -294,7 +298,7 @@ def test_weights_are_beta() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 @pytest.mark.parametrize(("mode", "pairing"), MODES)
 def test_cutmix(mode: str, pairing: str, dtype: Any, channels_last: bool) -> None:
-    """Each image is its partner's within one box and itself outside; lam is what is left of it, exactly."""
+    """Each image equals its partner inside one box and itself outside; lam is exactly the share outside."""
     n, h, w = 16, 9, 14
     x = np.random.default_rng(0).integers(1, 200, (n, 3, h, w)).astype(dtype)
     given = np.ascontiguousarray(np.moveaxis(x, 1, -1)) if channels_last else x
@@ -328,7 +332,7 @@ def test_boxes_are_timms_and_torchvisions() -> None:
     from fastopt.regularization.labels import _boxes
 
     class Centers:
-        """A generator whose integers are known."""
+        """A generator that returns given integers."""
 
         def __init__(self, cy: int, cx: int) -> None:
             self.values = [cy, cx]

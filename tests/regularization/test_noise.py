@@ -1,4 +1,4 @@
-"""Noise on inputs, weights and gradients; the schedule; that what is perturbed comes back."""
+"""Noise on inputs, weights and gradients: values, the schedule, and that perturbed weights are restored."""
 
 from __future__ import annotations
 
@@ -74,9 +74,6 @@ def test_layer(multiplicative: bool) -> None:
     assert layer.backward(dy) is dy
 
 
-# -- weights ----------------------------------------------------------------------------------------------------------
-
-
 def tensors() -> list[Array]:
     odd = np.array([np.nan, np.inf, -0.0, 1e-45], np.float32)
     return [
@@ -109,11 +106,11 @@ def test_perturbed() -> None:
 
 
 def _interrupted(params: list[Array], error: type[BaseException]) -> None:
-    params[0][:] = 7  # whatever is done meanwhile
+    params[0][:] = 7  # other writes inside the block
     raise error
 
 
-def test_perturbed_comes_back_however_it_is_left() -> None:
+def test_perturbed_weights_are_restored_after_any_exit() -> None:
     for error in (ValueError, KeyboardInterrupt, SystemExit, GeneratorExit):
         params = tensors()
         before = [p.tobytes() for p in params]
@@ -131,7 +128,7 @@ def test_perturbed_misuse() -> None:
     block.__enter__()
     with pytest.raises(RuntimeError, match="entered already"):
         block.__enter__()
-    del block  # never left by hand
+    del block  # without __exit__
     assert w.tobytes() == before
     with pytest.raises(ValueError, match="overlaps"):
         perturbed([w, w[1:]], 0.1)
@@ -161,9 +158,6 @@ def test_a_generator_that_fails_perturbs_nothing() -> None:
     assert w.tobytes() == before
 
 
-# -- gradients --------------------------------------------------------------------------------------------------------
-
-
 def test_schedule() -> None:
     """Neelakantan et al. (2015), equation 1: σ² = η / (1 + t)^γ."""
     noise = GradientNoise(0.3, 0.55)
@@ -183,7 +177,7 @@ def test_add_in_place() -> None:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_step_with_noise(row: Row) -> None:
-    """The step's noise is noise that was added to the scaled gradients before it; on every ISA and thread count."""
+    """A step with noise equals a step on scaled gradients plus noise, on every instruction set and thread count."""
     sizes = (1, 17, TILE - 1, TILE + 1, 2 * TILE + 19)
     values = {"weight_decay": 0.1, "l1": 0.01, "clip_value": 1.5}
     start = [floats(n, seed=n) for n in sizes]
@@ -220,7 +214,7 @@ def test_step_with_noise_leaves_or_zeroes_gradients() -> None:
     assert np.array_equal(w, other)
 
 
-def test_norm_is_that_of_the_gradient_alone() -> None:
+def test_the_norm_excludes_the_noise() -> None:
     w, g = np.zeros(4, np.float32), np.full(4, 3, np.float32)
     opt = fastopt.SGD(w, lr=1.0)
     assert opt.step(g, max_norm=1.0, noise=GradientNoise(0.01, rng=0)) == 6.0
@@ -232,7 +226,7 @@ def test_norm_is_that_of_the_gradient_alone() -> None:
     assert skipping.skipped == 1
 
 
-def test_step_refuses_what_is_no_noise() -> None:
+def test_step_refuses_other_types_of_noise() -> None:
     w = floats(3)
     before = w.tobytes()
     with pytest.raises(TypeError, match="noise must be a"):

@@ -1,4 +1,4 @@
-"""Norm penalties: value, gradient and what is left out, against the equations, differences and the step's own."""
+"""Norm penalties: value, gradient and exclusion, against equations, finite differences and the optimizer's own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_gradient_is_the_derivative_of_the_value() -> None:
         assert slope == pytest.approx(g[i], rel=1e-6)
 
 
-def test_absent_terms_leave_odd_numbers_alone() -> None:
+def test_absent_terms_keep_nan_and_infinity() -> None:
     w = np.array([np.nan, np.inf, -0.0, 0.0], np.float32)
     g = np.array([1, 2, -0.0, 3], np.float32)
     got = g.copy()
@@ -84,13 +84,13 @@ def test_exclude() -> None:
     assert np.array_equal(gradient, np.sign(w))
 
 
-def test_groups_are_the_stand_alone_penalty() -> None:
-    """The step's weight_decay and l1, by groups, are the gradient of this penalty: the same bits."""
+def test_penalty_groups_equal_add_norm_penalty() -> None:
+    """weight_decay and l1 of the param groups give the same bits as the gradient of the penalty."""
     start = [floats(40, 30), floats(30, seed=1), floats(TILE + 3, 2, seed=2)]
     grads = [floats(*p.shape, seed=9) for p in start]
     fused = [p.copy() for p in start]
     opt = fastopt.Adam(penalty_groups(fused, weight_decay=0.1, l1=0.02))
-    opt.step([grads[0], grads[2], grads[1]])  # the penalized ones come first
+    opt.step([grads[0], grads[2], grads[1]])  # the penalized parameters come first
     apart = [p.copy() for p in start]
     penalized = [g.copy() for g in grads]
     add_norm_penalty_(penalized, apart, l2=0.1, l1=0.02, exclude=is_vector)
@@ -98,9 +98,6 @@ def test_groups_are_the_stand_alone_penalty() -> None:
     for i, (a, b) in enumerate(zip(fused, apart, strict=True)):
         assert_same_bits(a, b, f"parameter {i}")
     assert len(penalty_groups([start[0]])) == len(penalty_groups([start[1]])) == 1
-
-
-# -- max-norm ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -124,7 +121,7 @@ def test_max_norm(shape: tuple[int, ...], axis: int) -> None:
         assert (after <= limit * (1 + 2e-7)).all()
 
 
-def test_max_norm_of_odd_rows() -> None:
+def test_max_norm_of_nonfinite_rows() -> None:
     w = np.array([[np.nan, 5], [np.inf, 1], [0, 0], [1e30, 1e30], [-0.0, 1]], np.float32)
     got = max_norm_(w.copy(), 2.0)
     assert_same_bits(got[[0, 1, 2, 4]], w[[0, 1, 2, 4]], "not finite, zero, within")
@@ -159,7 +156,7 @@ def test_refuses() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_max_norm_of_nothing(axis: int) -> None:
+def test_max_norm_refuses_empty_arrays(axis: int) -> None:
     for shape in ((3, 0), (0, 3)):
         with pytest.raises(ValueError, match="w is empty"):
             max_norm_(np.zeros(shape, np.float32), 1.0, axis=axis)

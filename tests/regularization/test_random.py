@@ -1,4 +1,4 @@
-"""Philox against its paper's known answers, elementary functions against double, distributions against theory."""
+"""Philox against the known answers of its paper, elementary functions against double, distributions against theory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_philox_known_answers(isa: str, counter: list[int], key: list[int], expe
 @pytest.mark.parametrize("offset", [0, 1, 63, 64, 2**34 - 70, 2**40 + 5])
 @pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 255, 256, 257, TILE - 1, TILE, TILE + 1, 3 * TILE + 19])
 def test_words(isa: str, n: int, offset: int) -> None:
-    """Around blocks, chunks and tiles, and where the counter's first word overflows."""
+    """Sizes around blocks, chunks and tiles; offsets up to the overflow of the counter's first word."""
     for stream in (0, 7):
         with core(isa, threads=3, threshold=0):
             got = layer_kernels.words(n, KEY, stream, offset)
@@ -55,7 +55,7 @@ def test_normals(isa: str, n: int, offset: int) -> None:
     with core(isa, threads=2, threshold=0):
         got = layer_kernels.each("add_normal", zeros, a=1.0, key=KEY, stream=3, offset=offset)
     expected = reference.normals(n, KEY, 3, offset)
-    # sine and cosine are near 0 somewhere: the error there is that of the radius' size
+    # where sine or cosine is near 0 the error is relative to the radius
     assert np.abs(got - expected).max() < 1.5e-6
     assert np.abs(got / expected - 1).max() < 1e-3
 
@@ -84,7 +84,7 @@ def test_exp(isa: str) -> None:
 
 @isas
 def test_log(isa: str) -> None:
-    """On every number that a normal's radius can ask for up to 2¹⁶, and samples of the others."""
+    """On the first 2¹⁶ arguments that the radius of a normal can have, and on a sample of the others."""
     w = np.concatenate([np.arange(2**16), np.random.default_rng(1).integers(0, 2**31, 1_000_000)])
     x = ((w.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-31)).astype(np.float32)
     with core(isa):
@@ -102,12 +102,10 @@ def test_sine_and_cosine(isa: str) -> None:
     for kernel, exact in (("sines", np.sin(angle)), ("cosines", np.cos(angle))):
         with core(isa):
             got = layer_kernels.each(kernel, turn.view(np.float32))
-        away = np.abs(exact) > 1e-6  # beside a zero the reference's own π is not exact enough
+        away = np.abs(exact) > 1e-6  # near a zero the π of the reference is not exact enough
         assert ulps_of(got[away], exact[away]).max() < 2.5
         assert np.abs(got - exact).max() < 1.2e-7
 
-
-# -- distributions ----------------------------------------------------------------------------------------------------
 
 N = 1 << 20
 
@@ -117,7 +115,7 @@ def normals(n: int = N, key: int = KEY, stream: int = 0) -> Array:
 
 
 def chi_square(counts: Array, expected: Array) -> float:
-    """In standard deviations from its mean."""
+    """The χ² statistic as a number of standard deviations from its mean."""
     df = counts.size - 1
     return float((((counts - expected) ** 2 / expected).sum() - df) / math.sqrt(2 * df))
 
@@ -133,7 +131,7 @@ def test_words_are_uniform() -> None:
 
 
 def test_neighbours_are_independent() -> None:
-    """Pairs of neighbours: at every distance that the layout of blocks could couple; and of streams and keys."""
+    """Correlations of words at every distance that the block layout could couple, and between streams and keys."""
     u = layer_kernels.words(N, KEY) >> np.uint32(28)
     others = [np.roll(u, d) for d in (1, 2, 15, 16, 17, 32, 48, 63, 64, 65, 256, TILE)]
     others += [layer_kernels.words(N, KEY, 1) >> np.uint32(28), layer_kernels.words(N, KEY + 1) >> np.uint32(28)]
@@ -144,7 +142,7 @@ def test_neighbours_are_independent() -> None:
 
 
 def test_normals_are_normal() -> None:
-    """Kolmogorov and Smirnov at 4.2 million samples, moments, and what lies in the tails."""
+    """The Kolmogorov–Smirnov test on 4.2 million samples, the moments, and the counts in the tails."""
     n = 4 * N
     z = np.sort(normals(n))
     cdf = 0.5 * (1.0 + np.array([math.erf(v) for v in z / math.sqrt(2.0)]))
@@ -161,7 +159,7 @@ def test_normals_are_normal() -> None:
 
 
 def test_normals_are_independent() -> None:
-    """The two of a pair, neighbours, streams: values, and sizes (Box and Muller's pairs share a radius)."""
+    """Correlations of pairs, neighbours and streams; also of absolute values, since a pair shares its radius."""
     z = normals()
     others = [np.roll(z, d) for d in (1, 16, 17, 32, 64, 256, TILE)] + [normals(stream=1), normals(key=KEY + 1)]
     for f in (lambda v: v, lambda v: v**2, lambda v: np.abs(v) > 2):
@@ -170,7 +168,7 @@ def test_normals_are_independent() -> None:
             assert abs(np.corrcoef(a, f(other))[0, 1]) < 4.5 / math.sqrt(N), i
 
 
-def test_the_farthest_normal() -> None:
+def test_the_largest_normal() -> None:
     """A word of 0 gives the largest radius, √(2 · 32 ln 2)."""
     smallest = np.array([0.5 * 2.0**-31], np.float32)
     radius = math.sqrt(-2.0 * float(layer_kernels.each("logs", smallest)[0]))
@@ -179,7 +177,7 @@ def test_the_farthest_normal() -> None:
 
 @isas
 def test_same_bits_of_long_streams(isa: str) -> None:
-    """A hundred thousand normals on each instruction set and number of threads."""
+    """100,000 normals on each instruction set and number of threads."""
     x = np.random.default_rng(0).normal(size=100_003).astype(np.float32)
     with core(ISAS[0], threads=1):
         expected = layer_kernels.each("times_normal", x, a=0.3, key=KEY)
@@ -190,13 +188,13 @@ def test_same_bits_of_long_streams(isa: str) -> None:
             )
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="not here: no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_after_a_fork() -> None:
-    """A child of fork() draws the same numbers on one thread; OpenMP's team stayed with its parent."""
+    """A child of fork() draws the same numbers on one thread: the OpenMP threads exist only in its parent."""
     with core(threads=2, threshold=0):
         expected = layer_kernels.words(10 * TILE, KEY)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # other tests may have left threads
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of earlier tests may still exist
             child = os.fork()
         if child == 0:
             os._exit(0 if np.array_equal(layer_kernels.words(10 * TILE, KEY), expected) else 1)

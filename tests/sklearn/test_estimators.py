@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 import signal
-import subprocess
-import sys
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import environment
+from tests.support import run_python
 
 pytest.importorskip("sklearn")
 
@@ -529,9 +527,7 @@ CTRL_C = """
 
 def test_ctrl_c_in_fit_many_leaves_all_fitted() -> None:
     code = textwrap.dedent(CTRL_C.format())
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
 
 
@@ -557,7 +553,7 @@ SAVED: dict[str, Any] = {
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     path = str(tmp_path / "run.npz")
     code = textwrap.dedent(KILLED.format(epoch=3, path=path))
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    done = run_python("-c", code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     held = {"X_val": X[200:], "y_val": Y[200:]}
     epochs: list[int] = []
@@ -575,4 +571,4 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_import_fastopt_loads_no_scikit_learn() -> None:
     code = "import sys, fastopt; assert 'sklearn' not in sys.modules and 'fastopt.sklearn' not in sys.modules"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_python("-c", code).returncode == 0

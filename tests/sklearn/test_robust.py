@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import subprocess
 import sys
 import textwrap
 import warnings
@@ -30,6 +29,7 @@ from fastopt.regularization import EarlyStopping, Jitter
 from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many
 from fastopt.validation.estimators import CannotFitTogether
 from tests.sklearn.test_estimators import XR, YR, X, Y, net, same
+from tests.support import run_python
 
 LABELS = np.arange(10)
 
@@ -442,10 +442,7 @@ DESCRIBED = """
 
 
 def test_descriptions_hold_no_address_and_end() -> None:
-    texts = [
-        subprocess.run([sys.executable, "-c", textwrap.dedent(DESCRIBED)], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
+    texts = [run_python("-c", textwrap.dedent(DESCRIBED)) for _ in range(2)]
     assert texts[0].stdout == texts[1].stdout
     assert "0x" not in texts[0].stdout
     assert described(lambda t, a=1: a) != described(lambda t, a=2: a)

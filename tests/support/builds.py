@@ -1,4 +1,4 @@
-"""Builds a changed copy of this checkout in a temporary folder. Knows nothing of what is tested there."""
+"""Copies this checkout to a temporary folder, where tests change it, build it and run it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Copy:
         for name in ("csrc", "fastopt", "tests"):
             ignore = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", ".hypothesis")
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        for name in ("setup.py", "build_flags.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, folder)
 
     def insert(self, file: str, before: str, text: str) -> None:
-        """Put text before the only line that holds `before`."""
+        """Insert text before the only line that contains `before`."""
         path = self.folder / file
         source = path.read_text()
         assert source.count(before) == 1, (file, before, source.count(before))
@@ -44,9 +44,8 @@ class Copy:
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """In which Python imports from the copy."""
-        path = str(self.folder)
-        return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **more}
+        """Variables with which Python imports fastopt and the tests from the copy."""
+        return {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONSAFEPATH": "1", **more}
 
     def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, *arguments, **environment)

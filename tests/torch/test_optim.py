@@ -6,7 +6,6 @@ import copy
 import gc
 import io
 import pickle
-import subprocess
 import sys
 import weakref
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 import fastopt.torch as ours
 from fastopt._native import _testing, runtime
-from tests.support.rows import ROOT
+from tests.support import run_python
 from tests.support.torch_rows import NAMES, assert_same, gradients, pair, parameters, walk
 
 #: options with every state that a class has
@@ -52,7 +51,7 @@ def equal(a: list[Any], b: list[Any]) -> bool:
 
 def test_fastopt_itself_loads_no_torch() -> None:
     code = "import sys, fastopt; assert 'torch' not in sys.modules; import fastopt.torch; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert run_python("-c", code).returncode == 0
 
 
 @pytest.mark.parametrize("first", ["torch", "fastopt"])
@@ -69,7 +68,7 @@ fastopt.torch.Adam([p]).step(); (p.detach() * 2).sum()
 paths = {{line.split()[-1] for line in open("/proc/self/maps") if re.search(names, line)}}
 print(*sorted(paths), sep="\\n")
 """
-    found = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    found = run_python("-c", code).stdout
     assert len(found.split()) == 1, found
 
 

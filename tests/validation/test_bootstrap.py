@@ -13,8 +13,8 @@ import pytest
 
 from fastopt._native import resample as resample_kernels
 from fastopt.validation import DegenerateDataWarning, bootstrap
+from fastopt.validation.bootstrap.statistics import named
 from fastopt.validation.resampling import plan_of
-from fastopt.validation.statistics import named
 from tests.support import reference_layers as reference
 from tests.support.rows import ISAS, Array, core
 from tests.support.validation_cases import assert_refused
@@ -346,8 +346,8 @@ def test_kernels_against_callables_on_the_same_resamples(name: str, way: dict[st
 
 @pytest.mark.parametrize("far", [1e10, 1e19])
 @pytest.mark.parametrize("name", ["mean", "variance", "ratio", "correlation"])
-def test_a_value_far_off_leaves_the_others_their_digits(name: str, far: float) -> None:
-    """In the resamples without it, one of three, and in the jackknife's sums without it."""
+def test_an_outlier_does_not_cost_the_other_values_digits(name: str, far: float) -> None:
+    """In the third of the resamples that lack the outlier, and in the jackknife without it."""
     x = np.append(X, far)
     data, two = ((x, np.append(Y, 5.0)), True) if name in ("ratio", "correlation") else ((x,), False)
     options: dict[str, Any] = {"method": "percentile", "n_resamples": 50, "rng": 3, "paired": two}
@@ -375,7 +375,7 @@ def test_resamples_keep_strata_groups_and_blocks() -> None:
 @pytest.mark.parametrize("method", ["percentile", "basic", "BCa"])
 @pytest.mark.parametrize("name", ["mean", "variance", "quantile", "correlation"])
 def test_intervals_against_scipy(name: str, method: str, alternative: str) -> None:
-    """Within five Monte Carlo errors of an interval's end, about 2.5 standard errors / √n_resamples each."""
+    """Bounds differ by at most five Monte Carlo errors of about 2.5 standard errors / √n_resamples."""
     stats = pytest.importorskip("scipy.stats")
     data = (X, Y) if name == "correlation" else (X,)
     options: dict[str, Any] = {"method": method, "confidence_level": 0.9, "alternative": alternative, "rng": 5}
@@ -402,7 +402,7 @@ def test_several_samples_against_scipy() -> None:
 
 @pytest.mark.parametrize("method", ["percentile", "BCa", "studentized"])
 def test_coverage_of_the_95_percent_interval(method: str) -> None:
-    """Of the mean of 60 skewed samples: 1000 intervals hold it within 91 to 97.5 % (standard deviation 0.7 %)."""
+    """For the mean of 60 skewed samples, 91 to 97.5 % of 1000 intervals contain it (standard deviation 0.7 %)."""
     rng = np.random.default_rng(8)
     held = 0
     for i in range(1000):
@@ -411,7 +411,7 @@ def test_coverage_of_the_95_percent_interval(method: str) -> None:
     assert 910 <= held <= 975
 
 
-def test_going_on_with_a_former_result_and_any_number_of_workers() -> None:
+def test_continuing_a_result_and_any_number_of_workers() -> None:
     pytest.importorskip("joblib")
     whole = bootstrap(X, "mean", n_resamples=999, rng=4)
     first = pickle.loads(pickle.dumps(bootstrap(X, "mean", n_resamples=400, rng=4)))
@@ -450,7 +450,7 @@ def test_constant_data_fall_back_to_the_percentile_interval() -> None:
 @pytest.mark.parametrize("method", ["percentile", "basic", "BCa"])
 @pytest.mark.parametrize("alternative", ["two-sided", "less"])
 def test_a_statistic_that_is_not_a_number_in_some_resamples(method: str, alternative: str) -> None:
-    """One sample of four differs: a resample without it, of chance (3/4)⁴, is constant and has no correlation."""
+    """One of four samples differs. A resample without it, with probability (3/4)⁴, is constant: no correlation."""
     data = np.array([1.0, 1.0, 1.0, 2.0]), np.array([3.0, 1.0, 4.0, 1.5])
     options: dict[str, Any] = {"method": method, "alternative": alternative, "n_resamples": 500, "rng": 1}
     with pytest.warns(DegenerateDataWarning, match=r"not a finite number in 1\d\d of 500 resamples") as caught:
@@ -473,13 +473,13 @@ def test_a_statistic_that_is_not_a_number_of_the_data() -> None:
 @pytest.mark.parametrize("scale", [1e-310, 1e-170, 1e200, 1.7e307])
 @pytest.mark.parametrize("name", ["mean", "variance", "ratio", "correlation"])
 def test_neither_overflow_nor_underflow(name: str, scale: float) -> None:
-    """Samples times a power of two make the statistic times its power, to the last bit."""
+    """Scaling the samples by a power of two scales the statistic exactly."""
     scale = 2.0 ** math.floor(math.log2(scale) / (2.1 if name == "variance" else 1))
     data = [X / 16, Y / 64] if name in ("ratio", "correlation") else [X / 16]
     options: dict[str, Any] = {"n_resamples": 50, "rng": 1}
     if name in ("mean", "ratio"):
         options["method"] = "studentized"
-    data[0] = data[0].astype(np.float16).astype(float)  # of few digits, so that subnormal numbers hold them
+    data[0] = data[0].astype(np.float16).astype(float)  # few bits, which subnormal numbers can hold
     plain = bootstrap(tuple(data), name, **options)
     scaled = bootstrap((data[0] * scale, *data[1:]), name, **options)
     power = {"mean": 1, "variance": 2, "ratio": 1, "correlation": 0}[name]
@@ -516,9 +516,9 @@ def test_standard_errors_of_zero_are_left_out_with_a_warning() -> None:
 
 
 def test_what_is_not_a_number_and_why() -> None:
-    with pytest.warns(DegenerateDataWarning, match="less one of them"):
+    with pytest.warns(DegenerateDataWarning, match="without one of them"):
         assert bootstrap([1.0, 4.0], "variance", n_resamples=50, rng=0).method == "percentile"
-    with pytest.warns(DegenerateDataWarning, match="does not vary over the data"):  # no sample alone moves the median
+    with pytest.warns(DegenerateDataWarning, match="does not vary over the data"):  # one sample never moves the median
         assert bootstrap([1.0] * 5 + [9.0] * 3, "quantile", n_resamples=200, rng=0).method == "percentile"
     with pytest.warns(DegenerateDataWarning, match="ratio to 0"):
         assert np.isnan(bootstrap(([1.0, 2.0], [1.0, -1.0]), "ratio", n_resamples=20, rng=0).confidence_interval).all()

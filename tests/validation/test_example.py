@@ -1,15 +1,12 @@
-"""The example of the README: it runs, draws, and shows what the text says of it."""
+"""The example of the README runs, draws its picture, and gives the figures in the text."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.rows import ROOT
+from tests.support import ROOT, run_python
 
 pytest.importorskip("statsmodels")
 pytest.importorskip("sklearn")
@@ -20,13 +17,10 @@ EXAMPLE = ROOT / "docs" / "examples" / "time_series.py"
 
 @pytest.mark.peer
 def test_the_example_of_a_time_series(tmp_path: Path) -> None:
-    """k-fold prefers the forest and is wrong by a factor; windows prefer the regression, as the future does."""
+    """k-fold prefers the forest and underestimates its error; windows and the true future prefer the regression."""
     if not EXAMPLE.exists():
         pytest.skip("not here: the examples come with the source tree")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    command = [sys.executable, str(EXAMPLE), str(tmp_path / "picture.png")]
-    env = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+    done = run_python(EXAMPLE, tmp_path / "picture.png", timeout=600)
     assert done.returncode == 0, done.stderr
     rows = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:]]
     errors = {how: (float(forest), float(linear)) for how, forest, linear in rows}

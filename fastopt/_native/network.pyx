@@ -1,0 +1,430 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The dense network: activations, losses, whole batches and whole epochs. Checks every buffer, drops the GIL, calls."""
+
+from cpython.mem cimport PyMem_Free
+from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
+from libc.limits cimport INT_MAX
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, strncmp, strstr
+
+cimport numpy as cnp
+
+import numpy as np
+
+from fastopt._native.arrays cimport (
+    allocate, as_output, as_rows, as_vector, check_disjoint, check_indices, check_shape, check_writeable, floats, shape_of
+)
+from fastopt._native.capi cimport (
+    FO_ACTIVATION_gelu, FO_ACTIVATION_identity, FO_ACTIVATION_relu, FO_ACTIVATION_tanh, KEEP_GIL, fo_dense, fo_entropy,
+    fo_epoch, fo_group, fo_layer, fo_pass, fo_sgemm, fo_source, fo_squares
+)
+from fastopt._native.runtime cimport api
+from fastopt._native.step cimport ArrayStep
+
+cnp.import_array()
+
+cdef dict ACTIVATIONS = {
+    "identity": FO_ACTIVATION_identity, "relu": FO_ACTIVATION_relu, "tanh": FO_ACTIVATION_tanh,
+    "gelu": FO_ACTIVATION_gelu,
+}
+
+
+cdef int _dense(fo_dense *layer, object x, object y, object bias) except -1:
+    cdef cnp.ndarray a = as_rows(x, "x"), b = as_rows(y, "y"), c
+    check_writeable(a, "x")
+    check_writeable(b, "y")
+    if a.ndim != 3:
+        raise ValueError(f"x must have shape (models, rows, units), got {shape_of(a)}")
+    check_shape(b, "y", a, "x")
+    check_disjoint(b, "y", a, "x", True)
+    layer.models, layer.rows, layer.units = a.shape[0], a.shape[1], a.shape[2]
+    layer.x, layer.y, layer.bias = <float *> cnp.PyArray_DATA(a), <float *> cnp.PyArray_DATA(b), NULL
+    if bias is not None:
+        c = as_rows(bias, "bias")
+        check_writeable(c, "bias")
+        if c.ndim != 2 or c.shape[0] != a.shape[0] or c.shape[1] != a.shape[2]:
+            raise ValueError(f"bias has shape {shape_of(c)}, expected ({a.shape[0]}, {a.shape[2]})")
+        check_disjoint(c, "bias", a, "x", False)
+        check_disjoint(c, "bias", b, "y", False)
+        layer.bias = <float *> cnp.PyArray_DATA(c)
+    return 0
+
+
+def activate(str activation not None, x, y, bias=None):
+    """y ← activation(x + bias) for (models, rows, units); y is x itself unless the activation is "gelu", where x keeps
+    x + bias. bias: (models, units) or None."""
+    cdef fo_dense layer
+    cdef int kernel = ACTIVATIONS[activation]
+    _dense(&layer, x, y, bias)
+    if (layer.x == layer.y) == (kernel == FO_ACTIVATION_gelu) and layer.models * layer.rows * layer.units:
+        raise ValueError(f"y must {'not ' if kernel == FO_ACTIVATION_gelu else ''}be x for {activation!r}")
+    if layer.models * layer.rows * layer.units < KEEP_GIL:
+        api.network.forward(kernel, &layer)
+    else:
+        with nogil:
+            api.network.forward(kernel, &layer)
+
+
+def activate_back(str activation not None, x, y, bias=None):
+    """x, the gradient at the activations, becomes that at x + bias, and bias its sums over the rows. y: what `activate`
+    left in its y, or for "gelu" in its x."""
+    cdef fo_dense layer
+    cdef int kernel = ACTIVATIONS[activation]
+    _dense(&layer, x, y, bias)
+    if layer.models * layer.rows * layer.units < KEEP_GIL:
+        api.network.back(kernel, &layer)
+    else:
+        with nogil:
+            api.network.back(kernel, &layer)
+
+
+def squared_error(output, target, gradient, losses, double scale):
+    """losses (rows) ← ½ Σ (output − target)² over the units, gradient ← (output − target)·scale; float32 (rows, units),
+    the gradient may be the output itself."""
+    cdef fo_squares job
+    cdef cnp.ndarray z = as_rows(output, "output"), t = as_rows(target, "target")
+    cdef cnp.ndarray g = as_rows(gradient, "gradient"), loss = as_rows(losses, "losses")
+    check_writeable(g, "gradient")
+    check_writeable(loss, "losses")
+    if z.ndim != 2:
+        raise ValueError(f"output must have shape (rows, units), got {shape_of(z)}")
+    check_shape(t, "target", z, "output")
+    check_shape(g, "gradient", z, "output")
+    as_vector(loss, "losses", z.shape[0], cnp.NPY_FLOAT32)
+    check_disjoint(g, "gradient", z, "output", True)
+    check_disjoint(g, "gradient", t, "target", False)
+    for other, name in ((z, "output"), (t, "target"), (g, "gradient")):
+        check_disjoint(loss, "losses", other, name, False)
+    job.output, job.target = <const float *> cnp.PyArray_DATA(z), <const float *> cnp.PyArray_DATA(t)
+    job.gradient, job.loss = <float *> cnp.PyArray_DATA(g), <float *> cnp.PyArray_DATA(loss)
+    job.rows, job.units, job.scale = z.shape[0], z.shape[1], <float> scale
+    with nogil:
+        api.network.squares(&job)
+
+
+def entropy_rows(logits, targets, gradient, losses, double smoothing, double scale):
+    """Softmax cross-entropy of (rows, classes): losses (rows) of each, gradient of their sum times scale.
+
+    targets: int64 (rows), or float32 (rows, classes) of rows of probabilities."""
+    cdef fo_entropy job
+    cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(gradient, "gradient", z, "logits", False)
+    cdef cnp.ndarray t = targets, loss = as_vector(losses, "losses", z.shape[0], cnp.NPY_FLOAT32)
+    check_writeable(loss, "losses")
+    if z.ndim != 2:
+        raise ValueError(f"logits must have shape (rows, classes), got {shape_of(z)}")
+    job.rows, job.classes, job.ignore, job.smoothing = z.shape[0], z.shape[1], -100, smoothing
+    job.logits, job.gradient = <const float *> cnp.PyArray_DATA(z), <float *> cnp.PyArray_DATA(grad)
+    job.loss, job.weight, job.soft, job.target = <float *> cnp.PyArray_DATA(loss), NULL, NULL, NULL
+    if cnp.PyArray_TYPE(t) == cnp.NPY_FLOAT32:
+        t = as_rows(t, "targets")
+        check_shape(t, "targets", z, "logits")
+        job.soft = <const float *> cnp.PyArray_DATA(t)
+    else:
+        t = as_vector(t, "targets", z.shape[0], cnp.NPY_INT64)
+        check_indices(t, "target", z.shape[1])
+        job.target = <const int64_t *> cnp.PyArray_DATA(t)
+    check_disjoint(grad, "gradient", t, "targets", False)
+    for other, name in ((z, "logits"), (grad, "gradient"), (t, "targets")):
+        check_disjoint(loss, "losses", other, name, False)
+    job.scale = scale
+    job.partial = <double *> allocate(api.layers.entropy_units(&job), sizeof(double))
+    cdef int threads = api.runtime.threads_for(z.size)
+    with nogil:
+        api.layers.entropy(&job, threads)
+    PyMem_Free(job.partial)
+
+
+def gather(list sources not None, list orders not None, int64_t start, out):
+    """out[k] ← sources[k][orders[k][start : start + rows]] for out (models, rows, ...): the batches of all models.
+
+    sources: C-contiguous arrays (n, ...) of the dtype of out; orders: int64 (n) positions in them."""
+    cdef cnp.ndarray target = out, source, order
+    cdef Py_ssize_t k, models = len(sources)
+    if target.ndim < 2 or target.shape[0] != models or len(orders) != models:
+        raise ValueError(f"out has shape {shape_of(target)} for {models} sources and {len(orders)} orders")
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(target) and cnp.PyArray_ISWRITEABLE(target)):
+        raise ValueError("out must be C-contiguous and writable")
+    cdef int64_t rows = target.shape[1]
+    cdef int64_t size = cnp.PyArray_NBYTES(target) // (models * rows) if models * rows else 0
+    for k in range(models):
+        source, order = sources[k], orders[k]
+        _check_source(target, source, size, k)
+        if not (cnp.PyArray_TYPE(order) == cnp.NPY_INT64 and cnp.PyArray_IS_C_CONTIGUOUS(order) and order.ndim == 1):
+            raise ValueError(f"order {k} must be a contiguous int64 vector, got {order.dtype} of shape {shape_of(order)}")
+        if not 0 <= start <= order.shape[0] - rows:
+            raise ValueError(f"rows {start} to {start + rows} are not within order {k} of {order.shape[0]}")
+        _gather(<char *> cnp.PyArray_DATA(target) + k * rows * size, source,
+                <const int64_t *> cnp.PyArray_DATA(order) + start, rows, size)
+
+
+cdef int _check_source(cnp.ndarray target, cnp.ndarray source, int64_t size, Py_ssize_t k) except -1:
+    cdef int64_t n = source.shape[0] if source.ndim else 0
+    if cnp.PyArray_TYPE(source) != cnp.PyArray_TYPE(target) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
+        raise ValueError(f"source {k} must be C-contiguous {target.dtype}, got {source.dtype}")
+    if n == 0 or cnp.PyArray_NBYTES(source) != n * size:
+        raise ValueError(f"source {k} has shape {shape_of(source)}, out has {shape_of(target)}")
+    return check_disjoint(target, "out", source, f"source {k}", False)
+
+
+cdef int _gather(char *out, cnp.ndarray source, const int64_t *order, int64_t rows, int64_t size) except -1:
+    cdef const char *data = <const char *> cnp.PyArray_DATA(source)
+    cdef int64_t r, n = source.shape[0]
+    for r in range(rows):
+        if not 0 <= order[r] < n:
+            raise IndexError(f"position {order[r]} is not within the {n} samples")
+    if rows * size < 4 * KEEP_GIL:
+        for r in range(rows):
+            memcpy(out + r * size, data + order[r] * size, size)
+    else:
+        with nogil:
+            for r in range(rows):
+                memcpy(out + r * size, data + order[r] * size, size)
+    return 0
+
+
+def weigh_rows(gradient, losses, weights):
+    """Row r of gradient (rows, units) and losses[r] times weights[r], float32, in place."""
+    cdef cnp.ndarray g = as_rows(gradient, "gradient"), loss, w
+    check_writeable(g, "gradient")
+    if g.ndim != 2:
+        raise ValueError(f"gradient must have shape (rows, units), got {shape_of(g)}")
+    loss = as_vector(losses, "losses", g.shape[0], cnp.NPY_FLOAT32)
+    w = as_vector(weights, "weights", g.shape[0], cnp.NPY_FLOAT32)
+    check_writeable(loss, "losses")
+    check_disjoint(g, "gradient", loss, "losses", False)
+    check_disjoint(g, "gradient", w, "weights", False)
+    check_disjoint(loss, "losses", w, "weights", False)
+    cdef float *a = <float *> cnp.PyArray_DATA(g)
+    cdef float *l = <float *> cnp.PyArray_DATA(loss)
+    cdef const float *f = <const float *> cnp.PyArray_DATA(w)
+    cdef int64_t r, i, units = g.shape[1]
+    for r in range(g.shape[0]):
+        l[r] *= f[r]
+        for i in range(units):
+            a[r * units + i] *= f[r]
+
+
+def add_losses(losses, totals):
+    """totals[k] += Σ losses[k] for float32 (models, rows), in double and in order."""
+    cdef cnp.ndarray l = as_rows(losses, "losses")
+    if l.ndim != 2:
+        raise ValueError(f"losses must have shape (models, rows), got {shape_of(l)}")
+    cdef cnp.ndarray t = as_vector(totals, "totals", l.shape[0], cnp.NPY_FLOAT64)
+    check_writeable(t, "totals")
+    cdef const float *x = <const float *> cnp.PyArray_DATA(l)
+    cdef double *total = <double *> cnp.PyArray_DATA(t)
+    cdef int64_t k, r, rows = l.shape[1]
+    for k in range(l.shape[0]):
+        for r in range(rows):
+            total[k] += x[k * rows + r]
+
+
+# -- a whole batch ----------------------------------------------------------------------------------------------------
+
+cdef fo_sgemm *_sgemm_of(object capsule) except NULL:
+    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]; its name is its signature, where "…_s" is SciPy's
+    name for float."""
+    cdef const char *name = PyCapsule_GetName(capsule)
+    cdef const char *known = b"void (char *, char *, int *, int *, int *, "
+    if name == NULL or strncmp(name, known, 42) != 0 or strstr(name, b"_s *") == NULL:
+        raise ValueError(f"sgemm has the signature {name if name != NULL else None}, expected {known}...")
+    return <fo_sgemm *> PyCapsule_GetPointer(capsule, name)
+
+
+def is_sgemm(capsule):
+    """Whether NetworkPass knows the signature of what is in this capsule."""
+    try:
+        return _sgemm_of(capsule) != NULL
+    except ValueError:
+        return False
+
+
+cdef class NetworkPass:
+    """Batches of some models from x to the gradients of all parameters, in one call.
+
+    sgemm: the capsule of a BLAS's sgemm. x: float32 (models, rows, features). layers: per layer the arrays (weight,
+    bias, their gradients, product, active, gradient), of which the last three have the shape (models, rows, outputs);
+    active is product itself unless the activation is "gelu", and in the last layer. losses: float32 (models, rows).
+    All are held, and checked once: they must not be resized.
+    """
+
+    cdef fo_pass job
+    cdef fo_layer *table
+    cdef object held, sgemm
+    cdef cnp.ndarray last
+
+    def __cinit__(self, sgemm, x, list layers not None, losses, str activation not None, bint classes):
+        self.sgemm, self.held = sgemm, [x, losses, *[tuple(layer) for layer in layers]]
+        self.job.sgemm, self.job.activation, self.job.classes = _sgemm_of(sgemm), ACTIVATIONS[activation], classes
+        self.table = <fo_layer *> allocate(max(1, len(layers)), sizeof(fo_layer))
+        self.job.layer, self.job.layers = self.table, <int> len(layers)
+        cdef cnp.ndarray a = as_rows(x, "x"), below = a, loss
+        if a.ndim != 3 or not layers or max(x.shape) > INT_MAX or x.size == 0:
+            raise ValueError(f"x must have shape (models, rows, features) and there must be layers, got {x.shape}")
+        self.job.models, self.job.rows = a.shape[0], <int> a.shape[1]
+        self.job.x = <const float *> cnp.PyArray_DATA(a)
+        for i in range(len(layers)):
+            below = self._lay(i, tuple(layers[i]), below, i == len(layers) - 1)
+        self.last = below
+        loss = as_vector(losses, "losses", a.shape[0] * a.shape[1], cnp.NPY_FLOAT32)
+        check_writeable(loss, "losses")
+        self.job.loss = <float *> cnp.PyArray_DATA(loss)
+        self._check_apart()
+
+    def __dealloc__(self):
+        PyMem_Free(self.table)
+
+    cdef cnp.ndarray _lay(self, Py_ssize_t i, tuple layer, cnp.ndarray below, bint is_last):
+        """Layer i on top of what lies below; its activations."""
+        weight, bias, weight_gradient, bias_gradient, product, active, gradient = layer
+        cdef int64_t models = self.job.models, rows = self.job.rows, inputs = below.shape[2]
+        cdef cnp.ndarray top = as_rows(product, "product")
+        if top.ndim != 3 or top.shape[2] > INT_MAX:
+            raise ValueError(f"product {i} must have shape (models, rows, outputs), got {shape_of(top)}")
+        cdef int64_t outputs = top.shape[2]
+        for array, shape in ((weight, (models, inputs, outputs)), (bias, (models, outputs)),
+                             (weight_gradient, (models, inputs, outputs)), (bias_gradient, (models, outputs)),
+                             (product, (models, rows, outputs)), (active, (models, rows, outputs)),
+                             (gradient, (models, rows, outputs))):
+            check_writeable(as_rows(array, f"layer {i}"), f"layer {i}")
+            if array.shape != shape:
+                raise ValueError(f"layer {i} has an array of shape {array.shape}, expected {shape}")
+        if (product is active) == (self.job.activation == FO_ACTIVATION_gelu and not is_last):
+            raise ValueError(f"active {i} must be product for all activations but gelu")
+        self.table[i] = fo_layer(
+            weight=floats(weight), bias=floats(bias), weight_gradient=floats(weight_gradient),
+            bias_gradient=floats(bias_gradient), product=floats(product), active=floats(active),
+            gradient=floats(gradient), inputs=<int> inputs, outputs=<int> outputs)
+        return active
+
+    cdef int _check_apart(self) except -1:
+        """No two of the arrays share a byte, but for activations in place of products."""
+        arrays = self.held[:2]
+        for layer in self.held[2:]:
+            arrays += [a for j, a in enumerate(layer) if j != 5 or a is not layer[4]]
+        for i in range(len(arrays)):
+            for j in range(i):
+                check_disjoint(arrays[i], "an array", arrays[j], "another one", False)
+        return 0
+
+    def run(self, targets, totals, weights=None, double smoothing=0.0):
+        """Gradients of the mean loss from what is in x. targets: int64 (models, rows) classes, or float32 (models, rows,
+        outputs); totals: float64 (models), to which the losses are added; weights: float32 (models, rows) or None."""
+        cdef fo_pass job = self.job
+        cdef int64_t samples = job.models * job.rows
+        cdef cnp.ndarray t = targets, total = as_vector(totals, "totals", job.models, cnp.NPY_FLOAT64), w
+        check_writeable(total, "totals")
+        job.target, job.soft, job.weight, job.smoothing = NULL, NULL, NULL, smoothing
+        if job.classes and cnp.PyArray_TYPE(t) == cnp.NPY_INT64:
+            t = as_vector(t, "targets", samples, cnp.NPY_INT64)
+            check_indices(t, "target", self.last.shape[2])
+            job.target = <const int64_t *> cnp.PyArray_DATA(t)
+        else:
+            t = as_vector(t, "targets", samples * self.last.shape[2], cnp.NPY_FLOAT32)
+            job.soft = <const float *> cnp.PyArray_DATA(t)
+        if weights is not None:
+            w = as_vector(weights, "weights", samples, cnp.NPY_FLOAT32)
+            job.weight = <const float *> cnp.PyArray_DATA(w)
+        job.total = <double *> cnp.PyArray_DATA(total)
+        with nogil:
+            api.network.pass_(&job)
+
+
+# -- a whole epoch ----------------------------------------------------------------------------------------------------
+
+cdef class NetworkEpoch:
+    """Epochs of one model, or parts of them, in one call without the GIL: for batch after batch the rows, the gradients
+    and the optimizer's step. The bits are those of gather, NetworkPass.run and ArrayStep.step.
+
+    one: the pass of a full batch. step, gradients: an optimizer's, over the pass's arrays; an optimizer with a lookahead
+    gets its gradients at the lookahead point. x, y: all samples and their targets, as NetworkPass takes a batch of them;
+    weights: float32 (n) or None. All of them are kept alive, and must not be resized.
+    """
+
+    cdef fo_epoch job
+    cdef NetworkPass one
+    cdef ArrayStep step
+    cdef tuple gradients
+    cdef list origins, held
+    cdef cnp.ndarray y
+    cdef int64_t n
+
+    def __cinit__(self, NetworkPass one not None, ArrayStep step not None, list gradients not None, x,
+                  cnp.ndarray y not None, weights=None, double smoothing=0.0):
+        if one.job.models != 1:
+            raise ValueError(f"an epoch is that of one model, the pass has {one.job.models}")
+        self.one, self.step, self.gradients, self.y = one, step, step.list_gradients(gradients), y
+        self.job.pass_, self.job.pass_.smoothing = one.job, smoothing
+        self.n, self.held = len(x), []
+        outputs, rows = one.last.shape[2], one.job.rows
+        classes = one.job.classes and cnp.PyArray_TYPE(y) == cnp.NPY_INT64
+        batch = np.empty(rows, np.int64) if classes else np.empty((rows, outputs), np.float32)
+        self._add_source(0, "x", x, one.held[0][0])
+        self._add_source(1, "y", y, batch)
+        if classes:
+            self.job.pass_.target = <const int64_t *> self.job.source[1].batch
+        else:
+            self.job.pass_.soft = <const float *> self.job.source[1].batch
+        if weights is not None:
+            self._add_source(2, "weights", weights, np.empty(rows, np.float32))
+            self.job.pass_.weight = <const float *> self.job.source[2].batch
+        self.origins = step.new_origins()
+
+    cdef int _add_source(self, int i, str label, cnp.ndarray rows, cnp.ndarray batch) except -1:
+        """Rows of this array are copied to batch."""
+        expected = (self.n, *shape_of(batch)[1:])
+        if cnp.PyArray_TYPE(rows) != cnp.PyArray_TYPE(batch) or shape_of(rows) != expected or not self.n:
+            raise ValueError(f"{label} must be {batch.dtype} of shape {expected}, got {rows.dtype} of {shape_of(rows)}")
+        as_vector(rows, label, cnp.PyArray_SIZE(rows), cnp.PyArray_TYPE(batch))
+        self.job.source[i] = fo_source(all=cnp.PyArray_DATA(rows), batch=cnp.PyArray_DATA(batch),
+                                       size=cnp.PyArray_NBYTES(rows) // self.n)
+        self.held += [rows, batch]
+        return 0
+
+    def run(self, order, int64_t start, int64_t stop, totals, list ahead=None):
+        """Train on the samples at order[start:stop], in batches of the pass's rows; the last batch may have fewer.
+
+        order: int64 positions. totals: float64 (1), to which the losses are added. ahead: Optimizer._scalars_ahead of
+        as many steps as there are batches; None if no scalar but bias corrections depends on the step.
+        """
+        cdef cnp.ndarray total = as_vector(totals, "totals", 1, cnp.NPY_FLOAT64)
+        cdef cnp.ndarray chosen = as_vector(order, "order", len(order), cnp.NPY_INT64)
+        check_writeable(total, "totals")
+        self.step.table.enter()         # no other thread uses this object from here on
+        try:
+            self._choose(chosen, start, stop)
+            self.job.pass_.total = <double *> cnp.PyArray_DATA(total)
+            self._run((stop - start + self.one.job.rows - 1) // self.one.job.rows, ahead)
+        finally:
+            self.step.table.busy = False
+
+    cdef int _choose(self, cnp.ndarray order, int64_t start, int64_t stop) except -1:
+        cdef const int64_t *position = <const int64_t *> cnp.PyArray_DATA(order)
+        cdef const int64_t *target = self.job.pass_.target
+        cdef const int64_t *classes = <const int64_t *> cnp.PyArray_DATA(self.y)
+        cdef int64_t i, outputs = self.one.last.shape[2]
+        if not 0 <= start <= stop <= cnp.PyArray_SIZE(order):
+            raise ValueError(f"samples {start} to {stop} are not within an order of {cnp.PyArray_SIZE(order)}")
+        for i in range(start, stop):
+            if not 0 <= position[i] < self.n:
+                raise IndexError(f"position {position[i]} is not within the {self.n} samples")
+            if target != NULL and not 0 <= classes[position[i]] < outputs:
+                raise ValueError(f"target {position[i]} is {classes[position[i]]}, expected 0 to {outputs - 1}")
+        self.job.order, self.job.samples = position + start, stop - start
+        return 0
+
+    cdef int _run(self, int64_t steps, list ahead) except -1:
+        cdef fo_group *group = NULL
+        cdef float *shift = NULL
+        self.step.take_arrays(self.gradients, self.origins)
+        self.step.table.describe(&self.job.step)
+        self.job.cost, self.job.n_groups = self.step.table.cost, self.step.scalars.n_groups
+        try:
+            self.job.group = group = self.step.form_ahead(steps, ahead)
+            self.job.shift = shift = NULL if self.origins is None else self.step.shifts_of(group, steps)
+            with nogil:
+                api.network.epoch(&self.job)
+        finally:
+            PyMem_Free(group)
+            PyMem_Free(shift)
+        return 0

@@ -1,0 +1,197 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""The table of parameters that a step works on: their memory, their names in messages, and that no two overlap.
+
+It knows addresses and sizes. What lies there, arrays or tensors, is its owner's to check before each step.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+from fastopt._native.arrays cimport first_overlap, interval
+from fastopt._native.capi cimport FO_FLOAT, FO_MAX_BUFFERS, FO_SPAN_COST, KEEP_GIL, fo_span, fo_step
+from fastopt._native.runtime cimport api
+
+
+cdef class SpanTable:
+    """Spans and their groups' buffer names. The owner fills `span` up to `n_spans`, then calls take_owned and lay_out."""
+
+    def __cinit__(self):
+        self.span = NULL
+        self.number = NULL
+        self.owned = NULL
+        self.others = NULL
+        self.partial = NULL
+        self.names = []
+        self.gradient_name = "gradient"
+
+    def __dealloc__(self):
+        PyMem_Free(self.span)
+        PyMem_Free(self.number)
+        PyMem_Free(self.owned)
+        PyMem_Free(self.others)
+        PyMem_Free(self.partial)
+
+    cdef int enter(self) except -1:
+        """Begin a step; the owner sets `busy` to False at its end. A step under way at a fork goes on in the parent only."""
+        cdef int forks = api.runtime.forks()
+        if self.busy and self.forks == forks:
+            raise RuntimeError("this optimizer is in the middle of a step, on another thread or in what called this")
+        self.busy = True
+        self.forks = forks
+        return 0
+
+    cdef int refuse_ahead(self) except -1:
+        if self.ahead:
+            raise RuntimeError("the parameters hold the lookahead point already")
+        return 0
+
+    cdef int grow(self, int64_t capacity) except -1:
+        """Room for so many spans. New spans are zero and numbered in order."""
+        cdef int64_t s, old = self.capacity
+        self.span = <fo_span *> grown(self.span, old, capacity, sizeof(fo_span))
+        self.number = <int64_t *> grown(self.number, old, capacity, sizeof(int64_t))
+        self.owned = <interval *> grown(self.owned, FO_MAX_BUFFERS * old, FO_MAX_BUFFERS * capacity, sizeof(interval))
+        self.others = <interval *> grown(self.others, old, capacity, sizeof(interval))
+        for s in range(old, capacity):
+            self.number[s] = s
+        self.capacity = capacity
+        return 0
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    cdef str label(self, int64_t s, int buffer):
+        name = self.names[self.span[s].group][buffer]
+        return name if self.single else f"{name} {self.number[s]}"
+
+    cdef str gradient_label(self, int64_t s):
+        return self.gradient_name if self.single else f"{self.gradient_name} {self.number[s]}"
+
+    cdef str origin_label(self, int64_t s):
+        return "origin" if self.single else f"origin {self.number[s]}"
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+
+    cdef int take_owned(self) except -1:
+        """Collect parameters and states, sorted by address. ValueError if two overlap."""
+        cdef int64_t s, i
+        cdef int k
+        cdef fo_span *span
+        self.n_owned = 0
+        for s in range(self.n_spans):
+            span = &self.span[s]
+            for k in range(FO_MAX_BUFFERS):
+                if span.size > 0 and span.buffer[k] != NULL:
+                    self.owned[self.n_owned] = interval_of(span.buffer[k], span.size, span.w_type if k == 0 else FO_FLOAT, s,
+                                                             k)
+                    self.n_owned += 1
+        i = first_overlap(self.owned, self.n_owned)
+        if i > 0:
+            raise ValueError(f"{self.label(self.owned[i].span, self.owned[i].buffer)} overlaps "
+                             f"{self.label(self.owned[i - 1].span, self.owned[i - 1].buffer)} in memory")
+        return 0
+
+    cdef const interval *owner_of(self, uintptr_t start, uintptr_t end) noexcept:
+        """A parameter or state that overlaps these addresses, or NULL."""
+        cdef int64_t low = 0, high = self.n_owned, middle
+        while low < high:               # the first owner that ends after start
+            middle = (low + high) // 2
+            if self.owned[middle].end > start:
+                high = middle
+            else:
+                low = middle + 1
+        return &self.owned[low] if low < self.n_owned and self.owned[low].start < end else NULL
+
+    cdef int check_gradient_apart(self, int64_t s, uintptr_t start, uintptr_t end) except -1:
+        """ValueError if the gradient at these addresses overlaps a parameter or a state."""
+        cdef const interval *owner = self.owner_of(start, end)
+        if owner != NULL:
+            raise ValueError(f"{self.gradient_label(s)} overlaps {self.label(owner.span, owner.buffer)} in memory")
+        return 0
+
+    cdef int check_origins(self) except -1:
+        """ValueError if the origin of a span overlaps a parameter, a state or another origin."""
+        cdef int64_t s, n = 0
+        cdef const interval *owner
+        for s in range(self.n_spans):
+            if self.span[s].size > 0:
+                self.others[n] = interval_of(self.span[s].origin, self.span[s].size, self.span[s].w_type, s, 0)
+                owner = self.owner_of(self.others[n].start, self.others[n].end)
+                if owner != NULL:
+                    raise ValueError(f"{self.origin_label(s)} overlaps {self.label(owner.span, owner.buffer)} in memory")
+                n += 1
+        n = first_overlap(self.others, n)
+        if n > 0:
+            raise ValueError(f"{self.origin_label(self.others[n].span)} overlaps "
+                             f"{self.origin_label(self.others[n - 1].span)} in memory")
+        return 0
+
+    # -- the work -----------------------------------------------------------------------------------------------------
+
+    cdef int lay_out(self) except -1:
+        """Give every span its place in the total work."""
+        self.cost = api.steps.lay_out(self.span, self.n_spans, &self.tiles)
+        self.elements = self.cost - self.n_spans * FO_SPAN_COST
+        return 0
+
+    cdef int describe(self, fo_step *step) except -1:
+        """A step over all spans without options. The owner sets `group` and the options, then calls run."""
+        step.span = self.span
+        step.n_spans = self.n_spans
+        step.group = NULL
+        step.partial = NULL
+        step.grad_scale, step.max_norm = 1.0, INFINITY
+        step.want_norm = step.skip_nonfinite = step.zero_gradients = False
+        step.noise = 0
+        step.threads = api.runtime.threads_for(self.elements)
+        return 0
+
+    cdef int run(self, fo_step *step) except -1:
+        """Run the step; a small one keeps the GIL. Only a MemoryError can come, before anything is written."""
+        if step.want_norm:
+            if self.partials < self.tiles:
+                self.partial = <double *> grown(self.partial, self.partials, self.tiles, sizeof(double))
+                self.partials = self.tiles
+            step.partial = self.partial
+        if self.elements < KEEP_GIL:
+            api.steps.run(step, self.cost)
+        else:
+            with nogil:
+                api.steps.run(step, self.cost)
+        return 0
+
+    cdef int move(self, const float *shift) except -1:
+        """origin ← w and w ← w − shift·a, with a shift per group; with shift NULL the way back, w ← origin."""
+        cdef fo_step step
+        self.describe(&step)
+        with nogil:
+            api.steps.look_ahead(&step, self.cost, shift)
+        return 0
+
+    cdef list put_back(self, list problems):
+        """The way back from the lookahead point. problems: per span why it cannot be written, or None if it can.
+
+        Every span without a problem gets its origin's bits. Returns the problems.
+        """
+        cdef int64_t s
+        cdef fo_span *span
+        cdef list found = [problem for problem in problems if problem is not None]
+        if not found:
+            self.move(NULL)
+        else:
+            for s in range(self.n_spans):
+                span = &self.span[s]
+                if problems[s] is None and span.size > 0:
+                    memcpy(span.buffer[0], span.origin, span.size * item_bytes(span.w_type))
+        self.ahead = False
+        return found
+
+
+cdef void *grown(void *memory, int64_t old, int64_t new, size_t size) except NULL:
+    """The same memory with room for `new` elements, at least one; the new ones are zero."""
+    cdef char *more = <char *> PyMem_Realloc(memory, max(new, 1) * size)
+    if more == NULL:
+        raise MemoryError(f"{new} × {size} bytes")
+    memset(more + old * size, 0, (new - old) * size)
+    return more

@@ -1,0 +1,89 @@
+"""What other modules use of a step: the scalars of its groups, and a step over arrays that is ready to run in C."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+cimport numpy as cnp
+from cpython.ref cimport PyObject
+
+from fastopt._native.capi cimport fo_group, fo_step
+from fastopt._native.spans cimport SpanTable
+
+
+cdef enum:
+    MAX_CORRECTIONS = 4     # scalars of a group that are bias-corrected
+    MAX_FACTORS = 2         # factors of each
+
+cdef struct correction:
+    int slot
+    double value            # before the correction
+    int n_factors
+    double beta[MAX_FACTORS]
+    double power[MAX_FACTORS]
+
+cdef struct corrections_of_group:
+    int n
+    correction scalar[MAX_CORRECTIONS]
+
+
+cdef class GroupScalars:
+    cdef fo_group *group
+    cdef corrections_of_group *corrections
+    cdef int64_t n_groups, capacity
+    cdef list slots                 # per group: scalar name -> its slot
+
+    cdef int grow(self, int64_t capacity) except -1
+    cdef int begin(self, int64_t index, str rule) except -1
+    cdef int set(self, int64_t index, dict values, dict corrections, int64_t t) except -1
+    cdef int set_values(self, int64_t index, dict values) except -1
+    cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1
+    cdef int correct(self, int64_t index, int64_t t) except -1
+
+
+cdef struct array_form:             # what an array was when it was checked
+    const cnp.npy_intp *shape
+    int ndim
+    int flags
+
+
+cdef class ArrayStep:
+    cdef SpanTable table
+    cdef GroupScalars scalars
+    cdef array_form *form           # per span
+    cdef cnp.npy_intp *shapes       # the memory of the forms' shapes
+    cdef list parameters            # one array per span
+    cdef PyObject **parameter       # the same, borrowed
+    cdef list keep_alive            # the states, whose addresses are in the table
+    cdef list origins               # the arrays that were checked as origins, or None
+    cdef float *shift               # per group
+    cdef list clocks                # per group; empty if the caller counts the steps
+    cdef int64_t *formed            # per group: clock.changes when its scalars were formed; -1: they must be formed
+    cdef bint *varying              # per group: its scalars must be formed anew for each step
+    cdef bint gradients_apart       # no two gradients overlap, as far as they did not move since
+    cdef readonly bint skipped
+    cdef public int64_t skips
+    cdef public bint looked_ahead
+
+    cdef bint is_stale(self) except -1
+    cdef tuple list_gradients(self, object grads)
+    cdef list new_origins(self)
+    cdef int take_arrays(self, tuple gradients, list origins) except -1
+    cdef fo_group *form_ahead(self, int64_t steps, list ahead) except NULL
+    cdef float *shifts_of(self, const fo_group *rows, int64_t steps) except NULL
+
+    cdef int _add_span(self, SpanTable table, int64_t s, int64_t g, tuple buffers) except -1
+    cdef cnp.ndarray _buffer(self, SpanTable table, object x, int64_t s, int k)
+    cdef int _record_forms(self) except -1
+    cdef int _correct(self) except -1
+    cdef int _advance_clocks(self) except -1
+    cdef bint _can_use(self, object grads, bint will_be_zeroed) except -1
+    cdef list _take_gradients(self, tuple gradients, bint will_be_zeroed)
+    cdef int64_t _first_changed(self, object gradients, int64_t s, bint will_be_zeroed) except -1
+    cdef void _fetch_headers(self, PyObject *far, PyObject *near, int64_t s) noexcept
+    cdef int _check_parameters(self) except -1
+    cdef int _check_parameter(self, int64_t s) except -1
+    cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed)
+    cdef object _copy_gradient(self, int64_t s, cnp.ndarray a, cnp.ndarray parameter)
+    cdef int _check_gradients_apart(self, list copies) except -1
+    cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1
+    cdef int _run(self, fo_step *step, object grads) except -1
+    cdef int _take_origins(self, list origins) except -1

@@ -1,1 +1,0 @@
-from fastopt._core import Clock, Lookahead, Plan, copy_all  # noqa: F401

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from fastopt._types import Array
+
+Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
+
+class Clock:
+    steps: int
+    changes: int
+
+class ArrayStep:
+    skips: int
+    looked_ahead: bool
+    @property
+    def skipped(self) -> bool: ...
+    @property
+    def ahead(self) -> bool: ...
+    def __init__(
+        self,
+        groups: list[Any],
+        names: list[tuple[str, ...]],
+        single: bool = False,
+        clocks: list[Clock] | None = None,
+    ) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    def set(
+        self,
+        index: int,
+        values: dict[str, float],
+        corrections: Corrections,
+        t: int,
+        changes: int = 0,
+        varying: bool = False,
+    ) -> None: ...
+    def is_formed(self, index: int) -> bool: ...
+    def step(
+        self,
+        grads: Any,
+        grad_scale: float = 1.0,
+        max_norm: float | None = None,
+        skip_nonfinite: bool = False,
+        zero_gradients: bool = False,
+        noise: float = 0.0,
+        noise_key: int = 0,
+    ) -> Any: ...
+    def look_ahead(self, origins: list[Array], shifts: list[float]) -> None: ...
+    def restore(self) -> None: ...
+    def check(self) -> None: ...
+
+class Lookahead:
+    def __init__(self, arguments: Callable[[], tuple[Any, Any, Any]]) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
+
+def copy_all(targets: list[Array], sources: list[Array], done: list[bool]) -> None: ...

@@ -1,0 +1,764 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+"""One step over arrays: check every buffer, then call the kernel. Holds no formula and no default.
+
+Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
+"""
+
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
+from cpython.mem cimport PyMem_Free
+from cpython.ref cimport PyObject
+from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+cimport cython
+cimport numpy as cnp
+
+import numpy as np
+
+from fastopt._native.runtime import PRELUDE, RULES
+
+from fastopt._native.arrays cimport (
+    address_of, allocate, as_buffer, as_float32, first_overlap, is_contiguous, is_float32, order_of, same_shape, shape_of
+)
+from fastopt._native.capi cimport FO_MAX_SCALARS, KEEP_GIL, fo_group, fo_prelude, fo_span, fo_step
+from fastopt._native.runtime cimport api
+from fastopt._native.spans cimport SpanTable, grown, interval_of
+
+cnp.import_array()
+
+ctypedef PyObject *get_item(PyObject *items, Py_ssize_t i) except NULL
+
+cdef extern from "Python.h":        # these return borrowed references, Cython's own do not
+    PyObject *PyList_GetItem(PyObject *items, Py_ssize_t i) except NULL
+    PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t i) except NULL
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FO_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define FO_PREFETCH(address) ((void)(address))
+    #endif
+
+    /* Whether x is native float32 with these flags, this shape and this address: it was checked before, then. */
+    static inline int fo_is_unchanged(PyObject *x, const void *data, const npy_intp *shape, int ndim, int flags)
+    {
+        PyArrayObject *a = (PyArrayObject *)x;
+        if (PyArray_DATA(a) != data || PyArray_TYPE(a) != NPY_FLOAT32 || !PyArray_ISNOTSWAPPED(a) ||
+            (PyArray_FLAGS(a) & flags) != flags || PyArray_NDIM(a) != ndim)
+            return 0;
+        for (int i = 0; i < ndim; i++)
+            if (PyArray_DIMS(a)[i] != shape[i])
+                return 0;
+        return 1;
+    }
+
+    static inline int fo_is_array(PyObject *x) { return Py_IS_TYPE(x, &PyArray_Type); }
+
+    /* The headers of thousands of arrays do not fit the first caches: prefetch those that come next. */
+    static inline void fo_fetch_header(PyObject *x) { FO_PREFETCH(x); FO_PREFETCH((char *)x + 64); }
+    static inline void fo_fetch_shape(PyObject *x) { FO_PREFETCH(PyArray_DIMS((PyArrayObject *)x)); }
+    """
+    bint fo_is_unchanged(PyObject *x, const void *data, const cnp.npy_intp *shape, int ndim, int flags) noexcept
+    bint fo_is_array(PyObject *x) noexcept
+    void fo_fetch_header(PyObject *x) noexcept
+    void fo_fetch_shape(PyObject *x) noexcept
+
+cdef enum:
+    AHEAD = 16              # how many arrays ahead headers are fetched
+    MANY = 256              # arrays, from which on they are fetched
+    CLIP = 1                # the slot whose neutral value is infinity
+
+cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
+# rule -> name of a scalar -> slot; the slots of the prelude come first
+cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))} for rule, (_, scalars) in RULES.items()}
+
+
+# -- scalars ----------------------------------------------------------------------------------------------------------
+
+cdef int set_scalar(fo_group *group, int slot, double value) except -1:
+    """Slots 0 to 4 are those of PRELUDE, the others the rule's."""
+    if slot > 4:
+        group.scalars[slot - 5] = <float> value
+    elif slot == 0:
+        group.prelude.scale = value
+    elif slot == 1:
+        group.prelude.clip = <float> value
+    elif slot == 2:
+        group.prelude.weight_decay = <float> value
+    elif slot == 3:
+        group.prelude.l1 = <float> value
+    else:
+        group.prelude.decay = <float> value
+    return 0
+
+
+@cython.cdivision(True)
+cdef double corrected(const correction *c, double t) noexcept nogil:
+    """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double. It is not finite where β is 1."""
+    cdef double value = c.value
+    cdef int i
+    for i in range(c.n_factors):
+        if c.power[i] > 0:
+            value *= sqrt(1.0 - pow(c.beta[i], t))
+        else:
+            value /= 1.0 - pow(c.beta[i], t)
+    return value
+
+
+cdef int refuse_scalar(str name, double value) except -1:
+    raise ValueError(f"{name} of the step comes to {value!r}, which no float32 holds: a hyper-parameter is too large")
+
+
+cdef class GroupScalars:
+    """Per group the rule's scalars and those of the prelude, formed in double and rounded to float32 once."""
+
+    def __cinit__(self):
+        self.group = NULL
+        self.corrections = NULL
+        self.slots = []
+
+    def __dealloc__(self):
+        PyMem_Free(self.group)
+        PyMem_Free(self.corrections)
+
+    cdef int grow(self, int64_t capacity) except -1:
+        cdef int64_t old = self.capacity
+        self.group = <fo_group *> grown(self.group, old, capacity, sizeof(fo_group))
+        self.corrections = <corrections_of_group *> grown(self.corrections, old, capacity, sizeof(corrections_of_group))
+        self.slots += [None] * (capacity - old)
+        self.capacity = capacity
+        return 0
+
+    cdef int begin(self, int64_t index, str rule) except -1:
+        """The group follows this rule from now on; its scalars are not formed yet."""
+        cdef fo_group *group = &self.group[index]
+        cdef int i
+        group.rule = RULE_INDEX[rule]
+        group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=1.0)
+        for i in range(FO_MAX_SCALARS):
+            group.scalars[i] = NAN
+        self.corrections[index].n = 0
+        self.slots[index] = SLOTS[rule]
+        return 0
+
+    cdef int set(self, int64_t index, dict values, dict corrections, int64_t t) except -1:
+        """The scalars of step t by name. A name that the rule does not have is ignored: a class forms those of all its
+        rules, and optimizer.py makes sure at import that none is missing.
+
+        corrections: scalar -> ((β, power), ...), power −1 or ½: every step multiplies it by each (1 − βᵗ)^power.
+        """
+        self.set_values(index, values)
+        self.set_corrections(index, values, corrections)
+        return self.correct(index, t)
+
+    cdef int set_values(self, int64_t index, dict values) except -1:
+        cdef PyObject *slots = <PyObject *> self.slots[index]
+        cdef PyObject *name
+        cdef PyObject *number
+        cdef PyObject *slot
+        cdef Py_ssize_t position = 0
+        cdef double value
+        while PyDict_Next(values, &position, &name, &number):
+            value = <object> number
+            slot = PyDict_GetItemWithError(<object> slots, <object> name)
+            if slot != NULL:
+                if not isfinite(<float> value) and <int> <object> slot != CLIP:
+                    refuse_scalar(<object> name, value)
+                set_scalar(&self.group[index], <int> <object> slot, value)
+        return 0
+
+    cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1:
+        cdef corrections_of_group *own = &self.corrections[index]
+        cdef correction *c
+        cdef int i
+        own.n = 0
+        for name, factors in corrections.items():
+            if name not in self.slots[index]:
+                continue
+            if own.n == MAX_CORRECTIONS or len(factors) > MAX_FACTORS:
+                raise ValueError(f"at most {MAX_CORRECTIONS} corrected scalars with {MAX_FACTORS} factors each, "
+                                 f"got {corrections}")
+            c = &own.scalar[own.n]
+            c.slot, c.value, c.n_factors = self.slots[index][name], values[name], len(factors)
+            for i, (beta, power) in enumerate(factors):
+                if power not in (-1, 0.5):
+                    raise ValueError(f"the power of a bias correction must be -1 or 0.5, got {power!r} for {name}")
+                c.beta[i], c.power[i] = beta, power
+            own.n += 1
+        return 0
+
+    cdef int correct(self, int64_t index, int64_t t) except -1:
+        """The bias-corrected scalars of step t."""
+        cdef corrections_of_group *own = &self.corrections[index]
+        cdef double value
+        cdef int i
+        for i in range(own.n):
+            value = corrected(&own.scalar[i], <double> t)
+            if not isfinite(<float> value):
+                refuse_scalar([name for name, slot in self.slots[index].items() if slot == own.scalar[i].slot][0], value)
+            set_scalar(&self.group[index], own.scalar[i].slot, value)
+        return 0
+
+
+cdef class Clock:
+    """The steps that a group has taken, and how often its hyper-parameters were assigned.
+
+    A step compares `changes` with its value at the time when the group's scalars were formed.
+    """
+
+    cdef public int64_t steps
+    cdef public int64_t changes
+
+
+# -- a step over arrays -----------------------------------------------------------------------------------------------
+
+cdef class ArrayStep:
+    """The steps of some groups of arrays: parameters and states are checked once, and again where they can change.
+
+    groups: a list of (rule, buffers), buffers a tuple (parameter, *states) per tensor: arrays of one shape and order.
+    names: per group the names of its buffers for messages, the parameter's first.
+    single: there is one tensor, and messages do not number it.
+    clocks: per group a Clock, which every step that is not skipped advances. None: the caller sets the scalars itself.
+
+    States belong to the optimizer, so their addresses do not change. Parameters belong to the caller and are checked
+    again in every step.
+    """
+
+    def __cinit__(self):
+        self.form = NULL
+        self.shapes = NULL
+        self.parameter = NULL
+        self.shift = NULL
+        self.formed = NULL
+        self.varying = NULL
+
+    def __dealloc__(self):
+        PyMem_Free(self.form)
+        PyMem_Free(self.shapes)
+        PyMem_Free(self.parameter)
+        PyMem_Free(self.shift)
+        PyMem_Free(self.formed)
+        PyMem_Free(self.varying)
+
+    def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
+        if self.table is not None:
+            raise RuntimeError("an ArrayStep is made once")
+        cdef int64_t g, s = 0, n_spans = sum([len(buffers) for _, buffers in groups])
+        cdef SpanTable table = SpanTable()
+        self.scalars = GroupScalars()
+        table.single, table.names, self.clocks = single, names, clocks or []
+        if names and names[0][0] == "param":
+            table.gradient_name = "grad"        # fastopt.functional's name of the argument
+        self.parameters, self.keep_alive = [], []
+        table.grow(n_spans)
+        self.scalars.grow(len(groups))
+        self.formed = <int64_t *> allocate(len(groups), sizeof(int64_t))
+        self.varying = <bint *> allocate(len(groups), sizeof(bint))
+        self.shift = <float *> allocate(len(groups), sizeof(float))
+        for g, (rule, tensors) in enumerate(groups):
+            self.scalars.begin(g, rule)
+            self.formed[g] = -1
+            for buffers in tensors:
+                self._add_span(table, s, g, buffers)
+                s += 1
+        table.n_spans = n_spans
+        table.take_owned()
+        self._record_forms()
+        table.lay_out()
+        self.scalars.n_groups = len(groups)
+        self.table = table                      # from here on there is something to step
+
+    cdef int _add_span(self, SpanTable table, int64_t s, int64_t g, tuple buffers) except -1:
+        cdef fo_span *span = &table.span[s]
+        cdef int k, n_buffers = api.steps.rules[self.scalars.group[g].rule].n_buffers
+        cdef cnp.ndarray a, parameter
+        span.group = <int32_t> g
+        parameter = self._buffer(table, buffers[0], s, 0)
+        if len(buffers) != n_buffers:
+            raise ValueError(f"{table.label(s, 0)} needs {n_buffers - 1} state buffers, got {len(buffers) - 1}")
+        span.size = cnp.PyArray_SIZE(parameter)
+        for k, x in enumerate(buffers):
+            a = self._buffer(table, x, s, k)
+            if not same_shape(a, parameter):
+                raise ValueError(f"{table.label(s, k)} has shape {shape_of(a)}, "
+                                 f"{table.label(s, 0)} has {shape_of(parameter)}")
+            if order_of(a) != order_of(parameter):
+                raise ValueError(f"{table.label(s, k)} and {table.label(s, 0)} differ in memory order (C and F)")
+            span.buffer[k] = <float *> cnp.PyArray_DATA(a)
+        self.parameters.append(parameter)
+        self.keep_alive.append(buffers)
+        return 0
+
+    cdef cnp.ndarray _buffer(self, SpanTable table, object x, int64_t s, int k):
+        if cnp.PyArray_CheckExact(x) and is_float32(<cnp.ndarray> x) and is_contiguous(<cnp.ndarray> x) \
+                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> x):
+            return <cnp.ndarray> x
+        return as_buffer(x, table.label(s, k))
+
+    cdef int _record_forms(self) except -1:
+        cdef int64_t s, at = 0, n = len(self.parameters)
+        cdef int i
+        cdef cnp.ndarray a
+        self.form = <array_form *> allocate(n, sizeof(array_form))
+        self.parameter = <PyObject **> allocate(n, sizeof(PyObject *))
+        self.shapes = <cnp.npy_intp *> allocate(sum([(<object> a).ndim for a in self.parameters]), sizeof(cnp.npy_intp))
+        for s in range(n):
+            a = <cnp.ndarray> self.parameters[s]
+            self.parameter[s] = <PyObject *> a
+            self.form[s] = array_form(shape=&self.shapes[at], ndim=cnp.PyArray_NDIM(a),
+                                      flags=order_of(a) | cnp.NPY_ARRAY_ALIGNED)
+            for i in range(cnp.PyArray_NDIM(a)):
+                self.shapes[at + i] = cnp.PyArray_DIM(a, i)
+            at += cnp.PyArray_NDIM(a)
+        return 0
+
+    # -- scalars ------------------------------------------------------------------------------------------------------
+
+    def set(self, int64_t index, dict values not None, dict corrections not None, int64_t t, int64_t changes=0,
+            bint varying=False):
+        """The scalars of one group in step t, by name, before their bias corrections: see GroupScalars.set.
+
+        changes: the clock's `changes`, read before the values were. varying: they hold for this step alone.
+        """
+        if not 0 <= index < self.scalars.n_groups:
+            raise IndexError(f"group {index} of {self.scalars.n_groups}")
+        self.formed[index] = -1
+        self.scalars.set(index, values, corrections, t)
+        self.formed[index], self.varying[index] = changes, varying
+
+    def is_formed(self, int64_t index):
+        """Whether the scalars of this group are those of its next step, but for bias corrections."""
+        return self.formed[index] == (<Clock> self.clocks[index]).changes
+
+    cdef bint is_stale(self) except -1:
+        cdef int64_t g
+        for g in range(len(self.clocks)):
+            if self.formed[g] != (<Clock> self.clocks[g]).changes:
+                return True
+        return False
+
+    cdef int _correct(self) except -1:
+        """The bias corrections of the next step."""
+        cdef int64_t g
+        for g in range(len(self.clocks)):
+            if self.scalars.corrections[g].n > 0:
+                self.scalars.correct(g, (<Clock> self.clocks[g]).steps + 1)
+        return 0
+
+    cdef int _advance_clocks(self) except -1:
+        cdef int64_t g
+        for g in range(len(self.clocks)):
+            (<Clock> self.clocks[g]).steps += 1
+            if self.varying[g]:
+                self.formed[g] = -1
+        return 0
+
+    cdef fo_group *form_ahead(self, int64_t steps, list ahead) except NULL:
+        """The groups of each of the next steps, (steps, groups); the clocks then stand after the last one.
+
+        ahead: per group the scalars of each step, or None where only the bias corrections depend on it. An error leaves
+        the clocks as they were. The caller frees the memory.
+        """
+        cdef int64_t i, g, t, n = self.scalars.n_groups
+        if self.is_stale():
+            raise RuntimeError("a hyper-parameter was set, or a step taken, since these steps' scalars were formed")
+        cdef fo_group *rows = <fo_group *> allocate(steps * n, sizeof(fo_group))
+        try:
+            for i in range(steps):
+                for g in range(n):
+                    t = (<Clock> self.clocks[g]).steps + 1 + i
+                    if ahead is None or ahead[g] is None:
+                        self.scalars.correct(g, t)
+                    else:
+                        values, corrections = (<list> ahead[g])[i]
+                        self.scalars.set(g, values, corrections, t)
+                memcpy(rows + i * n, self.scalars.group, n * sizeof(fo_group))
+        except BaseException:
+            PyMem_Free(rows)
+            for g in range(n):
+                self.formed[g] = -1
+            raise
+        for i in range(steps):
+            self._advance_clocks()
+        return rows
+
+    cdef float *shifts_of(self, const fo_group *rows, int64_t steps) except NULL:
+        """Per step and group its scalar "shift": how far it looks ahead. The caller frees the memory."""
+        cdef int64_t i, g, n = self.scalars.n_groups
+        cdef float *shift = <float *> allocate(steps * n, sizeof(float))
+        for g in range(n):
+            slot = <int> self.scalars.slots[g]["shift"] - len(PRELUDE)
+            for i in range(steps):
+                shift[i * n + g] = rows[i * n + g].scalars[slot]
+        return shift
+
+    # -- gradients ----------------------------------------------------------------------------------------------------
+
+    cdef bint _can_use(self, object grads, bint will_be_zeroed) except -1:
+        """Whether a small step can use this list as it is: nothing moved, and no thread can change it under the GIL.
+
+        The rest of such a step makes no container: that could start the garbage collector, whose finalizers might
+        change the list.
+        """
+        cdef SpanTable table = self.table
+        return (type(grads) is list and not table.single and table.elements < KEEP_GIL
+                and len(<list> grads) == table.n_spans and self._first_changed(grads, 0, will_be_zeroed) == table.n_spans)
+
+    cdef tuple list_gradients(self, object grads):
+        """One gradient per parameter, held by a tuple that nobody else can change."""
+        cdef int64_t n = self.table.n_spans
+        if self.table.single:
+            return (grads,)
+        if type(grads) is tuple:
+            gradients = grads
+        elif isinstance(grads, (list, tuple)):
+            gradients = tuple(grads)
+        elif isinstance(grads, (np.ndarray, dict, str)) or not hasattr(grads, "__iter__"):
+            raise TypeError(f"gradients must be a list of {n} arrays, one per parameter, got {type(grads).__name__}")
+        else:
+            gradients = tuple(grads)
+        if len(gradients) != n:
+            raise ValueError(f"expected {n} gradients, one per parameter, got {len(gradients)}")
+        return gradients
+
+    cdef list _take_gradients(self, tuple gradients, bint will_be_zeroed):
+        """Check every parameter and gradient, and write the gradients' addresses into the table.
+
+        Returns the copies that had to be made as (span, copy), or None. Only what changed is checked in full.
+        """
+        cdef int64_t s = self._first_changed(gradients, 0, will_be_zeroed)
+        cdef list copies = None
+        while s < self.table.n_spans:
+            self._check_parameter(s)
+            copy = self._take_gradient(s, gradients[s], will_be_zeroed)
+            if copy is not None:
+                copies = copies or []
+                copies.append((s, copy))
+            s = self._first_changed(gradients, s + 1, will_be_zeroed)
+        return copies
+
+    cdef int64_t _first_changed(self, object gradients, int64_t s, bint will_be_zeroed) except -1:
+        """The first span from s on whose parameter or gradient is not what the last step found, or n_spans.
+
+        gradients: a list or a tuple of n_spans items. Runs no Python code.
+        """
+        cdef get_item *item = PyList_GetItem if type(gradients) is list else PyTuple_GetItem
+        cdef PyObject *items = <PyObject *> gradients
+        cdef int written = cnp.NPY_ARRAY_WRITEABLE, zeroed = cnp.NPY_ARRAY_WRITEABLE if will_be_zeroed else 0
+        cdef int64_t n = self.table.n_spans, fetched = n - AHEAD if n >= MANY else 0
+        cdef fo_span *span = self.table.span
+        cdef PyObject *g
+        cdef array_form *form
+        while s < n:
+            if s < fetched:
+                self._fetch_headers(item(items, s + AHEAD), item(items, s + AHEAD // 2), s)
+            form, g = &self.form[s], item(items, s)
+            if not (fo_is_array(g)
+                    and fo_is_unchanged(g, span[s].gradient, form.shape, form.ndim, form.flags | zeroed)
+                    and fo_is_unchanged(self.parameter[s], span[s].buffer[0], form.shape, form.ndim,
+                                        form.flags | written)):
+                return s
+            s += 1
+        return n
+
+    cdef void _fetch_headers(self, PyObject *far, PyObject *near, int64_t s) noexcept:
+        """Prefetch the headers of a far gradient and parameter, and the shapes of nearer ones, whose headers came."""
+        fo_fetch_header(far)
+        fo_fetch_header(self.parameter[s + AHEAD])
+        if fo_is_array(near):
+            fo_fetch_shape(near)
+        fo_fetch_shape(self.parameter[s + AHEAD // 2])
+
+    cdef int _check_parameters(self) except -1:
+        cdef int64_t s
+        for s in range(self.table.n_spans):
+            self._check_parameter(s)
+        return 0
+
+    cdef int _check_parameter(self, int64_t s) except -1:
+        """The parameter is where it was. Otherwise the error says what changed: address, size, dtype or flags."""
+        cdef cnp.ndarray a = <cnp.ndarray> self.parameters[s]
+        cdef fo_span *span = &self.table.span[s]
+        if (address_of(a) != <uintptr_t> span.buffer[0] or cnp.PyArray_SIZE(a) != span.size
+                or not (is_float32(a) and is_contiguous(a) and cnp.PyArray_ISWRITEABLE(a))):
+            label = self.table.label(s, 0)
+            as_buffer(a, label)
+            raise ValueError(f"{label} was moved or resized since the optimizer was made: it now has shape "
+                             f"{shape_of(a)} at another address; make a new optimizer for it")
+        return 0
+
+    cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
+        """Check gradient s and write its address into the table. Returns the copy to keep alive, or None."""
+        cdef fo_span *span = &self.table.span[s]
+        cdef cnp.ndarray a, parameter = <cnp.ndarray> self.parameters[s]
+        cdef float *data
+        if cnp.PyArray_CheckExact(x) and is_float32(<cnp.ndarray> x):
+            a = <cnp.ndarray> x
+        elif isinstance(x, np.float32) and cnp.PyArray_NDIM(parameter) == 0 and not will_be_zeroed:
+            a = np.asarray(x)           # NumPy's arithmetic turns 0-d arrays into scalars
+        else:
+            a = as_float32(x, self.table.gradient_label(s))
+        if not same_shape(a, parameter):
+            raise ValueError(f"{self.table.gradient_label(s)} has shape {shape_of(a)}, "
+                             f"{self.table.names[0][0]} has {shape_of(parameter)}")
+        if will_be_zeroed and not cnp.PyArray_ISWRITEABLE(a):
+            raise ValueError(f"{self.table.gradient_label(s)} is read-only: zero_grads has to write it")
+        if a is not x or not cnp.PyArray_CHKFLAGS(a, order_of(parameter)):
+            return self._copy_gradient(s, a, parameter)
+        data = <float *> cnp.PyArray_DATA(a)
+        if data != span.gradient:
+            span.gradient = NULL        # until it is known to overlap nothing
+            self.gradients_apart = False
+            if span.size > 0:
+                self.table.check_gradient_apart(s, <uintptr_t> data, <uintptr_t> (data + span.size))
+            span.gradient = data
+        return None
+
+    cdef object _copy_gradient(self, int64_t s, cnp.ndarray a, cnp.ndarray parameter):
+        cdef fo_span *span = &self.table.span[s]
+        span.gradient = NULL
+        self.gradients_apart = False
+        start, end = np.lib.array_utils.byte_bounds(a)
+        if span.size > 0:
+            self.table.check_gradient_apart(s, start, end)
+        order = "C" if order_of(parameter) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"
+        cdef cnp.ndarray copy = np.array(a, order=order, copy=True)
+        span.gradient = <float *> cnp.PyArray_DATA(copy)
+        return copy
+
+    cdef int _check_gradients_apart(self, list copies) except -1:
+        """Gradients that will be zeroed overlap no other gradient. Remembered until one of them moves.
+
+        A copied gradient was read already, and is zeroed after the step.
+        """
+        cdef SpanTable table = self.table
+        cdef int64_t s, n = 0
+        if self.gradients_apart:
+            return 0
+        copied = () if copies is None else {s for s, _ in copies}
+        for s in range(table.n_spans):
+            if table.span[s].size > 0 and s not in copied:
+                table.others[n] = interval_of(table.span[s].gradient, table.span[s].size, 0, s, 0)
+                n += 1
+        n = first_overlap(table.others, n)
+        if n > 0:
+            raise ValueError(f"{table.gradient_label(table.others[n].span)} overlaps "
+                             f"{table.gradient_label(table.others[n - 1].span)} in memory: "
+                             "zero_grads would clear one before the other is read")
+        self.gradients_apart = True
+        return 0
+
+    cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1:
+        for s, _ in copies:
+            self.table.span[<int64_t> s].gradient = NULL    # the copy's memory is freed
+            if zero:
+                gradients[s][...] = 0
+        return 0
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self):
+        """Keep other threads from stepping within the block. RuntimeError if a step is under way."""
+        self.table.enter()
+
+    def __exit__(self, *_):
+        self.table.busy = False
+
+    def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False,
+             double noise=0.0, uint64_t noise_key=0):
+        """One step. Returns NotImplemented, having done nothing, if scalars must be formed first: see is_formed and set.
+
+        Otherwise the gradients' norm if max_norm or skip_nonfinite asked for one, else None. noise: the standard
+        deviation of what is added to the scaled gradients, drawn under the key.
+        """
+        cdef SpanTable table = self.table
+        cdef fo_step step
+        table.enter()
+        try:
+            table.refuse_ahead()
+            if self.is_stale():
+                return NotImplemented
+            self._correct()
+            table.describe(&step)
+            step.group = self.scalars.group
+            step.grad_scale = grad_scale
+            if max_norm is not None:
+                step.max_norm = max_norm
+            step.want_norm = max_norm is not None or skip_nonfinite
+            step.skip_nonfinite, step.zero_gradients = skip_nonfinite, zero_gradients
+            step.noise = noise
+            step.noise_key[0], step.noise_key[1] = <uint32_t> (noise_key & 0xFFFFFFFF), <uint32_t> (noise_key >> 32)
+            self._run(&step, grads)
+            self.skipped = step.skipped
+            if step.skipped:
+                self.skips += 1
+            else:
+                self._advance_clocks()
+            self.looked_ahead = False
+            return step.norm if step.want_norm else None
+        finally:
+            table.busy = False
+
+    cdef int _run(self, fo_step *step, object grads) except -1:
+        cdef tuple gradients = None
+        cdef list copies = None
+        if not self._can_use(grads, step.zero_gradients):
+            gradients = self.list_gradients(grads)
+            copies = self._take_gradients(gradients, step.zero_gradients)
+        if step.zero_gradients and not self.table.single:
+            self._check_gradients_apart(copies)
+        self.table.run(step)
+        if copies is not None:
+            self._finish_copies(gradients, copies, step.zero_gradients and not step.skipped)
+        return 0
+
+    cdef int take_arrays(self, tuple gradients, list origins) except -1:
+        """Check parameters, gradients and origins (or None), and write their addresses into the table.
+
+        ValueError for a gradient that a step would copy.
+        """
+        copies = self._take_gradients(gradients, False)
+        if copies is not None:
+            self._finish_copies(gradients, copies, False)
+            raise ValueError("gradients must be in the memory order of their parameters: a step would read copies")
+        self.table.refuse_ahead()
+        if origins is not None and origins is not self.origins:
+            self._take_origins(origins)
+        return 0
+
+    # -- the lookahead ------------------------------------------------------------------------------------------------
+
+    cdef list new_origins(self):
+        """Arrays to keep the parameters in during a lookahead; None if no rule here has one."""
+        return [np.empty_like(p) for p in self.parameters] if "shift" in self.scalars.slots[0] else None
+
+    @property
+    def ahead(self):
+        """Whether the parameters hold the lookahead point."""
+        return self.table.ahead
+
+    def check(self):
+        """Raise if a parameter is not where it was, or cannot be written."""
+        self._check_parameters()
+
+    def look_ahead(self, list origins not None, list shifts not None):
+        """w ← w − shift·a, where a is the first state. origins, one array per parameter, keep the old w.
+
+        shifts: one per group.
+        """
+        cdef SpanTable table = self.table
+        cdef int64_t g
+        table.enter()
+        try:
+            table.refuse_ahead()
+            self._check_parameters()
+            if origins is not self.origins:     # the list of the last lookahead was checked, and nobody else has it
+                self._take_origins(origins)
+            if len(shifts) != self.scalars.n_groups:
+                raise ValueError(f"expected {self.scalars.n_groups} shifts, got {len(shifts)}")
+            for g in range(self.scalars.n_groups):
+                self.shift[g] = <float> <double> shifts[g]
+            table.move(self.shift)
+            table.ahead = True
+            self.looked_ahead = False
+        finally:
+            table.busy = False
+
+    cdef int _take_origins(self, list origins) except -1:
+        cdef SpanTable table = self.table
+        cdef int64_t s
+        cdef cnp.ndarray a, parameter
+        self.origins = None
+        if len(origins) != table.n_spans:
+            raise ValueError(f"expected {table.n_spans} origins, got {len(origins)}")
+        for s in range(table.n_spans):
+            label = table.origin_label(s)
+            parameter = <cnp.ndarray> self.parameters[s]
+            a = as_buffer(origins[s], label)
+            if not same_shape(a, parameter):
+                raise ValueError(f"{label} has shape {shape_of(a)}, parameter has {shape_of(parameter)}")
+            if order_of(a) != order_of(parameter):
+                raise ValueError(f"{label} and its parameter differ in memory order (C and F)")
+            table.span[s].origin = <float *> cnp.PyArray_DATA(a)
+        table.check_origins()
+        self.origins = origins
+        return 0
+
+    def restore(self):
+        """Undo look_ahead: every parameter gets its old bits back. Does nothing if the parameters are not ahead.
+
+        A parameter that was moved or made read-only meanwhile is left, and a RuntimeError names it after all others
+        have their bits back.
+        """
+        cdef SpanTable table = self.table
+        cdef list problems = None
+        table.enter()
+        try:
+            if table.ahead:
+                problems = table.put_back([self._problem(s) for s in range(table.n_spans)])
+        finally:
+            table.busy = False
+        if problems:
+            raise RuntimeError(f"not put back behind the lookahead() block, as all others are: {'; '.join(problems)}")
+
+    def _problem(self, int64_t s):
+        """Why a parameter cannot be written where it was; None if it can."""
+        try:
+            self._check_parameter(s)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return None
+
+
+@cython.no_gc_clear
+cdef class Lookahead:
+    """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back.
+
+    arguments: called when the block is entered; returns an object with look_ahead and restore, and the arguments of its
+    look_ahead.
+    """
+
+    cdef object step
+    cdef object arguments
+    cdef bint inside
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+
+    def __enter__(self):
+        step, first, second = self.arguments()
+        step.look_ahead(first, second)
+        self.step = step
+        self.inside = True
+
+    def __exit__(self, kind, value, traceback):
+        if not self.inside:
+            raise RuntimeError("this lookahead() block was not entered")
+        try:
+            self.step.restore()
+        finally:
+            self.inside = self.step.ahead
+        self.step.looked_ahead = kind is None
+
+    def __dealloc__(self):
+        # leaves a block that was entered by hand and that nobody can leave any more
+        if self.inside:
+            self.step.restore()
+
+
+def copy_all(list targets not None, list sources not None, list done not None):
+    """Copy each source into its target, arrays of equal shapes; then append True to done.
+
+    In C, so that no signal comes between the first copy and the last. A caller that is interrupted later sees it in done.
+    """
+    cdef int64_t i
+    if len(targets) != len(sources):
+        raise ValueError(f"{len(targets)} targets, {len(sources)} sources")
+    for i in range(len(targets)):
+        if not same_shape(<cnp.ndarray?> targets[i], <cnp.ndarray?> sources[i]):
+            raise ValueError(f"target {i} has shape {targets[i].shape}, its source {sources[i].shape}")
+    for i in range(len(targets)):
+        cnp.PyArray_CopyInto(<cnp.ndarray> targets[i], <cnp.ndarray> sources[i])
+    done.append(True)

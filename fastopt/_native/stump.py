@@ -1,1 +1,0 @@
-from fastopt._core import StumpSearch  # noqa: F401
