@@ -56,10 +56,6 @@ struct fo_network_api {
 /* The bootstrap. */
 struct fo_resample_api {
     void (*run)(int kernel, const struct fo_resample *job, int threads);
-    bool (*digits_of)(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits,
-                      int *exponent);
-    bool (*is_counted)(const struct fo_stratum *stratum);
-    struct fo_poisson (*poisson_for)(const struct fo_stratum *stratum);
 };
 
 /* The decision stump. */
