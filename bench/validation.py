@@ -1,6 +1,6 @@
-"""Splitting samples: ours and scikit-learn's splitters in turns, all folds of a million samples; purged folds by size.
+"""Splitters of fastopt and scikit-learn on a million samples, timed in turns; purged folds for several sizes.
 
-The folds are compared before they are timed, where both promise the same ones.
+Where both should give the same folds, they are compared before they are timed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from fastopt import validation
 SAMPLES = 1_000_000
 GROUPS = 2_000
 SIZES = (125_000, 250_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
-FEW = 20  # of the n folds of LeaveOneOut, each of which holds n positions
-SLOW = 5  # rounds for what takes seconds
+FEW = 20  # folds that are timed at most: LeaveOneOut has n folds of n positions
+SLOW = 5  # rounds of a splitter that takes seconds
 #: By name: the options of ours, those of theirs and whether the folds must be the same.
 PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any], bool]] = {
     "KFold": ("KFold", {"n_splits": 5}, {"n_splits": 5}, True),
@@ -39,12 +39,12 @@ HEAD = ["splitter", "samples", "fastopt", "scikit-learn", "theirs / ours", "ns /
 def report(options: Options) -> Report:
     records = [against(name, options.rounds) for name in PAIRS]
     records += scaling(options.rounds)
-    note = f"{SAMPLES:,} samples, {GROUPS:,} groups, 5 classes; every fold's positions are made and dropped"
+    note = f"{SAMPLES:,} samples, {GROUPS:,} groups, 5 classes; each fold is generated and dropped"
     return Report("validation", "Splitting", HEAD, [_shown(r) for r in records], records, ["", note])
 
 
 def against(name: str, rounds: int) -> dict[str, Any]:
-    """All folds of one splitter and of its namesake, in turns."""
+    """Time all folds of one splitter and of the class of the same name in scikit-learn, in turns."""
     from sklearn import model_selection
 
     theirs_name, mine, theirs, same = PAIRS[name]
@@ -67,7 +67,7 @@ def _ours(name: str, options: dict[str, Any]) -> Any:
 
 
 def _data(name: str) -> tuple[Any, Any, Any]:
-    """Samples, classes, and groups of unequal sizes in no order, where they are asked for."""
+    """Samples, classes, and for group splitters unordered groups of unequal sizes."""
     rng = np.random.default_rng(0)
     x = np.zeros((SAMPLES, 1))
     y = rng.choice(5, SAMPLES, p=[0.4, 0.3, 0.2, 0.09, 0.01])
@@ -89,7 +89,7 @@ def _all(splitter: Any, x: Any, y: Any, groups: Any) -> Callable[[], object]:
 
 
 def scaling(rounds: int) -> list[dict[str, Any]]:
-    """Purged folds of ever more samples, in turns: the time per n log2 n must not grow."""
+    """Purged folds for increasing n, in turns: the time per n log2 n should not grow."""
     runs = []
     for n in SIZES:
         times = np.sort(np.random.default_rng(n).integers(0, 10 * n, n))

@@ -480,7 +480,7 @@ class Optimizer:
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
-    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/fastopt.h)."""
+    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/include/fastopt.h)."""
     decoupled = h["decoupled"]
     return {
         "scale": -1.0 if h["maximize"] else 1.0,

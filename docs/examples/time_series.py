@@ -1,8 +1,8 @@
 """What plain k-fold gets wrong on a time series: the CO2 record of Mauna Loa, weekly, 1958 to 2001.
 
-Two models of the concentration are validated on the years before 1997 and then meet the five years after. k-fold lets a
-forest look up the weeks before and after each week that it is asked about, and calls it the better model. A forecast
-has no weeks after.
+Two models of the concentration are validated on the years before 1997 and tested on the five years after. In k-fold
+cross-validation a forest is trained on the weeks before and after each test week, so it looks like the better model. A
+forecast has no later weeks to train on.
 
     pip install 'fastopt[validation]' statsmodels
     python docs/examples/time_series.py docs/time_series.png
@@ -34,7 +34,7 @@ SPLITTERS: dict[str, Any] = {
     "5 blocks, gap of a year": BlockedKFold(5, gap=YEAR),
     "expanding window, 5 years ahead": ExpandingWindow(train_size=10 * YEAR, test_size=5 * YEAR),
 }
-TRUTH = "what came: 1997 to 2001"
+TRUTH = "true error: 1997 to 2001"
 SHADES = {"random forest": COLOURS[5], "linear regression": COLOURS[4]}
 
 
@@ -48,7 +48,7 @@ def load() -> tuple[Any, Any, Any]:
 
 
 def errors() -> dict[str, dict[str, float]]:
-    """Root mean squared error in ppm by model: as each splitter estimates it, and as it then turns out to be."""
+    """Root mean squared error in ppm by model: the estimate of each splitter, and the true one."""
     times, x, y = load()
     known = times < FUTURE
     frame = pd.DataFrame(x[known], index=times[known])  # splitters find the times in the index
@@ -74,7 +74,7 @@ def picture(path: str, found: dict[str, dict[str, float]]) -> None:
             predicted = model.fit(x[known], y[known]).predict(x[~known])
             left.plot(times[~known], predicted, color=SHADES[name], linewidth=1.5, label=name)
         left.axvline(FUTURE, color="#555555", linewidth=0.8, linestyle=(0, (3, 3)))
-        left.set_title("Fitted up to 1996, then asked about 1997 to 2001", loc="left")
+        left.set_title("Fitted up to 1996, forecast for 1997 to 2001", loc="left")
         left.set_ylabel("CO₂, parts per million")
         left.legend(frameon=False, loc="upper left")
         bars(right, found)
@@ -83,7 +83,7 @@ def picture(path: str, found: dict[str, dict[str, float]]) -> None:
 
 
 def bars(ax: Any, found: dict[str, dict[str, float]]) -> None:
-    """One group of bars for each estimate, the truth last."""
+    """One group of bars per estimate; the true error is last."""
     names = list(next(iter(found.values())))
     for i, (model, values) in enumerate(found.items()):
         places = np.arange(len(names)) + (i - 0.5) * 0.36
@@ -94,7 +94,7 @@ def bars(ax: Any, found: dict[str, dict[str, float]]) -> None:
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     ax.set_xlim(0, 1.12 * max(max(values.values()) for values in found.values()))
-    ax.set_title("Error in ppm: three estimates, and what came", loc="left")
+    ax.set_title("Error in ppm: three estimates and the truth", loc="left")
 
 
 def main() -> None:

@@ -11,13 +11,14 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from fastopt._types import Array
 from fastopt.lab.errors import LabError, require
-from fastopt.lab.network import Array, Task
 
+Task = Literal["classification", "regression"]
 Columns = dict[str, Array]
 
 FEW_INTEGERS = 20  # at most so many distinct whole numbers in a target are taken for classes

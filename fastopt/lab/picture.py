@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastopt._plotting import COLOURS, new_figure, style
+from fastopt._types import Array
 from fastopt.lab.compare import GOAL_SHARE, Comparison, Run
 from fastopt.lab.errors import require
-from fastopt.lab.network import Array
 from fastopt.lab.report import describe, score_name
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))

@@ -1,7 +1,7 @@
-"""Dense networks of one shape side by side: start, forward, back, inference. A BLAS for the products.
+"""Dense networks of one shape, stacked in arrays: initial weights, forward, loss, backward, inference.
 
-All buffers are allocated once; a batch of a size is a `Pass` over them, made once: in Python with NumPy's BLAS, or,
-given a `sgemm`, in one call into C. Knows no optimizer and no epochs.
+All buffers are allocated once. A `Pass` holds the views for one batch size. It runs in NumPy, or in one call into C if
+a BLAS function is given (`sgemm`). Knows no optimizer and no epochs.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from typing import Any
 import numpy as np
 
 from fastopt._native import network as network_kernels
-from fastopt.mlp.blas import threads_of
+from fastopt._types import Array
+from fastopt.mlp.blas import blas_threads_for, find_sgemm, is_small
 from fastopt.regularization import BatchNorm, draw_key, dropout
 
-Array = np.ndarray[Any, Any]
-
 ACTIVATIONS = ("relu", "tanh", "gelu", "identity")
-INFERENCE_ROWS = 8192  # activations of one chunk: a few MB however long the data
+INFERENCE_ROWS = 8192  # rows of one chunk: a few MB of activations for data of any length
 
 
 @dataclass(frozen=True)
 class Shape:
     """What networks must share to be trained together.
 
-    sizes : features, hidden layers, outputs.
-    classes : the outputs are logits of classes; else numbers.
+    sizes : numbers of features, of units of each hidden layer, of outputs.
+    classes : True if the outputs are logits of classes; False if they are numbers.
     """
 
     sizes: tuple[int, ...]
@@ -37,20 +36,32 @@ class Shape:
     batch_norm: bool = False
     dropout: float = 0.0
 
+    def sgemm_for(self, rows: int) -> Any:
+        """SciPy's sgemm, if batches of so many rows run in one call into C; None otherwise.
+
+        They do if their products are small, and without dropout and batch norm, which the C code does not compute.
+        """
+        in_c = is_small(self.sizes, rows) and not (self.dropout or self.batch_norm)
+        return find_sgemm() if in_c else None
+
 
 @dataclass
 class Weights:
-    """One trained network: per layer a matrix (inputs, outputs), a bias, and the statistics of a batch norm or None."""
+    """One trained network. Per layer: a matrix (inputs, outputs), a bias, and the values of a batch norm or None."""
 
     matrices: list[Array]
     biases: list[Array]
     norms: list[dict[str, Any] | None]
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of features, of units of each hidden layer, of outputs."""
+        return (self.matrices[0].shape[0], *(w.shape[1] for w in self.matrices))
+
     def infer(self, x: Any, activation: str) -> Array:
-        """Outputs for (n, features), dense or sparse, in the precision of x."""
+        """Outputs for x (n, features), dense or sparse, in the precision of x."""
         starts = range(0, x.shape[0], INFERENCE_ROWS)
-        sizes = (x.shape[1], *(w.shape[1] for w in self.matrices))
-        with threads_of(sizes, min(x.shape[0], INFERENCE_ROWS)):
+        with blas_threads_for(self.sizes, min(x.shape[0], INFERENCE_ROWS)):
             return np.concatenate([self._infer(x[i : i + INFERENCE_ROWS], activation) for i in starts])
 
     def _infer(self, x: Any, activation: str) -> Array:
@@ -58,9 +69,8 @@ class Weights:
         for i, (w, b, norm) in enumerate(zip(self.matrices, self.biases, self.norms, strict=True)):
             z: Array = np.asarray(x @ w.astype(x.dtype, copy=False))
             if norm is not None:
-                scale = norm["weight"].astype(np.float64) / np.sqrt(
-                    norm["running_var"].astype(np.float64) + norm["eps"]
-                )
+                variance = norm["running_var"].astype(np.float64) + norm["eps"]
+                scale = norm["weight"].astype(np.float64) / np.sqrt(variance)
                 z -= norm["running_mean"].astype(z.dtype)
                 z *= scale.astype(z.dtype)
             z += b.astype(z.dtype, copy=False)
@@ -79,9 +89,11 @@ def activate(name: str, z: Array) -> Array:
     return z
 
 
-def initial(shape: Shape, rng: np.random.Generator) -> list[Array]:
-    """Weights and biases [W0, b0, W1, b1, ...] in float32: W ~ N(0, 2 / inputs), or N(0, 1 / inputs) for activations
-    that let both signs through, b = 0 (He et al. 2015; LeCun et al. 1998)."""
+def initial_weights(shape: Shape, rng: np.random.Generator) -> list[Array]:
+    """Weights and biases [W0, b0, W1, b1, ...] in float32, with b = 0.
+
+    W ~ N(0, 2 / inputs) for relu and gelu (He et al. 2015), else N(0, 1 / inputs) (LeCun et al. 1998).
+    """
     gain = 2.0 if shape.activation in ("relu", "gelu") else 1.0
     params: list[Array] = []
     for inputs, outputs in pairwise(shape.sizes):
@@ -93,9 +105,9 @@ def initial(shape: Shape, rng: np.random.Generator) -> list[Array]:
 class Network:
     """`models` networks of one shape, for batches of at most `rows` samples each.
 
-    matrices : per layer float32 (models, inputs, outputs); biases : (models, outputs); scales : the γ of batch norms,
-    (models, outputs), or None. gradients has the arrays of `params` in their order. rngs: a Generator per model, for
-    dropout. sgemm: what blas.sgemm() found, for passes in C, which have neither dropout nor batch norm; or None.
+    matrices : per layer float32 (models, inputs, outputs). biases : (models, outputs). scales : (models, outputs), the
+    γ of each batch norm. params : all of these. gradients : arrays like params, in the same order.
+    rngs : one Generator per model, for dropout. sgemm : from `Shape.sgemm_for`, or None.
     """
 
     def __init__(
@@ -114,7 +126,7 @@ class Network:
         self.inputs = np.empty(models * rows * shape.sizes[0], np.float32)
         self.buffers = [_Buffers(models * rows * n, shape) for n in hidden]
         self.outputs = np.empty(models * rows * shape.sizes[-1], np.float32)
-        self.slopes = np.empty_like(self.outputs)
+        self.output_grads = np.empty_like(self.outputs)
         self._passes: dict[tuple[int, int, int], Pass] = {}
 
     def _norm(self, layer: int, model: int) -> BatchNorm:
@@ -123,29 +135,46 @@ class Network:
         return norm
 
     def batch(self, first: int, last: int, rows: int) -> Pass:
-        """The pass of models first to last over batches of so many rows."""
+        """The pass of models first to last (excluded) over batches of so many rows; made at the first call."""
         key = (first, last, rows)
         if key not in self._passes:
             self._passes[key] = Pass(self, first, last, rows)
         return self._passes[key]
 
     def of_model(self, k: int) -> list[Array]:
-        """Views of all that training changes in a model: params, then the running statistics."""
+        """Views of everything that training changes in model k: its params, then its running statistics."""
         statistics = [a for norms in self.norms for a in (norms[k].running_mean, norms[k].running_var)]
         return [p[k] for p in self.params] + [a for a in statistics if a is not None]
 
-    def weights(self, k: int) -> Weights:
-        """A model's weights: views, which training changes."""
+    def set_weights(self, k: int, weights: Weights) -> None:
+        """Copy weights into model k."""
+        for mine, given in zip(self.of_model(k), _flat(weights), strict=True):
+            mine[...] = given
+
+    def weights(self, k: int, arrays: Sequence[Array] | None = None) -> Weights:
+        """The weights of model k: views that training changes, or arrays in the order of `of_model`."""
+        arrays = self.of_model(k) if arrays is None else arrays
+        layers, count = len(self.matrices), len(self.scales)
+        means, variances = arrays[2 * layers + count :: 2], arrays[2 * layers + count + 1 :: 2]
+        gammas = arrays[2 * layers : 2 * layers + count]
         norms: list[dict[str, Any] | None] = [
-            {**{n: getattr(norms[k], n) for n in ("running_mean", "running_var", "weight", "eps")}}
-            for norms in self.norms
+            {"running_mean": mean, "running_var": var, "weight": gamma, "eps": norm[k].eps}
+            for mean, var, gamma, norm in zip(means, variances, gammas, self.norms, strict=True)
         ]
-        norms += [None] * (len(self.matrices) - len(norms))
-        return Weights([w[k] for w in self.matrices], [b[k] for b in self.biases], norms)
+        norms += [None] * (layers - count)
+        return Weights(list(arrays[0 : 2 * layers : 2]), list(arrays[1 : 2 * layers : 2]), norms)
+
+
+def _flat(weights: Weights) -> list[Array]:
+    """The arrays of weights in the order of `Network.of_model`."""
+    norms = [norm for norm in weights.norms if norm is not None]
+    params = [a for pair in zip(weights.matrices, weights.biases, strict=True) for a in pair]
+    statistics = [norm[name] for norm in norms for name in ("running_mean", "running_var")]
+    return params + [norm["weight"] for norm in norms] + statistics
 
 
 class _Buffers:
-    """Of one hidden layer: products, normalized products, activations, dropped activations, gradient. Flat."""
+    """One hidden layer's flat buffers. Steps that the shape leaves out share the buffer of the step before."""
 
     def __init__(self, size: int, shape: Shape) -> None:
         self.products = np.empty(size, np.float32)
@@ -156,7 +185,7 @@ class _Buffers:
 
 
 class _Layer:
-    """Views for one layer of a pass, made once."""
+    """One layer's views for a pass. below: the layer's inputs (models, rows, inputs)."""
 
     def __init__(self, net: Network, index: int, first: int, last: int, below: Array) -> None:
         models = slice(first, last)
@@ -168,22 +197,26 @@ class _Layer:
         self.dscale = net.gradients[2 * len(net.matrices) + index][models] if self.norms else None
         rows, units = below.shape[1], self.w.shape[2]
 
-        def cut(flat: Array) -> Array:
+        def view(flat: Array) -> Array:
             return flat[: (last - first) * rows * units].reshape(last - first, rows, units)
 
         if index == len(net.matrices) - 1:
-            self.products = self.active = self.above = cut(net.outputs)
-            self.normalized, self.gradient = self.products, cut(net.slopes)
+            self.products = self.active = self.above = view(net.outputs)
+            self.normalized, self.gradient = self.products, view(net.output_grads)
         else:
             buffers = net.buffers[index]
-            self.products, self.normalized = cut(buffers.products), cut(buffers.normalized)
-            self.active, self.above, self.gradient = cut(buffers.active), cut(buffers.dropped), cut(buffers.gradient)
+            self.products, self.normalized = view(buffers.products), view(buffers.normalized)
+            self.active, self.above, self.gradient = view(buffers.active), view(buffers.dropped), view(buffers.gradient)
+        # gelu's derivative needs its input, the other activations' derivatives need their output.
         self.kept = self.normalized if net.shape.activation == "gelu" else self.active
-        self.keys: list[int] = []
+        self.dropout_keys: list[int] = []
 
 
 class Pass:
-    """Models first to last on batches of `rows`: fill `x`, forward(), write the loss's slope, back()."""
+    """Models first to last over batches of `rows` samples: fill `x`, then forward(), loss(targets), backward().
+
+    If `fused` is not None, fused.run(targets, totals, weights, smoothing) does all three in one call into C.
+    """
 
     def __init__(self, net: Network, first: int, last: int, rows: int) -> None:
         shape = net.shape
@@ -193,19 +226,18 @@ class Pass:
         for i in range(len(net.matrices)):
             below = self.layers[-1].above if self.layers else self.x
             self.layers.append(_Layer(net, i, first, last, below))
-        self.outputs, self.slopes = self.layers[-1].products, self.layers[-1].gradient
+        self.outputs, self.output_grads = self.layers[-1].products, self.layers[-1].gradient
         self.flat_outputs = self.outputs.reshape(-1, shape.sizes[-1])
-        self.flat_slopes = self.slopes.reshape(-1, shape.sizes[-1])
+        self.flat_output_grads = self.output_grads.reshape(-1, shape.sizes[-1])
         self.losses = np.empty((last - first, rows), np.float32)
         self.flat_losses = self.losses.reshape(-1)
-        self.sparse: Any = None  # a batch in CSR takes the place of x
+        self.sparse: Any = None  # a batch in CSR that is used in place of x
         self.fused = None if net.sgemm is None else self._fuse(net.sgemm)
 
     def _fuse(self, sgemm: Any) -> network_kernels.NetworkPass:
-        """forward, loss and back as one."""
-        apart = self.shape.activation == "gelu"
+        gelu = self.shape.activation == "gelu"
         layers = [
-            (y.w, y.bias, y.dw, y.dbias, y.products, y.active if apart else y.products, y.gradient) for y in self.layers
+            (y.w, y.bias, y.dw, y.dbias, y.products, y.active if gelu else y.products, y.gradient) for y in self.layers
         ]
         return network_kernels.NetworkPass(
             sgemm, self.x, layers, self.losses, self.shape.activation, self.shape.classes
@@ -226,17 +258,16 @@ class Pass:
     def _activate(self, layer: _Layer) -> None:
         for norm, x, y in zip(layer.norms, layer.products, layer.normalized, strict=bool(layer.norms)):
             norm.forward(x, out=y)
-        network_kernels.activate(
-            self.shape.activation, layer.normalized, layer.active, None if layer.norms else layer.bias
-        )
+        bias = None if layer.norms else layer.bias
+        network_kernels.activate(self.shape.activation, layer.normalized, layer.active, bias)
         if self.shape.dropout:
-            layer.keys = [draw_key(rng) for rng in self.rngs]
-            for key, x, y in zip(layer.keys, layer.active, layer.above, strict=True):
+            layer.dropout_keys = [draw_key(rng) for rng in self.rngs]
+            for key, x, y in zip(layer.dropout_keys, layer.active, layer.above, strict=True):
                 dropout(x, self.shape.dropout, key=key, out=y)
 
-    def back(self) -> None:
-        """From slopes, the gradient of the loss at the outputs, to the gradients of all parameters."""
-        network_kernels.activate_back("identity", self.slopes, self.slopes, self.layers[-1].dbias)
+    def backward(self) -> None:
+        """From output_grads, the gradient of the loss at the outputs, to the gradients of all parameters."""
+        network_kernels.activate_back("identity", self.output_grads, self.output_grads, self.layers[-1].dbias)
         for i in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[i]
             if i < len(self.layers) - 1:
@@ -250,11 +281,10 @@ class Pass:
 
     def _activate_back(self, layer: _Layer) -> None:
         if self.shape.dropout:
-            for key, g in zip(layer.keys, layer.gradient, strict=True):
+            for key, g in zip(layer.dropout_keys, layer.gradient, strict=True):
                 dropout(g, self.shape.dropout, key=key, out=g)
-        network_kernels.activate_back(
-            self.shape.activation, layer.gradient, layer.kept, None if layer.norms else layer.dbias
-        )
+        dbias = None if layer.norms else layer.dbias
+        network_kernels.activate_back(self.shape.activation, layer.gradient, layer.kept, dbias)
         for k, norm in enumerate(layer.norms):
             norm.backward(layer.gradient[k], out=layer.gradient[k])
             layer.dbias[k] = norm.bias_grad
@@ -262,12 +292,24 @@ class Pass:
                 layer.dscale[k] = norm.weight_grad
 
     def loss(self, targets: Array, smoothing: float = 0.0) -> None:
-        """Losses per sample, and the slopes of their mean. targets: (models, rows) classes, or probabilities or numbers
-        (models, rows, outputs)."""
+        """Compute the loss of each sample, and output_grads for their mean.
+
+        targets : int64 (models, rows) classes; or float32 (models, rows, outputs), probabilities or numbers.
+        """
         scale = 1.0 / self.rows
+        outputs, grads, losses = self.flat_outputs, self.flat_output_grads, self.flat_losses
+        flat = targets.reshape(-1) if self.shape.classes and targets.ndim == 2 else targets.reshape(outputs.shape)
         if self.shape.classes:
-            flat = targets.reshape(-1) if targets.ndim == 2 else targets.reshape(self.flat_outputs.shape)
-            network_kernels.entropy_rows(self.flat_outputs, flat, self.flat_slopes, self.flat_losses, smoothing, scale)
+            network_kernels.entropy_rows(outputs, flat, grads, losses, smoothing, scale)
         else:
-            flat = targets.reshape(self.flat_outputs.shape)
-            network_kernels.squared_error(self.flat_outputs, flat, self.flat_slopes, self.flat_losses, scale)
+            network_kernels.squared_error(outputs, flat, grads, losses, scale)
+
+
+def mean_loss(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:
+    """The weighted mean loss in float64: cross-entropy, or half the squared error summed over the outputs."""
+    if classes:
+        top = outputs.max(axis=1)
+        rows = np.log(np.exp(outputs - top[:, None]).sum(axis=1)) + top - outputs[np.arange(len(y)), y]
+    else:
+        rows = 0.5 * ((outputs - y) ** 2).sum(axis=1)
+    return float(np.average(rows, weights=weight))

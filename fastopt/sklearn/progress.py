@@ -1,4 +1,4 @@
-"""The bar of verbose=True, on stderr, by rich. Loads rich only where it is asked for."""
+"""The progress bar of verbose=True, drawn on stderr by rich. Imports rich only if a bar is shown."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastopt._optional import require
-from fastopt.mlp import settings
+from fastopt.mlp.settings import check_verbose
 
-Tick = Callable[[int, dict[str, float]], None]
+Update = Callable[[int, dict[str, float]], None]
 
 
 @contextmanager
-def bar(estimator: Any, job: Any) -> Iterator[Tick]:
-    """A function that is told the epochs done and the last values, and shows them if the estimator is verbose."""
-    if not settings.verbose(estimator.verbose):
+def progress_bar(verbose: Any, name: str, epochs: int, done: int) -> Iterator[Update]:
+    """Yields a function of the epochs done and the last values, which updates the bar if verbose is true."""
+    if not check_verbose(verbose):
         yield lambda epoch, logs: None
         return
     rich = require("rich.progress", "verbose=True", "sklearn", "rich")
     console = require("rich.console", "verbose=True", "sklearn", "rich").Console(stderr=True)
     columns = [*rich.Progress.get_default_columns(), rich.TextColumn("{task.fields[values]}")]
-    with rich.Progress(*columns, console=console) as shown:
-        name, total = type(estimator).__name__, job.settings.epochs
-        task = shown.add_task(name, total=total, completed=job.epochs_done, values="")
+    with rich.Progress(*columns, console=console) as progress:
+        bar = progress.add_task(name, total=epochs, completed=done, values="")
 
-        def tick(epoch: int, logs: dict[str, float]) -> None:
+        def update(epoch: int, logs: dict[str, float]) -> None:
             values = " ".join(f"{k}={v:.4g}" for k, v in logs.items() if k != "seconds")
-            shown.update(task, completed=epoch, values=values)
+            progress.update(bar, completed=epoch, values=values)
 
-        yield tick
+        yield update

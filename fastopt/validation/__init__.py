@@ -34,7 +34,7 @@ from fastopt.validation.folds import (
 from fastopt.validation.intervals import Interval
 from fastopt.validation.nested import NestedCrossValidation, nested_cross_validate
 from fastopt.validation.prediction_error import Bootstrap, BootstrapScore, bootstrap_score
-from fastopt.validation.purged import CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
+from fastopt.validation.purged import BlockedKFold, CombinatorialPurgedKFold, Leakage, PurgedKFold, leakage
 from fastopt.validation.sharpness import (
     HessianEigenvalue,
     Sharpness,
@@ -43,7 +43,7 @@ from fastopt.validation.sharpness import (
     sam_sharpness,
     sharpness,
 )
-from fastopt.validation.time_series import BlockedKFold, ExpandingWindow, SlidingWindow
+from fastopt.validation.time_series import ExpandingWindow, SlidingWindow
 
 __all__ = [
     "BatchSizeSweep",

@@ -24,7 +24,7 @@ from fastopt.validation.curves import check_param_range
 from fastopt.validation.estimators import FitTask, check_estimator, example, fits_in_turn, name_of, predictions
 from fastopt.validation.intervals import Interval, t_quantile
 from fastopt.validation.plots import axes_or_new, numeric_axis
-from fastopt.validation.prediction_error import loss_of, target_of
+from fastopt.validation.prediction_error import loss_of, losses, target_of
 from fastopt.validation.resampling import Plan, key_from, plan_of
 
 BATCHES = 10  # of training sets, from whose spread the intervals are computed
@@ -190,8 +190,25 @@ class Experiment:
         tasks = (PredictionFit(self.training_sets, i, self.X_test, numbers, params) for i in range(self.resamples))
         seed = parallel.seed_sequence(self.seed)
         found = fits_in_turn(self.estimator, tasks, self.resamples, n_jobs=n_jobs, seed=seed, progress=progress)
-        decompose = _squared if numbers else _zero_one
-        return decompose(self, np.array(list(found)))
+        return self.decompose(np.array(list(found)))
+
+    def decompose(self, predicted: Array) -> BiasVariance:
+        """The result for (resamples, m) predictions."""
+        target, against = (self.y_test, "y_test") if self.truth is None else (self.truth, "truth")
+        parts = _squared if self.loss == "squared" else _zero_one
+        bias, variance, main = parts(predicted, target)
+        b, v = float(np.mean(bias)), float(np.mean(variance))
+        on_target, on_y = (float(np.mean(losses(self.loss, t, predicted))) for t in (target, self.y_test))
+        net, effect, error = on_target - b, on_y - on_target, on_y
+        if self.loss == "squared":  # noise is part of the distance to y_test, but not of that to the truth
+            b, error = (b - self.noise, on_y) if self.truth is None else (b, on_target + self.noise)
+            net, effect = v, self.noise
+        batches = np.array([np.mean(parts(predicted[i], target)[:2], axis=1) for i in _batches(len(predicted))])
+        intervals = _interval(b, batches[:, 0], bias), _interval(v, batches[:, 1], variance)
+        return BiasVariance(
+            name_of(self.estimator), self.loss, error, b, v, self.noise, self.noise_from,
+            *intervals, net, effect, main, against,
+        )  # fmt: skip
 
 
 def _experiment(
@@ -276,47 +293,18 @@ def _batches(resamples: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def _squared(e: Experiment, predicted: Array) -> BiasVariance:
-    """`predicted` is (resamples, m)."""
-    target = np.asarray(e.y_test if e.truth is None else e.truth, float)
-
-    def parts(of: Array) -> tuple[Array, Array]:
-        """Bias², which the variance of the mean prediction would otherwise inflate, and variance of each sample."""
-        variance = np.var(of, axis=0, ddof=1)
-        return (target - np.mean(of, axis=0)) ** 2 - variance / len(of), variance
-
-    bias, variance = parts(predicted)
-    batches = np.array([np.mean(parts(predicted[batch]), axis=1) for batch in _batches(len(predicted))])
-    # noise raises the distance to y_test, not the distance to the truth
-    b = float(np.mean(bias)) - (e.noise if e.truth is None else 0.0)
-    error = float(np.mean((target - predicted) ** 2)) + (0.0 if e.truth is None else e.noise)
-    v = float(np.mean(variance))
-    return BiasVariance(
-        name_of(e.estimator), "squared", error, b, v, e.noise, e.noise_from,
-        _interval(b, batches[:, 0], bias), _interval(v, batches[:, 1], variance), v, e.noise,
-        np.mean(predicted, axis=0), "y_test" if e.truth is None else "truth",
-    )  # fmt: skip
+def _squared(predicted: Array, target: Array) -> tuple[Array, Array, Array]:
+    """(m,) bias², variance and mean of (resamples, m) predictions. The mean's own variance is taken from bias²."""
+    mean, variance = np.mean(predicted, axis=0), np.var(predicted, axis=0, ddof=1)
+    return (np.asarray(target, float) - mean) ** 2 - variance / len(predicted), variance, mean
 
 
-def _zero_one(e: Experiment, predicted: Array) -> BiasVariance:
-    """`predicted` is (resamples, m)."""
-    target, labels = e.y_test if e.truth is None else e.truth, np.unique(predicted)
-
-    def parts(of: Array) -> tuple[Array, Array, Array]:
-        """Whether the main prediction is wrong, how often others are made, and the main prediction."""
-        votes = np.array([np.sum(of == label, axis=0) for label in labels])
-        main = labels[np.argmax(votes, axis=0)]
-        return (main != target).astype(float), 1 - votes.max(axis=0) / len(of), main
-
-    bias, variance, main = parts(predicted)
-    batches = np.array([np.mean(parts(predicted[batch])[:2], axis=1) for batch in _batches(len(predicted))])
-    b, v = float(np.mean(bias)), float(np.mean(variance))
-    on_target, error = (float(np.mean(predicted != t)) for t in (target, e.y_test))
-    return BiasVariance(
-        name_of(e.estimator), "zero_one", error, b, v, e.noise, e.noise_from,
-        _interval(b, batches[:, 0], bias), _interval(v, batches[:, 1], variance), on_target - b, error - on_target,
-        main, "y_test" if e.truth is None else "truth",
-    )  # fmt: skip
+def _zero_one(predicted: Array, target: Array) -> tuple[Array, Array, Array]:
+    """(m,) whether the main prediction is wrong, how often others are made, and the main prediction."""
+    labels = np.unique(predicted)
+    votes = np.array([np.sum(predicted == label, axis=0) for label in labels])
+    main = labels[np.argmax(votes, axis=0)]
+    return (main != target).astype(float), 1 - votes.max(axis=0) / len(predicted), main
 
 
 @dataclass(repr=False, eq=False)

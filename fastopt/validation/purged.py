@@ -1,4 +1,4 @@
-"""Folds for labels that depend on an interval of time, and a report of what other folds leak.
+"""Blocks of samples sorted by time, with gaps or purged labels, and a report of what other folds leak.
 
 A label depends on the time from its sample's time to its end time, both included: the return of the next five days
 depends on five days. Training labels that overlap the test set's labels are left out (purged).
@@ -26,7 +26,8 @@ from fastopt.validation.time_series import apart
 class _Purged(Splitter):
     """Blocks of consecutive samples; training leaves out their neighbourhood in time."""
 
-    per_sample = ("times", "end_times")
+    per_sample: tuple[str, ...] = ("times", "end_times")
+    embargo: Any = 0
 
     def _set_labels(self, times: Any, end_times: Any, horizon: Any, embargo: Any) -> None:
         self.times = times
@@ -35,7 +36,7 @@ class _Purged(Splitter):
         if isinstance(embargo, (float, np.floating)):
             if not 0.0 <= embargo < 1.0:
                 raise ValueError(f"embargo as a share must be in [0, 1), got {embargo!r}")
-            self.embargo: Any = float(embargo)
+            self.embargo = float(embargo)
         else:
             self.embargo = size("embargo", embargo, low=0)
         if (end_times is None) == (horizon is None):
@@ -82,7 +83,7 @@ class _Purged(Splitter):
         labels = None if groups is None else column("groups", groups, n)
         for i, folds in enumerate(chosen):
             if not np.logical_and.reduce([keep[f] for f in folds]).any():
-                raise ValueError(f"end_times, horizon or embargo={self.embargo} leave nothing to train on in split {i}")
+                raise ValueError(f"{self!r} would leave nothing to train on in split {i}")
         return apart(
             (
                 np.flatnonzero(np.logical_and.reduce([keep[f] for f in folds])),
@@ -130,6 +131,47 @@ class PurgedKFold(_Purged):
     ) -> None:
         self.n_splits = integer("n_splits", n_splits, 2)
         self._set_labels(times, end_times, horizon, embargo)
+
+    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+        enough(self.n_splits, n)
+        return self._combine(n, X, groups, self.n_splits, [(f,) for f in range(self.n_splits)])
+
+
+class BlockedKFold(_Purged):
+    """k blocks of consecutive samples, each held out once; training leaves out a gap before and after the block.
+
+    Neighbours in time are correlated: without the gap, test samples would resemble training samples too closely. Later
+    samples are trained on, too, so this estimates the error of a model of the process, not of a forecast.
+
+    Parameters
+    ----------
+    n_splits : k >= 2.
+    gap : samples left out on each side of the block, or a duration (both ends included).
+    times : (n,) datetime64, sorted; for a gap that is a duration. Default: the DatetimeIndex of a DataFrame X.
+
+    If split() is given groups, training samples of groups in the block are left out.
+
+    Source: h-block cross-validation, Burman, Chow and Nolan (1994); hv-block, Racine (2000).
+
+    >>> for train, test in BlockedKFold(3, gap=1).split(range(9)):
+    ...     print(train, test)
+    [4 5 6 7 8] [0 1 2]
+    [0 1 7 8] [3 4 5]
+    [0 1 2 3 4] [6 7 8]
+    """
+
+    per_sample = ("times",)
+
+    def __init__(self, n_splits: int = 5, *, gap: Any = 0, times: Any = None) -> None:
+        self.n_splits = integer("n_splits", n_splits, 2)
+        self.gap: Any = size("gap", gap, low=0)
+        self.times = times
+
+    def _intervals(self, n: int, X: Any) -> tuple[Array, Array]:
+        """A label from its time to the gap's end: purging it leaves out the gap on both sides of a block."""
+        times = times_of(self.times, X, n, self.gap, "a gap")
+        places = times if times is not None and is_duration(self.gap) else np.arange(n)
+        return places, places + self.gap
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         enough(self.n_splits, n)

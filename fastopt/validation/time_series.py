@@ -1,12 +1,8 @@
-"""Splitters for samples sorted by time: windows that train on the past alone, and blocks with gaps on both sides.
-
-For labels that take time to be known see purged.py.
-"""
+"""Splitters for samples sorted by time: windows that train on the past alone. purged.py holds those with blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +10,7 @@ import numpy as np
 from fastopt._checks import integer, one_of, optional
 from fastopt._types import Array
 from fastopt.validation._samples import column, encode, is_duration, size, times_of
-from fastopt.validation.folds import Split, Splitter, block_bounds, enough
+from fastopt.validation.folds import Split, Splitter
 
 Length = Any  # int or timedelta64
 
@@ -169,63 +165,6 @@ class SlidingWindow(_Windows):
     """
 
     expanding = False
-
-
-class BlockedKFold(Splitter):
-    """k blocks of consecutive samples, each held out once; training leaves out a gap before and after the block.
-
-    Neighbours in time are correlated: without the gap, test samples would resemble training samples too closely. Later
-    samples are trained on, too, so this estimates the error of a model of the process, not of a forecast.
-
-    Parameters
-    ----------
-    n_splits : k >= 2.
-    gap : samples left out on each side of the block, or a duration (both ends included).
-    times : (n,) datetime64, sorted; for a gap that is a duration. Default: the DatetimeIndex of a DataFrame X.
-
-    If split() is given groups, training samples of groups in the block are left out.
-
-    Source: h-block cross-validation, Burman, Chow and Nolan (1994); hv-block, Racine (2000).
-
-    >>> for train, test in BlockedKFold(3, gap=1).split(range(9)):
-    ...     print(train, test)
-    [4 5 6 7 8] [0 1 2]
-    [0 1 7 8] [3 4 5]
-    [0 1 2 3 4] [6 7 8]
-    """
-
-    per_sample = ("times",)
-
-    def __init__(self, n_splits: int = 5, *, gap: Length = 0, times: Any = None) -> None:
-        self.n_splits = integer("n_splits", n_splits, 2)
-        self.gap: Any = size("gap", gap, low=0)
-        self.times = times
-
-    def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
-        enough(self.n_splits, n)
-        times = times_of(self.times, X, n, self.gap, "a gap")
-        blocks = list(pairwise(block_bounds(n, self.n_splits).tolist()))
-        labels = None if groups is None else column("groups", groups, n)
-        sets = []
-        for i, (start, stop) in enumerate(blocks):
-            before, after = self._gap_ends(n, times, start, stop)
-            if before == 0 and after == n:
-                raise ValueError(f"gap={self.gap} leaves nothing to train on beside block {i} of X")
-            sets.append((before, after, start, stop))
-        return apart((_range(0, a, b, n), _range(c, d), labels) for a, b, c, d in sets)
-
-    def _gap_ends(self, n: int, times: Any, start: int, stop: int) -> tuple[int, int]:
-        """(a, b): the training positions are those before a and those from b on."""
-        if not is_duration(self.gap):
-            return max(start - self.gap, 0), min(stop + self.gap, n)
-        before = np.searchsorted(times, times[start] - self.gap, side="left")
-        after = np.searchsorted(times, times[stop - 1] + self.gap, side="right")
-        return min(int(before), start), max(int(after), stop)
-
-
-def _range(*bounds: int) -> Array:
-    """Positions in [a, b), or in [a, b) and [c, d)."""
-    return np.concatenate([np.arange(a, b, dtype=np.intp) for a, b in zip(bounds[::2], bounds[1::2], strict=True)])
 
 
 def apart(sets: Iterator[tuple[Array, Array, Any]]) -> Iterator[Split]:

@@ -64,7 +64,7 @@ def test_params_that_are_no_arrays_at_all() -> None:
 
 
 def _move(p: Array) -> None:
-    """Give it other memory of the same size; what it had is taken by others."""
+    """Move the array to other memory and fill its old memory with other arrays."""
     address, shape, taken = p.ctypes.data, p.shape, []
     while p.ctypes.data == address:
         p.resize(10_000, refcheck=False)
@@ -72,7 +72,7 @@ def _move(p: Array) -> None:
         p.__setstate__((1, shape, p.dtype, False, bytes(4 * taken[0].size)))
 
 
-#: What may happen to a parameter after the optimizer was made, and what the message names.
+#: Changes of a parameter after the optimizer was made, and what the message must name.
 ACCIDENTS: dict[str, tuple[Callable[[Array], Any], tuple[str, ...]]] = {
     "resized": (lambda p: p.resize((400, 300), refcheck=False), ("(400, 300)",)),
     "moved": (lambda p: _move(p), ("moved",)),
@@ -86,15 +86,15 @@ ACCIDENTS: dict[str, tuple[Callable[[Array], Any], tuple[str, ...]]] = {
 
 @rows
 @pytest.mark.parametrize("accident", ACCIDENTS)
-def test_parameter_spoiled_after_construction(row: Row, accident: str) -> None:
-    spoil, fragments = ACCIDENTS[accident]
+def test_parameter_changed_after_construction(row: Row, accident: str) -> None:
+    change, fragments = ACCIDENTS[accident]
     params = [floats(), floats(6, seed=1).copy(), floats(3, 4, seed=2).copy()]
     opt = row.make(params)
     grads = grads_for(opt)
     opt.step(given(grads))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        spoil(params[2])
+        change(params[2])
     later = [*grads[:2], np.ones_like(params[2], np.float32)]
     with refused("parameter 2", *fragments, unchanged=[opt, *params, *later]):
         opt.step(given(later))
@@ -107,7 +107,7 @@ def test_parameter_spoiled_after_construction(row: Row, accident: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["sgd", "nag", "adam"])
-def test_parameter_reshaped_in_place_is_refused_or_all_goes_on(rule: str) -> None:
+def test_parameter_reshaped_in_place_is_refused_or_works(rule: str) -> None:
     row, w = ROWS[rule], floats()
     opt = row.make(w)
     opt.step(given(floats(seed=1)))
@@ -146,7 +146,7 @@ def test_bad_gradient(kind: str, options: dict[str, Any]) -> None:
                 opt.step(given(grads), **options)
             goes_on(opt, twin)
             if callable(bad):
-                continue  # as the only gradient it would be a closure
+                continue  # a callable as the only gradient is a closure, which is allowed
             opt = row.make(floats())
             with refused("gradient ", *fragments, unchanged=[opt, bad], kind=error):
                 opt.step(given(bad), **options)
@@ -204,7 +204,7 @@ def test_zero_grads_needs_writable_gradients() -> None:
 
 
 def test_what_a_gradient_may_be() -> None:
-    """Not contiguous, in the other order, read-only, one element repeated: the same bits as a plain copy."""
+    """A gradient may be non-contiguous, in the other order, read-only or one repeated element: same bits as a copy."""
     kinds = [make for make, _, _ in NEVER_WRITTEN.values()]
     kinds += [lambda: np.asfortranarray(floats()), lambda: floats(4, 3).T, lambda: floats(6, 8)[::2, ::-2]]
     for row in ROWS.values():
@@ -216,7 +216,8 @@ def test_what_a_gradient_may_be() -> None:
 
 
 def test_every_overlap_of_gradient_and_parameter() -> None:
-    """Parameters at words 4-7 and 12-15 of one block, the gradient at every place: refused exactly where they meet."""
+    """Parameters at words 4-7 and 12-15 of a block, the gradient at every place: refused if and only if they
+    overlap."""
     for options in ({}, {"zero_grads": True}):
         block = floats(24)
         params = [block[4:8], block[12:16]]
@@ -274,7 +275,9 @@ def test_overlap_of_parameters() -> None:
             row.make([block[:16], block[20:24], block[6:8]])
         with refused("parameter 2 overlaps parameter 0", unchanged=[block], kind=ValueError):
             row.make([{"params": block[:4]}, {"params": [block[8:], block[3:4]]}])
-        row.make([block[:4], block[4:8], block[2:2], block[8:]])  # neighbours, and an empty one inside
+        row.make(
+            [block[:4], block[4:8], block[2:2], block[8:]]
+        )  # adjacent parameters, and an empty one inside another, are allowed
         opt = row.make([block[:4]])
         with refused("parameter 1 overlaps parameter 0", unchanged=[opt, block], kind=ValueError):
             opt.add_param_group({"params": block[3:8]})
@@ -287,7 +290,7 @@ def test_gradients_may_overlap_unless_they_are_zeroed() -> None:
     block = floats(16)
     left, right = block[:4], block[3:7]
     for first, second in [(left, left), (left, right), (right, left), (block, right)]:
-        for k in range(2):  # twice: what is remembered of a step must not let the next one pass
+        for k in range(2):  # twice: the checks of a step must not be skipped in the next one
             opt = fastopt.Momentum([np.ones_like(first), np.ones_like(second), floats(3)])
             grads = [first, second, floats(3)]
             opt.step(grads)

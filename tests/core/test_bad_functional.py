@@ -22,7 +22,7 @@ def test_bad_buffer_of_a_function(row: Row, role: str) -> None:
             good, other = buffers_of(row), buffers_of(row)
             bad = make()
             if name == "param" and isinstance(bad, (list, tuple)):
-                continue  # a list of parameters
+                continue  # it would be a list of parameters
             watched = [*good.values(), *other.values(), bad]
             with refused(name, *fragments, unchanged=watched, kind=error):
                 call(row, {**good, name: bad})
@@ -57,7 +57,7 @@ def test_overlap_among_the_buffers_of_a_function(row: Row) -> None:
 
 @rows
 def test_memory_order_of_the_buffers_of_a_function(row: Row) -> None:
-    """Element i of a state belongs to element i of the parameter: in another memory order it would be another one's."""
+    """States must have the parameter's memory order, or elements of different indices would be combined."""
     for name in row.cls.rules[row.rule]:
         buffers = buffers_of(row)
         buffers[name] = np.asfortranarray(buffers[name])
@@ -96,7 +96,7 @@ def test_origins_may_not_overlap_one_another() -> None:
 
 
 def test_origin_in_another_memory_order() -> None:
-    """Refused, or `param[...] = origin` leads back."""
+    """It is refused, or `param[...] = origin` restores the parameter."""
     w, before = floats(), floats()
     origin = np.zeros(SHAPE, np.float32, order="F")
     message = ""

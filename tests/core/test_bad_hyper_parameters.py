@@ -31,10 +31,10 @@ HALF_OPEN = ([0.0, -0.0, 0, 0.5, BELOW_ONE, np.float32(0.5), Fraction(1, 2), 5e-
 POSITIVE_OR_0 = ([0.0, 0, 5e-324, 1.0, np.int64(3), np.float16(2), LARGEST], [-5e-324, -1, -1.0, ABOVE, 10**300])
 
 
-HUGE = 10**400  # no float at all
+HUGE = 10**400  # beyond every float
 
 
-#: name -> values at and inside the range, values just outside and far outside
+#: name -> allowed values (at the bounds and inside), refused values (just outside and far outside)
 RANGES: dict[str, tuple[list[Any], list[Any]]] = {
     **dict.fromkeys(("momentum", "alpha", "rho"), HALF_OPEN),
     "dampening": ([0.0, 1.0, 1, 0.5], [-5e-324, float(np.nextafter(1.0, 2.0)), -1, 2]),
@@ -67,14 +67,14 @@ PAIRS = {
 
 
 def hyper_parameters(row: Row) -> list[str]:
-    """Those whose ranges this file knows; a new optimizer's own have their ranges in its `checks`."""
+    """Hyper-parameters whose ranges are in RANGES; a new optimizer states the ranges of its own ones in `checks`."""
     names = [k for k in row.make(floats()).param_groups[0] if k != "params" and k not in row.cls.checks]
     assert not [k for k in names if k not in RANGES and k not in PAIRS and k not in FLAGS], "add its range above"
     return names
 
 
 def cases(name: str) -> tuple[list[Any], list[tuple[Any, str]]]:
-    """Good values, and bad ones with what the message quotes of them."""
+    """Allowed values, and refused values with the text that the message must quote."""
     if name in FLAGS:
         return [True, False, np.True_], [(v, repr(v)) for v in NO_FLAGS]
     if name in PAIRS:
@@ -126,7 +126,7 @@ def test_integers_beyond_every_float() -> None:
 
 
 def test_step_beyond_every_float() -> None:
-    """Bias corrections are 1 by then: taken or refused, but no OverflowError."""
+    """Bias corrections are 1 at such a step: it is accepted or refused, but raises no OverflowError."""
     for row in ROWS.values():
         with contextlib.suppress(TypeError, ValueError):
             call(row, buffers_of(row), step=HUGE)
@@ -148,7 +148,7 @@ def test_hyper_parameters_at_their_bounds(row: Row) -> None:
 
 
 def test_a_number_that_the_cache_of_functional_has_seen_is_still_checked() -> None:
-    """1.0 == 1 == True: whoever remembers checked arguments must not take one for the other."""
+    """1.0 == 1 == True: a cache of checked arguments must tell them apart."""
     w, g = floats(), floats(seed=1)
     good = {"lr": 1.0, "maximize": True, "weight_decay": 0.0}
     functional.sgd_(w, g, step=1, **good)
@@ -232,7 +232,7 @@ def test_skip_nonfinite_is_a_flag() -> None:
 
 
 def test_zero_grads_is_a_flag() -> None:
-    """Gradients are not thrown away because "no" is not empty."""
+    """The string "no" is true in Python and would set the gradients to zero."""
     opt, g = fastopt.SGD(floats()), floats(seed=1)
     for bad in ("no", 1, 0.0, None, [], np.array([True, False])):
         with refused("zero_grads", repr(bad), unchanged=[opt, g], kind=TypeError):
@@ -266,7 +266,7 @@ def test_a_schedule_that_fails_changes_nothing() -> None:
 
     opt = fastopt.Adam([{"params": floats()}, {"params": floats(3), "lr": broken}, {"params": floats(2)}])
     opt.step(grads_for(opt))
-    opt.param_groups[0]["lr"] = 0.5  # its scalars are formed again, and then the second group's rate fails
+    opt.param_groups[0]["lr"] = 0.5  # its scalars are formed again before the second group's schedule fails
     before = contents(opt)
     for _ in range(2):
         with pytest.raises(KeyError):
@@ -324,7 +324,7 @@ def test_params_of_a_group_stay(row: Row) -> None:
 
 
 def test_values_that_need_other_states_are_refused() -> None:
-    """Each rule of a class against the arguments of its other rules."""
+    """Arguments that would choose another rule of the class are refused once states exist."""
     for row in ROWS.values():
         others = [other for other in ROWS.values() if other.cls is row.cls and other.rule != row.rule]
         opt = row.make([floats()])
@@ -338,7 +338,7 @@ def test_values_that_need_other_states_are_refused() -> None:
         goes_on(opt, twin)
 
 
-def test_groups_that_are_no_groups() -> None:
+def test_wrong_param_groups() -> None:
     for bad in (
         [{"lr": 0.1}],
         [{}],
@@ -362,7 +362,7 @@ def test_groups_that_are_no_groups() -> None:
         with refused("param", unchanged=[opt], kind=TypeError):
             opt.add_param_group(bad)
     for one in (opt, twin, again := copy.deepcopy(opt)):
-        one.step(floats(seed=2))  # still one array, not a list of one
+        one.step(floats(seed=2))  # gradients are still one array, not a list
     assert contents(opt) == contents(twin) == contents(again)
 
 
@@ -378,7 +378,7 @@ def test_messages_name_optimizers_and_what_they_have() -> None:
         ({"lr": ((0.9, -1),) * 3}, "at most 4 corrected scalars with 2 factors"),
     ],
 )
-def test_a_correction_that_the_core_does_not_have(corrections: Any, message: str) -> None:
+def test_an_unsupported_bias_correction(corrections: Any, message: str) -> None:
     w = np.ones(3, np.float32)
     plan = native_step.ArrayStep([("sgd", [(w,)])], [("parameter",)], True)
     with pytest.raises(ValueError, match=message):

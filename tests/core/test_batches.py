@@ -16,7 +16,7 @@ SIZES = [1, 2, 3, 7, 10, 11, 100]  # 1, a divisor, no divisor, all, more than al
 
 
 def data(n: int = 10) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Samples that tell which they are, and labels that tell which sample is theirs."""
+    """Samples whose values are their own positions, and labels that name the same positions."""
     return np.arange(n) * 10.0 + np.zeros((4, n)).T[:, :1], np.arange(n) * 10
 
 
@@ -35,7 +35,7 @@ def test_every_sample_once_per_pass(n: int, size: int | None, shuffle: bool, dro
         whole, rest = divmod(n, full) if n else (0, 0)
         assert sizes == [full] * whole + [rest] * bool(rest and not drop_last)
         for a, b in passed:
-            np.testing.assert_array_equal(a, x[b])  # rows stay together
+            np.testing.assert_array_equal(a, x[b])  # a row of y stays with its row of x
         seen = Counter(int(i) for _, b in passed for i in b)
         assert set(seen.values()) <= {1}
         assert len(seen) == (n - rest if drop_last else n)
@@ -63,7 +63,7 @@ def test_each_pass_has_an_order_of_its_own() -> None:
     assert tuple(range(50)) not in orders
 
 
-def test_the_rng_makes_it_again() -> None:
+def test_the_same_rng_gives_the_same_order() -> None:
     def passes(rng: Any, count: int = 3) -> list[list[int]]:
         loader = batches(np.arange(20), batch_size=3, rng=rng)
         return [np.concatenate(list(loader)).tolist() for _ in range(count)]
@@ -72,12 +72,12 @@ def test_the_rng_makes_it_again() -> None:
     assert passes(7) != passes(8)
     assert passes(None) != passes(None)
     shared = np.random.default_rng(7)
-    assert passes(shared, 1) + passes(shared, 2) == passes(7)  # one generator, drawn from one after another
+    assert passes(shared, 1) + passes(shared, 2) == passes(7)  # one generator serves one pass after another
     state = shared.bit_generator.state
     passed = [list(batches(np.arange(9), batch_size=size, shuffle=False, rng=shared)) for size in (1, 2, None)]
     passed += [list(batches(np.arange(9), batch_size=None, rng=shared))]
     assert [len(p) for p in passed] == [9, 5, 1, 1]
-    assert shared.bit_generator.state == state  # nothing is drawn where nothing is shuffled
+    assert shared.bit_generator.state == state  # without shuffling the generator is not used
 
 
 def test_all_arrays_are_shuffled_alike() -> None:
@@ -116,7 +116,7 @@ def test_one_array_comes_without_a_tuple() -> None:
             assert len(item) == 2
 
 
-def test_what_is_taken_for_an_array() -> None:
+def test_inputs_that_are_converted_to_arrays() -> None:
     x = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     ((a, b, c),) = batches(x, (1, 2, 3), ["a", "b", "c"], batch_size=None)
     assert a.tolist() == x
@@ -127,7 +127,7 @@ def test_what_is_taken_for_an_array() -> None:
 
 
 def test_a_mask_is_not_lost() -> None:
-    """A masked array is refused or keeps its mask; to batch what lies under the mask would be silent."""
+    """A masked array is refused or keeps its mask: batches of the masked values would be a silent error."""
     x = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
     try:
         passed = list(batches(x, batch_size=2, shuffle=False))
@@ -144,7 +144,7 @@ def test_two_passes_at_once() -> None:
     assert np.concatenate(a).tolist() != np.concatenate(b).tolist()
     first = iter(loader)
     next(first)
-    assert sum(map(len, loader)) == 12  # a pass that was left does not matter to the next
+    assert sum(map(len, loader)) == 12  # an unfinished pass does not change the next one
     assert sum(map(len, first)) == 7
 
 

@@ -15,13 +15,13 @@ from tests.support.rows import (
     Array,
 )
 
-MANY = 300  # tensors: their headers are fetched ahead
+MANY = 300  # tensors, enough for the code that prefetches array headers
 
 
 @pytest.mark.parametrize("at", [0, 1, 15, 16, 17, 150, MANY - 17, MANY - 16, MANY - 1])
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_one_change_among_many_tensors_is_seen_wherever_it_stands(at: int, kind: Any) -> None:
-    """A gradient elsewhere, of other strides, shape or type; a parameter that became read-only."""
+    """One gradient gets another address, strides, shape or type, or one parameter becomes read-only."""
     rng = np.random.default_rng(at)
     ws = [rng.normal(size=(2, 3)).astype(np.float32) for _ in range(MANY)]
     grads = [rng.normal(size=(2, 3)).astype(np.float32) for _ in range(MANY)]
@@ -33,7 +33,7 @@ def test_one_change_among_many_tensors_is_seen_wherever_it_stands(at: int, kind:
         np.testing.assert_array_equal(w, e)
 
     moved = [*grads[:at], np.asfortranarray(-grads[at]), *grads[at + 1 :]]
-    opt.step(kind(moved))  # and the step after it, when the table holds no address of the copy
+    opt.step(kind(moved))  # twice: the second step must not use the address of the first step's copy
     opt.step(kind(moved))
     for i, (w, e) in enumerate(zip(ws, expected, strict=True)):
         g = np.float32(0.5) * moved[i]
@@ -53,20 +53,21 @@ def test_one_change_among_many_tensors_is_seen_wherever_it_stands(at: int, kind:
 
 @pytest.mark.parametrize("collections", range(6))
 def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(collections: int) -> None:
-    """A small step uses the caller's list as it is: a finalizer empties it before the step begins, or not in it."""
+    """A small step reads the caller's list directly. A finalizer may empty the list before the step, but not during
+    it."""
     ws = [np.ones(8, np.float32) for _ in range(2)]
     grads = [np.full(8, 2.0, np.float32) for _ in range(2)]
     opt = fastopt.SGD(ws, lr=0.5)
-    opt.step(grads)  # not compared with each other: none was to be zeroed
+    opt.step(grads)  # this step need not compare the gradients with each other, because none is zeroed
     step, before = opt._array_step.step, gc.get_threshold()
     counts, garbage = iter(range(collections, -1, -1)), list[Any]()
 
     def steal(phase: str, _: Any) -> None:
         if phase == "stop":
-            garbage.extend([] for _ in range(100))  # so that the next container sets off the next collection
+            garbage.extend([] for _ in range(100))  # so that the next container starts a collection
         elif next(counts, None) == 0:
             grads.clear()
-            garbage.extend(np.full(8, 1e6, np.float32) for _ in range(8))  # in the memory that became free
+            garbage.extend(np.full(8, 1e6, np.float32) for _ in range(8))  # they take the memory of the gradients
 
     gc.collect()
     gc.callbacks.append(steal)
@@ -74,7 +75,7 @@ def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(colle
     try:
         step(grads, 1.0, None, False, True)
     except ValueError:
-        expected = 0.0  # the list was empty when the step began
+        expected = 0.0  # the list was emptied before the step began
     else:
         expected = -1.0
     finally:
@@ -85,7 +86,7 @@ def test_garbage_collection_takes_no_gradient_away_in_the_middle_of_a_step(colle
 
 
 def test_what_changed_in_place_since_the_last_step_is_seen() -> None:
-    """The same object at the same address: of another type, byte order, shape or strides, or read-only."""
+    """The same memory with another type, byte order, shape or strides, or read-only."""
     w = np.arange(6, dtype=np.float32).reshape(2, 3)
     base = np.arange(1, 7, dtype=np.float32)
     opt, before = fastopt.SGD([w], lr=0.5), w.copy()
@@ -111,7 +112,7 @@ def test_what_changed_in_place_since_the_last_step_is_seen() -> None:
 
 
 def test_arrays_whose_dtype_is_an_object_of_its_own_are_the_same_to_a_step() -> None:
-    """Unpickled arrays have one; and it may go away while the optimizer lives."""
+    """Unpickled arrays have a dtype object of their own, which may be freed while the optimizer lives."""
     w = pickle.loads(pickle.dumps(np.ones(3, np.float32)))
     assert w.dtype is not np.dtype(np.float32)
     g = np.arange(1, 4, dtype=np.float32)
@@ -138,7 +139,7 @@ def test_gradients_in_a_named_tuple() -> None:
 @pytest.mark.parametrize("word", [0, 1, 7, 15])
 @pytest.mark.parametrize("zero", [False, True])
 def test_a_parameter_may_begin_anywhere_in_a_cache_line(word: int, zero: bool) -> None:
-    """Its first elements up to a line are a call of their own; every element is updated once, nothing around it."""
+    """The kernel treats the first elements separately. Every element is updated once, and nothing around the array."""
     for n in (runtime.SHORT - 1, runtime.SHORT, runtime.SHORT + 1, runtime.TILE + 17, 2 * runtime.TILE + 5):
         around = np.full(n + 48, 7.0, np.float32)
         first = 16 - around.ctypes.data // 4 % 16 + word

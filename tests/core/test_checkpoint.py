@@ -123,7 +123,7 @@ def test_a_schedule_stays_with_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A string or a Path, absolute or not, with any suffix: the file has the name that was given."""
+    """A string or a Path, absolute or relative, with any suffix: the file gets exactly this name."""
     monkeypatch.chdir(tmp_path)
     opt = make(ROWS["adam"])
     names = ["opt.npz", "opt", ".opt", "o p t.txt", "ø.ckpt", "-", "x" * 200]
@@ -166,13 +166,13 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
             os.umask(mask)
             opt.save(path)
             assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
-            assert os.umask(mask) == mask  # save() leaves it as it was
+            assert os.umask(mask) == mask  # save() does not change it
     finally:
         os.umask(before)
 
 
 class Crash(BaseException):
-    """What no `except Exception` stops, as KeyboardInterrupt."""
+    """An exception that `except Exception` does not catch, like KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize("error", [OSError, MemoryError, Crash, KeyboardInterrupt])
@@ -210,7 +210,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file(
 
 
 def test_a_process_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
-    """While it saves in a loop: whatever the moment, the file is a whole one."""
+    """A process that saves in a loop is killed at any moment: the file is always complete."""
     opt = fastopt.Adam(np.zeros(1000, np.float32))
     opt.save(tmp_path / "opt.npz", params=True)
     code = """
@@ -273,14 +273,14 @@ def test_missing_files(tmp_path: Path) -> None:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: thousands of files are written."""
+    """A folder in memory if the system has one, because thousands of files are written."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as name:
         yield Path(name)
 
 
 def small(folder: Path) -> tuple[Any, Any, bytes]:
-    """An optimizer, another one to load into, and the bytes of the first one's file."""
+    """An optimizer, another one to load into, and the content of the first one's file."""
     opt = fastopt.Momentum([np.array([1.0, 2.0], np.float32)], lr=0.5)
     opt.step([np.array([0.25, -1.0], np.float32)])
     other = fastopt.Momentum([np.array([5.0, 6.0], np.float32)], lr=0.125)
@@ -289,7 +289,8 @@ def small(folder: Path) -> tuple[Any, Any, bytes]:
 
 
 def fate(path: Path, damaged: bytes, whole: Any, other: Any, start: dict[str, Any]) -> str:
-    """What loading these bytes does: "refused" (ValueError, nothing changed), "same" (as the whole file) or a fault."""
+    """Load these bytes: "refused" (ValueError, nothing changed), "same" (result of the intact file) or a description
+    of the error."""
     path.write_bytes(damaged)
     before = contents(other)
     try:
@@ -318,7 +319,7 @@ def test_truncations(memory: Path) -> None:
 @pytest.mark.parametrize("flip", [*(1 << k for k in range(8)), 0xFF])
 @pytest.mark.slow
 def test_every_byte_damaged(memory: Path, flip: int) -> None:
-    """Most are refused; what is taken (a date in the zip, say) has the same content."""
+    """Most are refused. If a changed file is accepted (a date in the zip header), its content is the same."""
     whole, other, data = small(memory)
     start = other.state_dict()
     fates: dict[str, list[int]] = {}
@@ -330,7 +331,7 @@ def test_every_byte_damaged(memory: Path, flip: int) -> None:
 
 
 def test_changes_that_the_zip_does_not_see(tmp_path: Path) -> None:
-    """A member replaced, renamed, added, left out, or in another shape or order, all with right sums of their own."""
+    """A member is replaced, renamed, added, left out, reshaped or reordered; each has a correct CRC of its own."""
     opt = make(ROWS["adam"])
     opt.save(tmp_path / "whole", params=True)
     with np.load(tmp_path / "whole") as file:
@@ -364,7 +365,7 @@ def test_changes_that_the_zip_does_not_see(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """A pickle that would leave a trace."""
+    """An object whose unpickling creates a folder."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("exploded",)
@@ -445,8 +446,8 @@ def test_files_of_another_optimizer(row: Row, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
-def test_parameters_that_cannot_be_written_are_found_before_anything_is(rule: str, tmp_path: Path) -> None:
-    """Read-only since the optimizer was made: nothing of the file is taken, not even the states."""
+def test_read_only_parameters_are_found_before_the_first_write(rule: str, tmp_path: Path) -> None:
+    """They became read-only after the optimizer was made. Nothing is loaded, not even the states."""
     row, path = ROWS[rule], tmp_path / "o"
     make(row, steps=5).save(path, params=True)
     opt = make(row)
@@ -458,7 +459,7 @@ def test_parameters_that_cannot_be_written_are_found_before_anything_is(rule: st
 
 
 def test_a_file_whose_parts_disagree(tmp_path: Path) -> None:
-    """A right checksum over parameters that are not those of the states."""
+    """The checksum is correct, but parameters and states do not fit together."""
     path = tmp_path / "o"
     saved = make(ROWS["adam"], steps=5).state_dict()
     opt = make(ROWS["adam"])
@@ -487,7 +488,7 @@ def test_loading_needs_an_optimizer_at_rest(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not here: file size limits as Linux has them")
 def test_a_full_disk_at_any_byte_leaves_the_old_file(tmp_path: Path) -> None:
-    """No more room after so many bytes: an OSError, the old file as it was, and nothing beside it."""
+    """The disk is full after n bytes: OSError, the old file is unchanged, and no other file remains."""
     code = """
         import os, resource, signal
         import numpy as np

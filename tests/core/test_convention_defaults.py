@@ -27,7 +27,7 @@ CLASSES = {cls.__name__: cls for cls in [*{row.cls: None for row in ROWS.values(
 classes = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 
 
-#: DESIGN.md, section 3: the table and the defaults below it.
+#: The defaults of each library's own class, and the textbook's.
 CONVENTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {
         "textbook": {"lr": 1e-2, "weight_decay": 0.0, "decoupled": False, "l1": 0.0, "clip_value": None},
@@ -99,7 +99,7 @@ def test_conventions_are_those_of_the_table(name: str) -> None:
 
 @classes
 def test_explicit_arguments_beat_the_convention(cls: Any) -> None:
-    """Every hyper-parameter of every convention; also one equal to the textbook's value, False and 0."""
+    """Every hyper-parameter of every convention, with other values, the textbook's value, False and 0."""
     textbook = dict(cls(arrays(0)).param_groups[0])
     for convention in cls.conventions:
         default = dict(cls(arrays(0), convention=convention).param_groups[0])
@@ -129,7 +129,7 @@ def test_none_means_the_conventions_value(row: Row) -> None:
 
 @rows
 def test_a_convention_is_its_values(row: Row) -> None:
-    """The same steps as the textbook's class with all values given: a convention does nothing else."""
+    """A convention sets values and does nothing else: the same steps result if all values are given."""
     for convention in row.cls.conventions:
         opt = row.cls(arrays(0), convention=convention)
         values = {k: v for k, v in opt.param_groups[0].items() if k != "params"}
@@ -139,7 +139,7 @@ def test_a_convention_is_its_values(row: Row) -> None:
 
 @classes
 def test_a_small_rate_makes_small_steps_in_every_convention(cls: Any) -> None:
-    """No convention loses the learning rate: a hundredth of it moves the first step by a hundredth."""
+    """With a hundredth of the learning rate, the first step is a hundredth as long, in every convention."""
     for convention in cls.conventions:
         moved = []
         for lr in (1e-2, 1e-4):

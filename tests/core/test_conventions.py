@@ -1,7 +1,8 @@
-"""Each convention against the library it is named after: torch, Keras, optax, scikit-learn, as installed.
+"""Compares each convention with its library: torch, Keras, optax, scikit-learn.
 
-The reference, given the values that fastopt resolves, must be the library's float64 to rounding: this judges both the
-reference and conventions.py. fastopt itself is then compared in float32. A peer that is not installed skips visibly.
+First the reference, with the hyper-parameters that fastopt chooses, must agree with the library in float64. This
+tests the reference and conventions.py. Then fastopt is compared with the library in float32. Tests of missing
+libraries are skipped.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import fastopt
 from tests.support import reference
 from tests.support.rows import Array, assert_within, numbers
 
-os.environ.setdefault("KERAS_BACKEND", "torch")  # its numpy backend rounds everything to float32
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' NumPy backend rounds everything to float32
 
-pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # the peers' own
+pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # in the other libraries
 
 STEPS = 40
 SHAPES = [(7, 5), (11,), (1,)]
@@ -45,7 +46,7 @@ class Torch:
         return [p.detach().numpy() for p in self.params]
 
     def state(self, name: str, i: int) -> Array | None:
-        state = self.opt.state[self.params[i]].get(name)  # our names are torch's
+        state = self.opt.state[self.params[i]].get(name)  # fastopt uses torch's names
         return None if state is None else state.numpy()
 
 
@@ -132,7 +133,7 @@ class Optax:
         return [np.asarray(p) for p in self.params]
 
     def state(self, name: str, i: int) -> Array | None:
-        sign = -1.0 if self.name == "rmsprop" and name == "momentum_buffer" else 1.0  # it traces −η d
+        sign = -1.0 if self.name == "rmsprop" and name == "momentum_buffer" else 1.0  # optax stores −η d
         for part in self.states:
             for field in self.STATES[name]:
                 if hasattr(part, field):
@@ -159,18 +160,18 @@ class Sklearn:
 
     def state(self, name: str, i: int) -> Array | None:
         if name == "momentum_buffer" and self.opt.nesterov:
-            return None  # it overwrites the list with β v − η g and keeps v only in between
+            return None  # scikit-learn overwrites the list with β v − η g and keeps v only in between
         return getattr(self.opt, self.STATES[name])[i]  # type: ignore[no-any-return]
 
 
-# Against float32 libraries, of (the value, the displacement): torch forms its scalars in double as we do, the others
-# form bias corrections in float32 and drift by 7e-6.
+# Allowed relative errors of (the value, the displacement) in float32. torch forms its scalars in double, as fastopt
+# does; the other libraries form bias corrections in float32, which causes errors up to 7e-6.
 TOLERANCE = {Torch: (1e-6, 2e-6), Keras: (2e-5, 2e-5), Optax: (2e-5, 2e-5), Sklearn: (1e-6, 2e-6)}
 CONVENTION = {Torch: "torch", Keras: "keras", Optax: "optax", Sklearn: "sklearn"}
 
 WD, LR = {"weight_decay": 0.1}, {"lr": 0.003}
 
-#: Peer, our class, our arguments, its name, its arguments. Defaults are left to both sides wherever the peer has any.
+#: library, fastopt's class and arguments, the library's class and arguments; defaults if the library has them
 CASES: list[tuple[Any, str, dict[str, Any], str, dict[str, Any]]] = [
     (Torch, "SGD", {}, "SGD", {}),
     (Torch, "SGD", LR | WD | {"maximize": True}, "SGD", LR | WD | {"maximize": True}),
@@ -322,7 +323,7 @@ cases = pytest.mark.parametrize("case", CASES, ids=ident)
 
 
 def problem(dtype: str) -> tuple[list[Array], list[list[Array]]]:
-    """Parameters of the size of a few steps, and gradients of very different sizes, some of them 0."""
+    """Parameters about as large as a few steps, and gradients of very different sizes, some of them 0."""
     rng = np.random.default_rng(0)
     ws = [0.05 * rng.normal(size=s).astype(np.float32) for s in SHAPES]
     gs = [[numbers(rng, w.size, -3.0, 1.0).reshape(w.shape) for w in ws] for _ in range(STEPS)]
@@ -330,7 +331,7 @@ def problem(dtype: str) -> tuple[list[Array], list[list[Array]]]:
 
 
 def way(start: Sequence[Array], path: Sequence[Sequence[Array]], i: int) -> Array:
-    """The length of the way of tensor i: the sum of |changes|."""
+    """The sum of the absolute changes of tensor i over all steps."""
     return np.sum(np.abs(np.diff([start[i].astype(float), *(np.array(p[i], float) for p in path)], axis=0)), axis=0)
 
 
@@ -390,7 +391,9 @@ def test_every_convention_of_every_class_has_a_case() -> None:
     want = {(c.__name__, convention) for c in classes for convention in c.conventions} - {
         (c.__name__, "textbook") for c in classes
     }
-    assert want - have <= {("AdamW", "sklearn")}  # scikit-learn has no AdamW: the values are Adam's, decay torch's
+    assert want - have <= {
+        ("AdamW", "sklearn")
+    }  # scikit-learn has no AdamW: fastopt takes Adam's values and torch's weight decay
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])

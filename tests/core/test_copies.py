@@ -77,7 +77,7 @@ def test_every_copy_goes_on_bit_for_bit(row: Row, tmp_path: Path) -> None:
 
 
 def test_a_copy_keeps_what_was_set_after_construction() -> None:
-    """Also None, where the constructor was given a number."""
+    """Also None, set after the constructor got a number."""
     opt = fastopt.SGD(arrays(0), lr=0.5, clip_value=0.1, weight_decay=0.1)
     opt.param_groups[0].update(clip_value=None, weight_decay=0.0, lr=0.25, maximize=True)
     for other in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt)), reloaded(opt, fastopt.SGD(arrays(1)))):
@@ -85,8 +85,8 @@ def test_a_copy_keeps_what_was_set_after_construction() -> None:
     assert opt.param_groups[0]["clip_value"] is None
 
 
-def test_a_group_may_be_free_of_what_the_others_have() -> None:
-    """In a group dict, as in an assignment, None is a value for clip_value: no clipping."""
+def test_none_in_a_group_switches_clipping_off() -> None:
+    """In a group, None is a value of clip_value and means no clipping."""
     opt = fastopt.SGD([{"params": arrays(0)[2], "clip_value": None}, {"params": arrays(0)[3]}], clip_value=0.1)
     assert [group["clip_value"] for group in opt.param_groups] == [None, 0.1]
 
@@ -129,7 +129,7 @@ def test_state_dict_holds_copies(row: Row) -> None:
 
 
 def test_state_dict_is_plain() -> None:
-    """Dicts, lists, numbers, strings and arrays: no class of this library, no schedule."""
+    """It has dicts, lists, numbers, strings and arrays only: no class of fastopt, no schedule."""
 
     def plain(x: Any) -> bool:
         if isinstance(x, dict):
@@ -237,7 +237,7 @@ def broken_states(make: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, Any
 
 @rows
 def test_broken_state_dicts_change_nothing(row: Row) -> None:
-    """Reported all together: one missed check must not hide another."""
+    """All failures are reported together, so that one missing check does not hide another."""
     faults = []
     opt = row.make([{"params": arrays(0)[2:4]}, {"params": np.ones((3, 2), np.float32)}])
     opt.step(given([*arrays(1)[2:4], np.ones((3, 2), np.float32)]))
@@ -259,7 +259,7 @@ def test_broken_state_dicts_change_nothing(row: Row) -> None:
 
 
 def test_state_dict_of_another_kind_is_refused() -> None:
-    """Of every class and rule by every other, even where the names of the states agree."""
+    """Every rule refuses the state_dict of every other rule, even if the names of the states are the same."""
     for row in ROWS.values():
         saved = steps(row.make(arrays(0)), 1, 1).state_dict()
         for other in ROWS.values():
@@ -283,8 +283,8 @@ def test_states_may_be_loaded_from_any_strides() -> None:
     assert contents(other)[1] == contents(opt)[1]
 
 
-def test_pickles_do_not_need_what_they_do_not_hold() -> None:
-    """An optimizer's pickle is NumPy arrays and plain values, read back by a class of this library."""
+def test_pickles_contain_arrays_and_plain_values_only() -> None:
+    """Unpickling imports modules of fastopt, NumPy and the standard library's copyreg and builtins only."""
     names = set()
 
     class Unpickler(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""One more optimizer costs three texts: its rule, its class, its reference. Shown by adding one to a copy."""
+"""A new optimizer needs three texts: its rule, its class and its reference function. This adds one to a copy."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ print(opt)
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """A copy with the rule of an eighth optimizer, built."""
+    """A copy of the sources, built with the rule of an eighth optimizer."""
     copy = Copy(tmp_path_factory.mktemp("eighth"))
     copy.insert("csrc/rules.h", "X(momentum,", ROW)
     copy.insert("csrc/rules.h", "/* Polyak (1964)", RULE)

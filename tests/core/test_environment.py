@@ -1,4 +1,4 @@
-"""Import, environment variables, threads, cgroups and types: what is true before any step."""
+"""Import, environment variables, numbers of threads, cgroups, types, CPU modes and memory."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ text: str = opt.step([w])
 
 @pytest.mark.slow
 def test_typing(tmp_path: Path) -> None:
-    """A sample of correct uses passes mypy --strict, and each wrong one is found."""
+    """mypy --strict accepts the correct uses and reports each wrong one."""
     assert (ROOT / "fastopt" / "py.typed").is_file()
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
@@ -227,8 +227,8 @@ def test_typing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="not here: counts threads as Linux does")
 @pytest.mark.skipif(fastopt.build_info()["openmp"] is None, reason="not here: built without OpenMP")
-def test_the_team_grows_with_the_work() -> None:
-    """Hundreds of threads are not started for a step of a few tiles, and one that pays is."""
+def test_the_number_of_threads_grows_with_the_work() -> None:
+    """A small step does not start hundreds of threads, and a large step starts several."""
     code = """
         import os
         import numpy as np, fastopt
@@ -259,8 +259,8 @@ PARALLEL_STEP = """
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="not here: reads x86's MXCSR")
-def test_import_and_step_leave_the_modes_of_arithmetic_alone() -> None:
-    """Rounding, flushing and masks of MXCSR; its low six bits say what has happened, and any operation sets them."""
+def test_import_and_step_do_not_change_the_modes_of_arithmetic() -> None:
+    """Rounding, flushing and masks of x86's MXCSR register. Its low six bits are flags that any operation may set."""
     code = """
         import ctypes, mmap
         import numpy as np
@@ -309,7 +309,7 @@ def test_threads_are_bound_where_gomp_cpu_affinity_says() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not here: /proc")
 def test_memory_stays_flat_over_many_steps() -> None:
-    """100,000 steps, with errors, norms and copied gradients among them: the resident set grows by less than 1 MB."""
+    """The resident set grows by less than 1 MB in 100,000 steps with errors, norms and copied gradients."""
     code = """
         import contextlib
         import numpy as np
@@ -345,7 +345,7 @@ def test_memory_stays_flat_over_many_steps() -> None:
 def test_a_clone_without_the_extension_says_so(tmp_path: Path) -> None:
     here = Path(fastopt.__file__).parent
     shutil.copytree(here, tmp_path / "fastopt", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
-    # an editable install's finder would still know where the extension lies
+    # the finder of an editable install would still find the extension
     code = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'ditable' not in repr(f)]; import fastopt"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 1

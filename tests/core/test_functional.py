@@ -38,20 +38,20 @@ def function(row: Row) -> Any:
 
 
 def arguments(row: Row, values: dict[str, Any]) -> dict[str, Any]:
-    """Those of the class that the function takes: not what the rule implies."""
+    """The arguments that class and function share: all but those that the rule implies."""
     implied = row.cls.implied.get(row.rule, {})
     return {k: v for k, v in {**row.chosen, **values}.items() if k not in implied}
 
 
 def states_of(opt: Any) -> list[list[Array]]:
-    """Per name, the states of all parameters."""
+    """The states of all parameters, by name."""
     names = [name for name in opt.state[0] if name != "step"]
     return [[np.copy(state[name], order="K") for state in opt.state] for name in names]
 
 
 @rows
 def test_functions_are_the_classes_bit_for_bit(row: Row) -> None:
-    """Every variant and every option of the step over four steps; in lists, one by one, and by name."""
+    """Every variant and every option over four steps, with lists, single arrays and keyword arguments."""
     for label, values in variants(row):
         for options in OPTIONS if label == "all away" else OPTIONS[-1:]:
             keep = {k: v for k, v in options.items() if k != "skip_nonfinite"}
@@ -79,7 +79,7 @@ def test_functions_are_the_classes_bit_for_bit(row: Row) -> None:
 
 
 @rows
-def test_large_buffers_go_down_the_parallel_path(row: Row) -> None:
+def test_large_arrays_use_several_threads(row: Row) -> None:
     n = 3 * runtime.TILE + 5
     rng = np.random.default_rng(0)
     w, g = rng.normal(size=(2, n)).astype(np.float32)
@@ -107,7 +107,7 @@ def test_fortran_order_and_any_gradient(row: Row) -> None:
 
 
 @rows
-def test_a_schedule_is_asked_for_the_steps_before(row: Row) -> None:
+def test_a_schedule_is_called_with_the_number_of_earlier_steps(row: Row) -> None:
     asked = []
     count = len(row.cls.rules[row.rule])
     a, b = (arrays(0)[0] for _ in range(2))
@@ -146,7 +146,7 @@ def test_signature_and_documentation(row: Row) -> None:
     implied = row.cls.implied.get(row.rule, {}).keys()
     options = {"max_norm", "grad_scale", "zero_grads", "skip_nonfinite"}
     assert parameters.keys() == {"param", "grad", *states, "step", "convention"} | options | (hyper - implied)
-    # every name of the signature is taken
+    # every name of the signature is accepted
     buffers = [np.ones(3, np.float32) for _ in range(2 + len(states))]
     defaults = {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty}
     f(*buffers, step=1, **defaults)
@@ -201,8 +201,8 @@ def test_empty_lists_are_a_step_of_nothing() -> None:
         assert function(row)([], [], *([] for _ in row.cls.rules[row.rule]), step=1, max_norm=1.0) == 0.0
 
 
-def test_it_keeps_nothing() -> None:
-    """A call leaves no reference to the caller's buffers behind."""
+def test_no_reference_to_an_array_remains() -> None:
+    """After a call, fastopt holds no reference to the caller's arrays."""
     for row in ROWS.values():
         buffers = [np.ones(3, np.float32) for _ in range(2 + len(row.cls.rules[row.rule]))]
         before = [sys.getrefcount(b) for b in buffers]

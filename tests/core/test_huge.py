@@ -1,7 +1,7 @@
-"""More than 2³¹ elements in one tensor, on a few megabytes: small files in memory, mapped over and over.
+"""More than 2³¹ elements in one tensor, on a few megabytes: small files in memory that are mapped many times.
 
-An element of such a file is updated once for every address that leads to it, so that exact sums of small integers tell
-whether each index was visited exactly once, and with the gradient of the same index.
+An element of such a file is updated once for every address at which it is mapped. Exact sums of small integers then
+show whether each index was updated exactly once, with the gradient of the same index.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 PAGE = 1024  # floats
-PERIOD = 1024  # pages of a parameter's file, and one more of the gradient's: no index meets the same pair twice
+PERIOD = 1024  # pages of a parameter's file; a gradient's file has one more, so that no pair of elements occurs twice
 N = 2**31 + 3 * PERIOD * PAGE + 777  # ends within a page, a vector and a tile
 PAGES = -(-N // PAGE)
-MIDDLE = (PAGES // 2 - PERIOD // 2, PAGES // 2 + PERIOD // 2)  # where two threads meet: mapped once
+MIDDLE = (
+    PAGES // 2 - PERIOD // 2,
+    PAGES // 2 + PERIOD // 2,
+)  # pages around the border between two threads are mapped once
 
 
 @dataclass
 class Mapping:
-    """N floats at consecutive addresses. pieces: which pages lead to which file, again and again."""
+    """N floats at consecutive addresses. Each piece maps a range of pages to one small file, repeatedly."""
 
-    pieces: list[tuple[int, int, int]]  # from page, to page, pages of the file
+    pieces: list[tuple[int, int, int]]  # first page, last page + 1, pages of the file
     address: int = 0
-    files: list[Array] = field(default_factory=list)  # what is really there, by piece and page
+    files: list[Array] = field(default_factory=list)  # the content of each file, by page
 
     def __enter__(self) -> Mapping:
         self.libc = ctypes.CDLL(None, use_errno=True)
@@ -71,20 +74,20 @@ class Mapping:
         return np.frombuffer((ctypes.c_float * N).from_address(self.address), np.float32)
 
     def sums(self, gradient: Array) -> Iterator[Array]:
-        """By piece, what each element of the file gets if every index gets the gradient of the same index once."""
+        """By piece, the sum that each element of the file receives if every index is updated once."""
         for start, stop, period in self.pieces:
             page = np.arange(start, min(stop, PAGES - 1))
             met = np.bincount(
                 (page - start) % period * len(gradient) + page % len(gradient), minlength=period * len(gradient)
             )
             sums = met.reshape(period, -1).astype(float) @ gradient
-            if stop == PAGES:  # the last page is not there to its end
+            if stop == PAGES:  # the last page is incomplete
                 rest = N - (PAGES - 1) * PAGE
                 sums[(PAGES - 1 - start) % period, :rest] += gradient[(PAGES - 1) % len(gradient), :rest]
             yield sums
 
     def last(self, gradient: Array) -> Iterator[Array]:
-        """By piece, the gradient of the last index that leads to each element."""
+        """By piece, the gradient of the last index that is mapped to each element."""
         for start, stop, period in self.pieces:
             page = np.arange(max(start, stop - period), stop)
             values = np.zeros((period, PAGE), np.float32)
@@ -97,7 +100,7 @@ class Mapping:
 
 
 def parameter() -> Mapping:
-    """One file for each of two threads, and one for where they meet."""
+    """One file for each of two threads, and one for the border between them."""
     first, second = MIDDLE
     return Mapping([(0, first, PERIOD), (first, second, PERIOD), (second, PAGES, PERIOD)])
 
@@ -120,7 +123,7 @@ def test_more_than_2_to_the_31_elements() -> None:
             for i, (file, expected) in enumerate(zip(w.files, sums, strict=True)):
                 label = f"SGD, step {steps} on {threads} threads, piece {i}"
                 assert_same_bits(file + 0.0, (-steps * expected).astype(np.float32) + 0.0, label)
-        with core(threads=2):  # a state too: with β = 0 it is the last gradient that came by
+        with core(threads=2):  # a state too: with β = 0 it is the gradient of the last update
             fastopt.functional.momentum_(w.array(), g.array(), a.array(), step=1, lr=1.0, momentum=0.0)
         for i, (file, expected) in enumerate(zip(w.files, sums, strict=True)):
             assert_same_bits(file + 0.0, (-3 * expected).astype(np.float32) + 0.0, f"Momentum, piece {i}")

@@ -56,12 +56,12 @@ def test_a_step_without_its_gradient_is_refused() -> None:
     opt.step(arrays(3))
     before = contents(opt)
     with pytest.raises(RuntimeError, match="lookahead"):
-        opt.step(arrays(3))  # a second time with one gradient
+        opt.step(arrays(3))  # a second step with the same gradient
     assert contents(opt) == before
 
 
 def test_inside_the_block() -> None:
-    """Neither a step nor another lookahead, a copy, a new group: each is refused and the block goes on."""
+    """A step, another lookahead, a copy and a new group are refused; the block continues."""
     opt, twin = nag(), nag()
     with opt.lookahead():
         inside = contents(opt)
@@ -88,7 +88,7 @@ def test_an_exception_inside_the_block(error: type[BaseException]) -> None:
 
     def spoil() -> None:
         with opt.lookahead():
-            params_of(opt)[3][0, 0] = 9.0  # not even this survives
+            params_of(opt)[3][0, 0] = 9.0  # this change is also undone
             raise error
 
     with pytest.raises(error):
@@ -109,7 +109,7 @@ LOST: dict[str, tuple[Callable[[Array], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_back(what: str) -> None:
+def test_a_parameter_that_cannot_be_restored_is_named_and_all_others_are_restored(what: str) -> None:
     params = [np.arange(n, dtype=np.float32) + 1 for n in (5, 8, 3)]
     opt = fastopt.NAG(params, lr=0.1)
     opt.step(lambda: [p.copy() for p in params])
@@ -133,7 +133,7 @@ def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_back(wh
 
 
 def test_a_block_that_cannot_be_left_now_is_left_later() -> None:
-    """As while another thread is at the optimizer."""
+    """For instance while another thread uses the optimizer."""
     opt = nag()
     before = contents(opt)
     block = opt.lookahead()
@@ -192,7 +192,7 @@ def test_a_skipped_step_uses_up_its_gradient() -> None:
 
 
 def test_lookahead_follows_the_schedule() -> None:
-    """The rate of the step to come, in each group its own."""
+    """It uses each group's learning rate of the next step."""
     rates = [0.1, 0.03, 0.5, 0.2]
     a = nag(lr=lambda count: rates[count])
     b = nag(lr=0.0)
@@ -218,7 +218,7 @@ def test_the_shifted_form_does_not_look_ahead() -> None:
 
 
 def test_groups_at_the_lookahead_point() -> None:
-    """Each with its own rate and momentum; a group that is added asks for a new gradient."""
+    """Each group has its own learning rate and momentum. After adding a group, a new gradient is required."""
     opt = fastopt.NAG([{"params": arrays(0)[:3], "lr": 0.3}, {"params": arrays(0)[3:], "momentum": 0.4}], lr=0.1)
     steps(opt, 1, 2)
     expected = []
@@ -234,7 +234,7 @@ def test_groups_at_the_lookahead_point() -> None:
 
 
 def test_saving_inside_the_block_saves_the_parameters_themselves(tmp_path: Path) -> None:
-    """Refused, or W and not the lookahead point."""
+    """It is refused, or saves W and not the lookahead point."""
     opt = nag()
     before = [p.copy() for p in params_of(opt)]
     saved = True
@@ -263,7 +263,7 @@ def test_loading_inside_the_block_is_refused_or_stays(tmp_path: Path) -> None:
 
 
 def test_a_gradient_of_another_state_is_refused() -> None:
-    """Taken at the lookahead point of the momentum that load_state_dict has replaced since."""
+    """The gradient was taken before load_state_dict replaced the momentum."""
     opt, other = nag(), nag(1, warm=5)
     with opt.lookahead():
         pass
@@ -272,7 +272,7 @@ def test_a_gradient_of_another_state_is_refused() -> None:
         opt.step(arrays(3))
 
 
-def test_every_shape_and_order_comes_back(tmp_path: Path) -> None:
+def test_every_shape_and_order_is_restored(tmp_path: Path) -> None:
     mapped = np.memmap(tmp_path / "w", np.float32, "w+", shape=(4, 4))
     mapped[...] = 3.0
     opt = fastopt.NAG([*arrays(0), mapped], lr=0.1)
@@ -284,7 +284,7 @@ def test_every_shape_and_order_comes_back(tmp_path: Path) -> None:
     assert contents(opt) == before
 
 
-def test_signed_zeros_and_nan_come_back() -> None:
+def test_signed_zeros_and_nan_are_restored() -> None:
     w = np.array([-0.0, 0.0, np.nan, np.inf, -np.inf, 1e-45, 3.4e38], np.float32)
     w.view(np.uint32)[2] = 0x7FA12345  # a signalling NaN with a payload
     before = w.tobytes()

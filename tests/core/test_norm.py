@@ -76,7 +76,7 @@ def test_no_norm_unless_asked_and_zero_for_nothing() -> None:
 
 @rows
 def test_clipping_and_scaling_against_the_reference(row: Row) -> None:
-    """max_norm and grad_scale with every other part of the prelude on: all in the reference's order."""
+    """max_norm and grad_scale together with every other operation on the gradient, in the order of the reference."""
     values, t = last_variant(row), 3
     xs = [in_training(row, values, np.random.default_rng(k), n, t) for k, n in enumerate((1, 20, TILE + 7))]
     limit = exact_norm([x.g for x in xs])
@@ -133,7 +133,9 @@ def test_a_norm_that_is_not_finite() -> None:
         # ∞: the factor is 1/∞ = 0, and 0·∞ is NaN. NaN: the factor is NaN, as torch's is.
         np.testing.assert_array_equal(w, [np.nan, 1.0, 1.0] if bad == np.inf else [np.nan, np.nan, np.nan])
         w = np.ones(3, np.float32)
-        fastopt.SGD(w, lr=1.0).step(np.array([bad, 1.0, 0.0], np.float32), max_norm=np.inf)  # only measures
+        fastopt.SGD(w, lr=1.0).step(
+            np.array([bad, 1.0, 0.0], np.float32), max_norm=np.inf
+        )  # infinity measures the norm without clipping
         np.testing.assert_array_equal(w, [-bad, 0.0, 1.0])
 
 
@@ -234,7 +236,7 @@ def test_without_skip_nonfinite_nan_goes_through() -> None:
 
 
 def test_a_scale_that_overflows_float32_is_skipped() -> None:
-    """The norm is finite in double, the scaled gradient would not be in float32."""
+    """The norm is finite in double, but the scaled gradient would overflow float32."""
     w, g = np.ones(3, np.float32), np.full(3, 1e30, np.float32)
     opt = fastopt.SGD(w, skip_nonfinite=True)
     opt.step(g, grad_scale=1e20)

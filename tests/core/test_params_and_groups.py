@@ -33,7 +33,7 @@ ROOT = Path(fastopt.__file__).resolve().parent.parent
 
 @rows
 def test_forms_of_params(row: Row) -> None:
-    """One array, a list, a tuple, a generator, a dict's values, groups: the same arrays, updated in place alike."""
+    """One array, a list, a tuple, a generator, values of a dict, or groups: the same result for each form."""
     expected = contents(steps(row.make(arrays(0)), 1, 3))
     named = {str(i): p for i, p in enumerate(arrays(0))}
     forms: list[Any] = [
@@ -50,7 +50,7 @@ def test_forms_of_params(row: Row) -> None:
     assert contents(apart)[:2] == expected[:2]
     for i, (shape, _) in enumerate(SHAPES):
         if 0 in shape:
-            continue  # below
+            continue  # tested in the next function
         single, listed = row.make(arrays(0)[i]), row.make([arrays(0)[i]])
         for t in range(3):
             single.step(given(arrays(t)[i]))
@@ -60,7 +60,7 @@ def test_forms_of_params(row: Row) -> None:
 
 @rows
 def test_parameters_that_are_all_empty(row: Row) -> None:
-    """In a process of its own: reading past the end of an empty list would end this one."""
+    """In a child process, because reading past the end of an empty list would end the process."""
     code = f"""
         import fastopt, numpy as np
         from tests.support.rows import ROWS
@@ -93,7 +93,7 @@ def test_parameters_are_the_callers_own_arrays(row: Row) -> None:
 
 @rows
 def test_fortran_order(row: Row) -> None:
-    """Parameter and gradient in any of the orders: the same numbers at the same indices, states in the parameter's."""
+    """Parameter and gradient may have different memory orders; states have the order of the parameter."""
     expected = None
     for order in ("C", "F"):
         for gradient_order in ("C", "F"):
@@ -126,8 +126,8 @@ def test_memory_maps(row: Row, tmp_path: Path) -> None:
 
 
 @rows
-def test_states_lie_in_their_cache_lines_as_their_parameters_do(row: Row) -> None:
-    """Then a vector crosses a line's border in all of them or in none."""
+def test_states_have_the_cache_line_offset_of_their_parameter(row: Row) -> None:
+    """Parameter and states have the same offset in a cache line, so vectors cross lines in all or in none."""
     room = np.zeros(200, np.float32)
     opt = row.make([*arrays(0), *(room[k * 40 + k : k * 40 + 3 * k + 1] for k in range(4))])
     opt.add_param_group({"params": [room[190:195]]})
@@ -169,7 +169,7 @@ def test_writing_a_state_through_its_view(row: Row) -> None:
 
 @rows
 def test_add_param_group(row: Row) -> None:
-    """The new group counts from 0 and goes on as an optimizer of its own would; the old one as if alone."""
+    """The new group counts its steps from 0. Both groups continue as two separate optimizers would."""
     first, second = arrays(0)[2:4], arrays(1)[4:]
     opt = row.make(first)
     for t in range(1, 3):
@@ -199,7 +199,7 @@ def test_add_param_group_to_one_array(row: Row) -> None:
 
 
 def test_failed_add_param_group_of_other_rules_leaves_all_as_it_was() -> None:
-    """A group that NAG refuses late, after it was made: one array is still one array."""
+    """NAG refuses the group only after it was made. Gradients are still one array, not a list."""
     for lookahead in (True, False):
         a, b = (fastopt.NAG(arrays(0)[2], lookahead=lookahead) for _ in range(2))
         for bad in ({"lookahead": not lookahead}, {"lookahead": not lookahead, "lr": 0.5}):
@@ -230,8 +230,8 @@ def test_lookahead_is_the_same_in_every_group() -> None:
         "opt.param_groups = None",
     ],
 )
-def test_the_list_of_groups_is_not_the_users_to_change(change: str) -> None:
-    """Refused, or without effect: never a group without its parameters, nor a read past the end of a list."""
+def test_the_list_of_groups_cannot_be_changed(change: str) -> None:
+    """A change is refused or has no effect. No group loses its parameters, and nothing reads past the end of a list."""
     code = f"""
         import contextlib, numpy as np, fastopt
 
@@ -259,7 +259,7 @@ def test_the_list_of_groups_is_not_the_users_to_change(change: str) -> None:
 
 @rows
 def test_changing_lr_between_steps(row: Row) -> None:
-    """As a schedule with the same rates, whichever way it is set."""
+    """Setting lr in any way gives the same result as a schedule with the same rates."""
     rates = [0.1, 0.02, 0.5]
     expected = contents(steps(row.make(arrays(0), lr=lambda count: rates[count]), 1, 3))
     for way in ("item", "update", "or", "whole group"):
@@ -308,8 +308,8 @@ def test_a_schedule_of_optax_fits() -> None:
 
 
 @rows
-def test_what_is_dropped_is_gone(row: Row) -> None:
-    """Without waiting for a garbage collection: states may be most of a machine's memory."""
+def test_memory_is_freed_without_garbage_collection(row: Row) -> None:
+    """Reference counting frees states and parameters; they may be most of a machine's memory."""
     gc.collect()
     gc.disable()
     try:
@@ -327,8 +327,8 @@ def test_what_is_dropped_is_gone(row: Row) -> None:
 
 
 @rows
-def test_an_optimizer_goes_with_its_last_reference(row: Row) -> None:
-    """No circle of references keeps its arrays until the collector comes."""
+def test_an_optimizer_is_freed_with_its_last_reference(row: Row) -> None:
+    """There is no reference cycle that would keep its arrays until a garbage collection."""
     gc.collect()
     gc.disable()
     try:

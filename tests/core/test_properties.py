@@ -37,11 +37,11 @@ SPECIAL = np.array([0.0, -0.0, 1e-45, -1e-40, 1e-38, 3e38, -3e38, np.inf, -np.in
 
 
 def zero_or(low: float, high: float) -> st.SearchStrategy[float]:
-    """0, or a number that is far from float32's subnormals, where a scalar would lose its digits."""
+    """0, or a number far above float32's subnormal range, in which a scalar would lose digits."""
     return st.just(0.0) | st.floats(low, high)
 
 
-#: By name, beyond the flags: what a hyper-parameter may be. One that is not here keeps its default or takes 0.25.
+#: Strategies by name of the hyper-parameter. One that is not listed keeps its default or is set to 0.25.
 RANGES: dict[str, st.SearchStrategy[Any]] = {
     "lr": zero_or(1e-6, 1.0),
     "momentum": zero_or(1e-3, 0.999),
@@ -95,7 +95,7 @@ def rows_with_values(draw: st.DrawFn) -> tuple[Row, dict[str, Any]]:
 
 
 def tensors(seed: int, sizes: list[tuple[int, ...]], special: bool = False) -> list[Array]:
-    """Random numbers of many magnitudes, with `special` one in 20 of them at the edge of float32."""
+    """Random numbers of many magnitudes; with `special`, one in 20 is at the limits of float32."""
     rng = np.random.default_rng(seed)
     arrays = []
     for shape in sizes:
@@ -185,7 +185,7 @@ def test_agrees_with_the_reference(drawn: tuple[Row, dict[str, Any]], n: int, t:
     row, values = drawn
     x = in_training(row, values, np.random.default_rng(seed), n, t)
     expected = expected_step(row, row.hyper(**values), x, t)
-    assume(np.abs(x.w).max() < 1e20)  # with a variance of 0 and a small ε steps have no bounds
+    assume(np.abs(x.w).max() < 1e20)  # with a variance of 0 and a small ε the size of a step is unbounded
     y = x.copy()
     row.update(values, [y], t)
     assert_right(row, y, expected, f"{values}, n={n}, t={t}")
@@ -193,7 +193,7 @@ def test_agrees_with_the_reference(drawn: tuple[Row, dict[str, Any]], n: int, t:
 
 @settings(max_examples=150)
 @given(rows_with_values(), shapes, seeds, st.integers(0, 3), st.sampled_from(["dict", "pickle", "deepcopy", "file"]))
-def test_going_on_from_a_saved_state_changes_no_bit(
+def test_continuing_from_a_saved_state_changes_no_bit(
     drawn: tuple[Row, dict[str, Any]], sizes: list[tuple[int, ...]], seed: int, taken: int, how: str
 ) -> None:
     row, values = drawn
@@ -206,7 +206,7 @@ def test_going_on_from_a_saved_state_changes_no_bit(
     elif how == "deepcopy":
         other = copy.deepcopy(opt)
     else:
-        other = row.make(params)  # with defaults: the values come with the state
+        other = row.make(params)  # with defaults: load_state_dict sets the values
         if how == "dict":
             other.load_state_dict(opt.state_dict())
         else:
@@ -238,10 +238,10 @@ def test_maximizing_is_minimizing_with_the_gradient_negated(
 
 @settings(max_examples=200)
 @given(rows_with_values(), st.integers(1, 3 * TILE), seeds, cores)
-def test_elements_do_not_see_one_another(
+def test_elements_are_independent(
     drawn: tuple[Row, dict[str, Any]], n: int, seed: int, setting: dict[str, Any]
 ) -> None:
-    """Shuffled elements give the shuffled result: no element depends on its place in a vector, a tile or a thread."""
+    """Shuffled elements give the shuffled result: no result depends on the place in a vector, tile or thread."""
     row, values = drawn
     x = in_training(row, values, np.random.default_rng(seed), n, 2)
     order = np.random.default_rng(seed + 1).permutation(n)
@@ -269,8 +269,8 @@ def test_no_learning_rate_no_gradient_no_change(
             assert np.array_equal(a, b), f"{what}: {row.rule}, {values}, shape {b.shape}"
 
 
-#: With ε = 0 and the gradient times 2ᵏ: the powers of 2ᵏ in the parameter and in each state. A rule that is not here
-#: has no such law.
+#: With ε = 0, if the gradient is multiplied by 2ᵏ, parameter and states are multiplied by these powers of 2ᵏ. Rules
+#: that are not listed have no such property.
 POWERS: dict[str, tuple[int, ...]] = {
     "sgd": (1,),
     "momentum": (1, 1),
@@ -289,7 +289,7 @@ POWERS: dict[str, tuple[int, ...]] = {
 
 @settings(max_examples=300)
 @given(rows_with_values(), st.integers(-20, 20), seeds)
-def test_powers_of_two_go_through_exactly(drawn: tuple[Row, dict[str, Any]], k: int, seed: int) -> None:
+def test_powers_of_two_scale_exactly(drawn: tuple[Row, dict[str, Any]], k: int, seed: int) -> None:
     row, values = drawn
     assume(row.rule in POWERS)
     alone = {"weight_decay": 0.0, "l1": 0.0, "clip_value": None, "eps": 0.0, "eps_root": 0.0}

@@ -33,8 +33,8 @@ from tests.support.rows import (
     variants,
 )
 
-# Fifty steps, relative to the way that a buffer went (the sum of |changes|, its start included). Each step adds a few
-# roundings of 6e-8 of its own length, of both signs. Worst seen: 1.2e-6.
+# Allowed error after fifty steps, relative to the sum of |changes| of an array, its start included. Each step adds some
+# roundings of 6e-8 of its own length, of both signs. Largest error seen: 1.2e-6.
 DRIFT = 2e-6
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -61,7 +61,7 @@ def test_one_step_of_every_variant(row: Row, t: int) -> None:
 
 
 def test_no_multiplication_is_fused_with_an_addition() -> None:
-    """All kernels fused alike would agree with one another, but not with this product that is rounded first."""
+    """If all kernels used fused multiply-add, they would agree with each other, but not with this rounded product."""
     w, g = numbers(np.random.default_rng(0), TILE), numbers(np.random.default_rng(1), TILE)
     for isa in ISAS:
         x = Tensor(w.copy(), g, ())
@@ -90,7 +90,7 @@ def test_every_size_on_every_isa_thread_count_path_and_alignment(row: Row) -> No
 
 
 @rows
-def test_default_threshold_parts_serial_from_parallel_without_a_trace(row: Row) -> None:
+def test_serial_and_parallel_path_at_the_default_threshold_agree(row: Row) -> None:
     for size in (n for n in SIZES if n > TILE):
         x = in_training(row, {}, np.random.default_rng(size), size, 2)
         with core(threads=1):
@@ -126,7 +126,7 @@ def test_splitting_a_tensor_changes_no_bit(row: Row) -> None:
 def reference_run(
     row: Row, h: dict[str, Any], w: Array, states: tuple[Array, ...], gs: list[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """Every buffer after all steps, and the length of its way there."""
+    """Every array after all steps, and the sum of its absolute changes."""
     here: list[Any] = [w.astype(float), *(s.astype(float) for s in states)]
     way = [np.abs(b) for b in here]
     for t, g in enumerate(gs, 1):
@@ -147,7 +147,7 @@ def test_fifty_steps_of_every_variant(row: Row) -> None:
         gs = [numbers(rng, n, -2.0, 1.0) for _ in range(50)]
         opt = row.make(np.zeros(n, np.float32), **values)
         states = tuple(s.copy() for name, s in opt.state[0].items() if name != "step")
-        # The parameters start at the size of a step: further out, rounding them would drown the displacement.
+        # Parameters start about as large as a step; otherwise their rounding would be larger than the updates.
         pace = np.mean(reference_run(row, h, np.zeros(n), states, gs[:5])[1][0]) / 5
         w = (pace * numbers(rng, n, -2.0, 0.5)).astype(np.float32)
         opt.param_groups[0]["params"][0][...] = w
@@ -162,7 +162,7 @@ def test_fifty_steps_of_every_variant(row: Row) -> None:
 
 @rows
 def test_a_gradient_that_never_changes_leaves_everything_finite(row: Row) -> None:
-    """Its variance is 0 but for rounding, which may fall on either side."""
+    """Its variance is 0 up to rounding, which may make it negative."""
     g = numbers(np.random.default_rng(0), 500, -2.0, 1.0)
     for values in ({}, *({name: 0.5} for name in ("alpha", "rho") if name in row.hyper())):
         opt = row.make(np.zeros(g.size, np.float32), **values)
@@ -172,17 +172,17 @@ def test_a_gradient_that_never_changes_leaves_everything_finite(row: Row) -> Non
             assert np.isfinite(state).all(), f"{row.rule}, {values}, {name}"
 
 
-#: Squares of the large ones overflow and of the small ones underflow, in whatever order a kernel multiplies.
+#: Squares of the largest overflow and squares of the smallest underflow, in any order of multiplication.
 EDGES = np.array([0.0, 1.0, 0.3, 1e-3, 1e-21, 1e-30, 1.17549435e-38, 1e-40, 1.4e-45, 1e25, np.inf, np.nan], np.float32)
 EDGES = np.concatenate([EDGES, -EDGES])
 
 
 @rows
-def test_edge_values_go_through_as_ieee_says(row: Row) -> None:
-    """Three steps over all pairs of edge gradients, then an ordinary one, on every edge parameter.
+def test_edge_values_follow_ieee_754(row: Row) -> None:
+    """Steps over all pairs of edge gradients and every edge parameter, then a step with an ordinary gradient.
 
-    Against the reference in float32: NaN, infinities, signs of zeros, and values within the rounding of both. Flushed
-    subnormals or a lost −0.0 would show.
+    They are compared with the reference in float32: NaN, infinities, signs of zeros, and values up to rounding. This
+    would find flushed subnormals or a lost −0.0.
     """
     w, g1, g2 = (a.ravel() for a in np.meshgrid(EDGES, EDGES, EDGES))
     for label, values in variants(row):
@@ -224,7 +224,7 @@ def edge_error(got: Array, expected: Array, exact: Sized) -> Array:
 
 
 def assert_same_kind(got: Array, expected: Array, judged: Array, x: Tensor, label: str) -> None:
-    """NaN and infinities where those are expected, and zeros of the same sign where both are zero."""
+    """NaN and infinities in the same elements, and zeros with the same sign where both are zero."""
     assert got.dtype == expected.dtype == np.float32
     zeros = (got == 0) & (expected == 0)
     special = ~np.isfinite(got) | ~np.isfinite(expected)

@@ -56,7 +56,7 @@ def test_many_tensors_in_one_step_as_one_at_a_time(row: Row) -> None:
 
 @rows
 def test_groups_keep_their_own_hyper_parameters(row: Row) -> None:
-    """Each variant a group, all in one step: as the same groups in optimizers of their own."""
+    """Groups with different values in one step give the same bits as separate optimizers."""
     shapes = [(TILE + 3,), (), (17,)]
     chosen = [values for _, values in variants(row) if "convention" not in values]
     apart = [row.make(tensors(k, shapes), **values) for k, values in enumerate(chosen)]
@@ -81,7 +81,9 @@ def test_groups_keep_their_own_hyper_parameters(row: Row) -> None:
 
 def test_groups_of_one_class_may_have_different_rules() -> None:
     for cls in {row.cls for row in ROWS.values()}:
-        mine = [row for row in ROWS.values() if row.cls is cls and row.rule != "nag"]  # NAG: one form for all groups
+        mine = [
+            row for row in ROWS.values() if row.cls is cls and row.rule != "nag"
+        ]  # NAG's groups must all have the same form
         apart = [row.make([tensors(k)[3]]) for k, row in enumerate(mine)]
         together = cls([{"params": [tensors(k)[3]], **row.chosen} for k, row in enumerate(mine)])
         for t in range(3):
@@ -127,7 +129,7 @@ def test_a_skipped_step_does_not_advance_the_schedule() -> None:
 
 @rows
 def test_a_hyper_parameter_set_between_steps_counts_from_the_next_one(row: Row) -> None:
-    """Against the reference, step by step, which is told the new values."""
+    """Every step is compared with the reference, which gets the new values."""
     opt = row.make([tensors(0)[3]])
     for label, values in variants(row):
         if "convention" in values:
@@ -188,7 +190,7 @@ sys.exit(0 if b"".join(w.tobytes() for w in opt.param_groups[0]["params"]) == ex
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 def test_a_forked_child_steps_after_a_parallel_step_of_its_parent() -> None:
-    """libgomp hangs when a child of fork enters it: the child must go down the serial path, to the same bits."""
+    """libgomp hangs in a child of fork, so the child must use the serial path, with the same bits."""
     command = [sys.executable, "-c", FORK]
     with subprocess.Popen(
         command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -196,13 +198,13 @@ def test_a_forked_child_steps_after_a_parallel_step_of_its_parent() -> None:
         try:
             _, errors = parent.communicate(timeout=60)
         except subprocess.TimeoutExpired:
-            os.killpg(parent.pid, signal.SIGKILL)  # the child too
+            os.killpg(parent.pid, signal.SIGKILL)  # its child, too
             raise
     assert parent.returncode == 0, errors
 
 
 def test_optimizers_step_on_several_threads_of_python_at_once() -> None:
-    """Each thread its own optimizer; the GIL is released inside a large step."""
+    """Each thread has its own optimizer; a large step releases the GIL."""
 
     def run(seed: int) -> bytes:
         rng = np.random.default_rng(seed)

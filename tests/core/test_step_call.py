@@ -93,7 +93,7 @@ def test_a_closure_sees_the_parameters_and_is_called_once(row: Row) -> None:
 
     before = contents(opt)[0]
     opt.step(closure)
-    assert calls == [before]  # at the first step NAG looks ahead to where it stands
+    assert calls == [before]  # at the first step the momentum is 0, so NAG's lookahead point is W
 
     def broken() -> None:
         raise KeyError("no gradient")
@@ -105,7 +105,7 @@ def test_a_closure_sees_the_parameters_and_is_called_once(row: Row) -> None:
 
 
 def test_a_step_inside_a_step_is_refused() -> None:
-    """From the iterator that yields the gradients, in the middle of the step."""
+    """The iterator that yields the gradients calls the optimizer in the middle of its step."""
     opt = fastopt.Adam(arrays(0))
 
     def gradients() -> Iterator[Array]:
@@ -124,7 +124,7 @@ def test_a_step_inside_a_step_is_refused() -> None:
 
 
 def test_a_numpy_scalar_is_the_gradient_of_a_0d_parameter() -> None:
-    """NumPy makes one of any arithmetic on a 0-d array; but it cannot be zeroed."""
+    """NumPy's arithmetic on 0-d arrays returns scalars. A scalar cannot be set to zero."""
     w, v = np.array(1.0, np.float32), np.array(1.0, np.float32)
     one, many = fastopt.Adam(w), fastopt.Adam([v, np.ones(3, np.float32)])
     one.step(np.float32(0.5))
@@ -139,7 +139,7 @@ def test_a_numpy_scalar_is_the_gradient_of_a_0d_parameter() -> None:
 
 
 def test_scalars_that_overflow_are_named() -> None:
-    """η/(1 − β₁) of the first step; 1 − ηλ."""
+    """η/(1 − β₁) of the first step, and 1 − ηλ, overflow float32."""
     for opt, name in (
         (fastopt.Adam(arrays(0), lr=3e38, convention="torch"), "lr"),
         (fastopt.SGD(arrays(0), lr=1e38, weight_decay=1e38, decoupled=True), "decay"),

@@ -1,5 +1,5 @@
-"""Python threads, signals, forks and pools around a step. Each script runs in a process of its own and with a time
-limit: what this file looks for hangs or crashes, or depends on who comes first."""
+"""Python threads, signals, forks and pools around a step. Scripts run in a child process with a time limit, because a
+failure may be a hang or a crash."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def arrays(seed: int, *sizes: int) -> list[Array]:
 
 
 def result(opt: Any) -> list[bytes]:
-    """All parameters and states."""
+    """The bytes of all parameters and states."""
     params = [p.tobytes() for group in opt.param_groups for p in group["params"]]
     return params + [v.tobytes() for state in opt.state for k, v in state.items() if k != "step"]
 
 
 def together(*tasks: Any, timeout: float = 60) -> None:
-    """Run the tasks in threads of their own, from one start; the first exception of any is raised here."""
+    """Run each task in a thread, all starting together, and raise the first exception."""
     start, errors = threading.Barrier(len(tasks)), []
 
     def run(task: Any) -> None:
@@ -68,7 +68,7 @@ def together(*tasks: Any, timeout: float = 60) -> None:
 
 # -- the interpreter's lock -------------------------------------------------------------------------------------------
 
-#: Watches, from another thread, for a moment when some elements are changed and others are not.
+#: Another thread watches for a moment at which some elements are changed and others are not.
 WATCH = """
     import threading, time
     import numpy as np, fastopt
@@ -157,7 +157,7 @@ def test_two_optimizers_from_two_threads(rule: str, sizes: tuple[int, ...]) -> N
 
 
 def test_settings_change_while_others_step() -> None:
-    """Threads, threshold and instruction set: each step takes one of them, and none changes a bit."""
+    """Threads, threshold and instruction set change during steps; results do not."""
     opt, twin = fastopt.Adam(arrays(0, 30_000)), fastopt.Adam(arrays(0, 30_000))
     done = threading.Event()
 
@@ -186,7 +186,7 @@ def test_settings_change_while_others_step() -> None:
 @pytest.mark.parametrize("rule", ["sgd", "adam", "adagrad", "rmsprop_momentum"])
 @pytest.mark.parametrize("size", [3, 50_000])
 def test_one_optimizer_from_two_threads(rule: str, size: int) -> None:
-    """RuntimeError or a step: the end is that of as many steps, one after another, as did not raise."""
+    """Each call raises RuntimeError or makes a step. The result is that of the successful calls, one after another."""
     row = ROWS[rule]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -229,12 +229,12 @@ def step_in_another_thread(opt: Any, grads: Any, outcome: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["first step", "after lr was set"])
-def test_a_step_that_comes_while_another_forms_its_scalars(moment: str) -> None:
-    """It must not run with none or old ones: RuntimeError, or a step with the values that were set."""
+def test_a_step_while_another_thread_forms_its_scalars(moment: str) -> None:
+    """It must not use missing or old scalars: it raises RuntimeError, or steps with the values that were set."""
     outcome: list[Any] = []
 
     class Interrupted(fastopt.SGD):
-        """SGD, while whose scalars are formed another thread steps it."""
+        """SGD whose `scalars` lets another thread call `step`."""
 
         armed = False
 
@@ -264,8 +264,8 @@ def test_a_step_that_comes_while_another_forms_its_scalars(moment: str) -> None:
 
 
 @pytest.mark.timing
-def test_a_refused_step_does_not_reach_the_one_that_runs(tmp_path: Path) -> None:
-    """Another thread sets lr and steps in the middle of a big step: refused, and the big step ends with its own lr."""
+def test_a_refused_step_does_not_change_the_running_one(tmp_path: Path) -> None:
+    """Another thread sets lr and calls step during a big step. It is refused, and the big step keeps its own lr."""
     code = """
     k = 16
     ws, gs = [np.ones(n // k, np.float32) for _ in range(k)], [np.ones(n // k, np.float32) for _ in range(k)]
@@ -299,7 +299,7 @@ def test_a_refused_step_does_not_reach_the_one_that_runs(tmp_path: Path) -> None
 
 # -- signals ----------------------------------------------------------------------------------------------------------
 
-#: Sends SIGINT to the main thread while begin() is in C: KeyboardInterrupt comes right after the call.
+#: Sends SIGINT to the main thread while begin() is in C; KeyboardInterrupt is raised right after the call.
 INTERRUPT = (
     WATCH
     + """
@@ -341,7 +341,7 @@ INTERRUPT = (
 
 @posix
 def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
-    """The step is done, wholly, and counted; the next one goes on from it."""
+    """The step is completed and counted; the next one continues from it."""
     code = """
     w, g = np.ones(n, np.float32), np.ones(n, np.float32)
     opt = fastopt.Momentum(w, lr=0.5, momentum=0.5)
@@ -357,7 +357,7 @@ def test_ctrl_c_in_the_middle_of_a_step(tmp_path: Path) -> None:
 @posix
 @pytest.mark.parametrize("where", ["entering", "leaving"])
 def test_ctrl_c_while_nag_looks_ahead_or_comes_back(tmp_path: Path, where: str) -> None:
-    """Whenever it comes: the parameters are restored and the optimizer goes on."""
+    """The parameters are restored, and the optimizer still works."""
     code = f"""
     w = np.ones(n, np.float32)
     opt = fastopt.NAG(w, lr=0.5, momentum=0.5)
@@ -413,7 +413,7 @@ TRAIN = """
 
 @posix
 def test_fork_after_a_parallel_step(tmp_path: Path) -> None:
-    """The child goes on serially with the same bits, and so do its own child and the parent."""
+    """The child continues on one thread with the same bits, and so do its own child and the parent."""
     code = """
     opt = train(make(0), 3)
     expected = digest(train(train(make(0), 3), 3))
@@ -434,7 +434,7 @@ def test_fork_after_a_parallel_step(tmp_path: Path) -> None:
 
 @posix
 def test_fork_from_a_thread_while_another_steps(tmp_path: Path) -> None:
-    """The child inherits no lock that nobody will open."""
+    """The child must not inherit a lock that is never released."""
     code = """
     import threading
     busy = fastopt.SGD(np.ones(1 << 22, np.float32), lr=0.0)
@@ -458,7 +458,7 @@ def test_fork_from_a_thread_while_another_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_pools(tmp_path: Path, method: str) -> None:
-    """Optimizers travel to the workers, and each goes on there as here."""
+    """Optimizers are pickled to workers and continue there with the same bits."""
     import multiprocessing
 
     if method not in multiprocessing.get_all_start_methods():
@@ -490,7 +490,7 @@ def test_joblib(tmp_path: Path, backend: str) -> None:
 
 
 def test_a_state_that_is_saved_during_steps_is_of_one_step(tmp_path: Path) -> None:
-    """Another thread steps all the while: refused, or whole; and a file that was written can be loaded."""
+    """While another thread steps, saving is refused or saves one whole step, and a written file can be loaded."""
     w, g = np.zeros(500_000, np.float32), np.ones(500_000, np.float32)
     opt = fastopt.Momentum(w, lr=0.5)
     over = threading.Event()
@@ -518,7 +518,7 @@ def test_a_state_that_is_saved_during_steps_is_of_one_step(tmp_path: Path) -> No
 
 
 def retried(take: Callable[[], Any], attempts: int = 200_000) -> Any:
-    """Call `take` until it does not fall into the middle of a step of the other thread."""
+    """Call `take` until it succeeds; it is refused in the middle of a step."""
     for _ in range(attempts):
         try:
             return take()
@@ -541,7 +541,7 @@ def save_and_load(opt: Any, folder: Path) -> Any:
 
 @posix
 def test_fork_while_another_thread_steps(tmp_path: Path) -> None:
-    """The step goes on in the parent alone; the child's copy of the optimizer is not busy for ever."""
+    """The step continues in the parent only; the child's copy of the optimizer can step."""
     code = """
     import os, threading, contextlib
     import numpy as np

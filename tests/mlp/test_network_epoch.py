@@ -20,7 +20,7 @@ import fastopt
 from fastopt._native import network as network_kernels
 from fastopt._native import runtime
 from fastopt.mlp import training
-from fastopt.mlp.training import Stack
+from fastopt.mlp.training import BatchedTrainer
 from fastopt.regularization import Jitter
 from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many
 
@@ -35,18 +35,18 @@ def net(**params: Any) -> MLPClassifier:
     return MLPClassifier(**{"hidden_layer_sizes": (7,), "batch_size": 20, "lr": 0.02, "random_state": 1, **params})
 
 
-def stack(model: Any, *, weight: Any = None, by_step: bool = False) -> Stack:
+def stack(model: Any, *, weight: Any = None, by_step: bool = False) -> BatchedTrainer:
     y = Y if isinstance(model, MLPClassifier) else NUMBERS
-    return Stack([model._job(X, y, weight)], by_step=by_step)
+    return BatchedTrainer([model._make_task(X, y, weight)], by_step=by_step)
 
 
-def state(s: Stack) -> list[Any]:
+def state(s: BatchedTrainer) -> list[Any]:
     """All that an epoch changes."""
     states = [x for each in s.optimizer.state for x in each.values()]
-    return [*s.net.params, *states, s.totals, s.jobs[0].streams[1].bit_generator.state["state"]["state"]]
+    return [*s.net.params, *states, s.totals, s.tasks[0].streams[1].bit_generator.state["state"]["state"]]
 
 
-def same(a: Stack, b: Stack) -> bool:
+def same(a: BatchedTrainer, b: BatchedTrainer) -> bool:
     return all(np.array_equal(p, q) for p, q in zip(state(a), state(b), strict=True))
 
 
@@ -69,8 +69,8 @@ OPTIMIZERS: list[Any] = [
 def test_an_epoch_is_its_steps_with_every_optimizer(optimizer: Any, lr: Any, penalty: dict[str, Any]) -> None:
     model = net(optimizer=optimizer, lr=lr, **penalty)
     whole, steps = stack(model), stack(model, by_step=True)
-    assert whole.whole is not None
-    assert steps.whole is None
+    assert whole.epoch_in_c is not None
+    assert steps.epoch_in_c is None
     before = [p.copy() for p in whole.net.params]
     for _ in range(3):
         whole.epoch()
@@ -94,7 +94,7 @@ def test_an_epoch_is_its_steps_with_every_optimizer(optimizer: Any, lr: Any, pen
 def test_an_epoch_is_its_steps_with_every_network_and_cut_into_calls(
     monkeypatch: pytest.MonkeyPatch, model: Any, weight: Any, call: int
 ) -> None:
-    monkeypatch.setattr(training, "CALL", call)
+    monkeypatch.setattr(training, "MULTIPLICATIONS_PER_CALL", call)
     model.set_params(random_state=1)
     whole, steps = stack(model, weight=weight), stack(model, weight=weight, by_step=True)
     for _ in range(2):
@@ -114,14 +114,14 @@ def test_an_epoch_is_its_steps_with_every_network_and_cut_into_calls(
     ids=repr,
 )  # fmt: skip
 def test_what_is_no_part_of_an_epoch_goes_step_by_step(change: dict[str, Any]) -> None:
-    assert stack(net(**change)).whole is None
+    assert stack(net(**change)).epoch_in_c is None
 
 
 # -- Ctrl-C and errors within an epoch --------------------------------------------------------------------------------
 
 
 def test_an_epoch_can_be_stopped_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CALL", 1)  # a batch each
+    monkeypatch.setattr(training, "MULTIPLICATIONS_PER_CALL", 1)  # a batch each
     asked: list[bool] = []
 
     def third() -> bool:
@@ -141,10 +141,10 @@ def test_a_call_is_20_milliseconds_of_products_at_most() -> None:
     model = net(hidden_layer_sizes=(1000,), batch_size=50)
     asked: list[bool] = []
     x, y = np.tile(X, (200, 1)), np.tile(Y, 200)
-    Stack([model._job(x, y, None)]).epoch(lambda: bool(asked.append(True)))
+    BatchedTrainer([model._make_task(x, y, None)]).epoch(lambda: bool(asked.append(True)))
     products = 3 * len(x) * (6 * 1000 + 1000 * 3)
-    assert len(asked) - 1 <= products / training.CALL + 1
-    assert len(asked) >= products / training.CALL
+    assert len(asked) - 1 <= products / training.MULTIPLICATIONS_PER_CALL + 1
+    assert len(asked) >= products / training.MULTIPLICATIONS_PER_CALL
 
 
 def ringing(step: int) -> float:
@@ -178,11 +178,11 @@ def test_an_error_of_a_schedule_leaves_steps_and_parameters_as_they_were() -> No
 
 def test_two_threads_are_not_in_one_epoch_at_once() -> None:
     s = stack(net(batch_size=1, hidden_layer_sizes=(500,)))
-    assert s.whole is not None
+    assert s.epoch_in_c is not None
     refused = 0
     s.optimizer._scalars_ahead(5)
     with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(s.whole.run, ORDER, 0, 83, np.zeros(1)) for _ in range(60)]
+        runs = [pool.submit(s.epoch_in_c.run, ORDER, 0, 83, np.zeros(1)) for _ in range(60)]
     for run in runs:
         error = run.exception()
         refused += error is not None
@@ -296,8 +296,8 @@ def test_an_epoch_looks_again_at_what_can_change(break_it: Callable[[Any], None]
 
 
 def test_an_epoch_is_one_model_s_and_not_at_the_lookahead_point() -> None:
-    jobs = [net(random_state=k)._job(X, Y, None) for k in range(2)]
-    both = Stack(jobs).net.batch(0, 2, 20).fused
+    jobs = [net(random_state=k)._make_task(X, Y, None) for k in range(2)]
+    both = BatchedTrainer(jobs).net.batch(0, 2, 20).fused
     with pytest.raises(ValueError, match="the pass has 2"):
         made(parts(one=both))
     s = stack(net(optimizer="nag"))

@@ -1,4 +1,4 @@
-"""The project's own files: workflows, links, tasks, the hash of the kernels over compilers."""
+"""The project's own files: workflows, links, the list of tools, the hashes of the kernels over compilers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_workflows_obey_their_schema() -> None:
 
 
 def matrix_tasks(workflow: str) -> list[str]:
-    """Those of `task: [a, b --c]`."""
+    """The tasks in `task: [a, b --c]`."""
     return [task for tasks in re.findall(r"task: \[(.*)\]", workflow) for task in tasks.split(",")]
 
 
@@ -44,7 +44,7 @@ def test_actions_are_pinned_by_digest_and_tasks_exist() -> None:
             assert (ROOT / "tools" / f"{task}.py").is_file(), (file.name, task)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_lead_to_files() -> None:
     for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
             assert link.startswith("http") or (document.parent / link).exists(), (document.name, link)

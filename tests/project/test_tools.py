@@ -1,5 +1,5 @@
-"""The long tasks of tasks/, for seconds: the seeds of the fuzzers, random bytes, a soak, kills, an archive with a right
-checksum around wrong values."""
+"""The long tools, run for seconds: seeds of the fuzzers, random bytes, a soak, kills, and damaged headers with a
+correct checksum."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def test_random_arguments_of_the_binding() -> None:
 
 
 @pytest.mark.slow
-def test_headers_damaged_under_a_right_checksum(tmp_path: Path) -> None:
-    """Every byte of the JSON in turn becomes another: what still is a state is taken, the rest is refused."""
+def test_damaged_headers_with_a_correct_checksum(tmp_path: Path) -> None:
+    """Every byte of the JSON is changed in turn. A result that is still a valid state is accepted, any other
+    refused."""
     seed = (SEEDS / "fuzz_checkpoint" / "header").read_bytes()
     fates = Counter()
     for i in range(1, len(seed)):

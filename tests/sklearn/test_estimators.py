@@ -32,7 +32,7 @@ import fastopt
 from fastopt._native import network as network_kernels
 from fastopt.mlp import blas
 from fastopt.mlp import lr_search as search
-from fastopt.mlp.network import Network, Shape, initial
+from fastopt.mlp.network import Network, Shape, initial_weights
 from fastopt.regularization import EarlyStopping, Jitter
 from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many
 from fastopt.validation import cross_validate
@@ -104,7 +104,7 @@ def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, ba
     rng = np.random.default_rng(1)
     network = Network(Shape((4, 6, 5, 3), activation, classes, batch_norm), 2, 9)
     for k in range(2):
-        for mine, theirs in zip(network.params, initial(network.shape, rng), strict=False):
+        for mine, theirs in zip(network.params, initial_weights(network.shape, rng), strict=False):
             mine[k] = theirs
     one = network.batch(0, 2, 9)
     x = rng.normal(size=one.x.shape).astype(np.float32)
@@ -117,7 +117,7 @@ def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, ba
         return float(one.losses.astype(np.float64).mean(axis=1).sum())
 
     loss()
-    one.back()
+    one.backward()
     gradients = [g.copy() for g in network.gradients]
     for p, g in zip(network.params, gradients, strict=True):
         for index in {tuple(rng.integers(n) for n in p.shape) for _ in range(6)}:
@@ -135,7 +135,7 @@ def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, ba
 @pytest.mark.parametrize("weighted", [True, False])
 def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets: str, weighted: bool) -> None:
     shape, rng = Shape((4, 6, 5, 3), activation, targets != "numbers"), np.random.default_rng(2)
-    slow, fast = (Network(shape, 3, 9, (), sgemm) for sgemm in (None, blas.SGEMM))
+    slow, fast = (Network(shape, 3, 9, (), sgemm) for sgemm in (None, blas.find_sgemm()))
     x = rng.normal(size=(3, 9, 4)).astype(np.float32)
     y = rng.integers(3, size=(3, 9)) if targets == "classes" else rng.random((3, 9, 3)).astype(np.float32)
     weights = rng.random((3, 9)).astype(np.float32) if weighted else None
@@ -146,8 +146,8 @@ def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets:
     one.forward()
     one.loss(y, 0.1 if shape.classes else 0.0)
     if weights is not None:
-        network_kernels.weigh_rows(one.flat_slopes, one.flat_losses, weights.reshape(-1))
-    one.back()
+        network_kernels.weigh_rows(one.flat_output_grads, one.flat_losses, weights.reshape(-1))
+    one.backward()
     assert other.fused is not None
     other.fused.run(y, totals, weights, 0.1 if shape.classes else 0.0)
     np.testing.assert_allclose(other.losses, one.losses, rtol=1e-5, atol=1e-6)
@@ -158,7 +158,7 @@ def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets:
 
 
 def test_a_batch_in_one_call_refuses_what_does_not_fit() -> None:
-    network = Network(Shape((4, 6, 3)), 2, 5, (), blas.SGEMM)
+    network = Network(Shape((4, 6, 3)), 2, 5, (), blas.find_sgemm())
     one, totals, y = network.batch(0, 2, 5), np.zeros(2), np.zeros((2, 5), np.int64)
     assert one.fused is not None
     with pytest.raises(ValueError, match="target"):
@@ -170,14 +170,14 @@ def test_a_batch_in_one_call_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="targets must be 30"):
         one.fused.run(np.zeros((2, 5), np.float32), totals)
     first, second = ((y.w, y.bias, y.dw, y.dbias, y.products, y.products, y.gradient) for y in one.layers)
-    make = partial(network_kernels.NetworkPass, blas.SGEMM, one.x)
+    make = partial(network_kernels.NetworkPass, blas.find_sgemm(), one.x)
     with pytest.raises(ValueError, match="layer 0 has an array of shape"):
         make([second], one.losses, "relu", True)
     with pytest.raises(ValueError, match="active 0 must be product"):
         make([first, second], one.losses, "gelu", True)
     with pytest.raises(ValueError, match="overlaps"):
         make([(first[0], first[1], first[0], *first[3:]), second], one.losses, "relu", True)
-    assert network_kernels.is_sgemm(blas.SGEMM)
+    assert network_kernels.is_sgemm(blas.find_sgemm())
     assert not network_kernels.is_sgemm(cython_blas.__pyx_capi__["sgemv"])
     with pytest.raises(ValueError, match="signature"):
         network_kernels.NetworkPass(cython_blas.__pyx_capi__["dgemm"], one.x, [first, second], one.losses, "relu", True)
@@ -396,15 +396,17 @@ class Rising:
         return self.step * (1 + t)
 
 
-def test_a_checkpoint_knows_the_settings_of_objects_and_functions(tmp_path: Path) -> None:
-    def falling(start: float) -> Any:
-        return lambda t: start / (1 + t)
+def scaled(t: int, start: float) -> float:
+    return start / (1 + t)
 
+
+def test_a_checkpoint_knows_the_settings_of_objects_and_functions(tmp_path: Path) -> None:
     def momentum(beta: float) -> Any:
         return fastopt.Momentum(np.zeros(1, np.float32), momentum=beta)
 
     pairs: list[tuple[str, Any, Any]] = [
-        ("lr", Rising, (1e-4, 2e-4)), ("lr", falling, (0.01, 0.02)), ("augment", Jitter, (0.1, 0.2)),
+        ("lr", Rising, (1e-4, 2e-4)), ("lr", lambda s: partial(scaled, start=s), (0.01, 0.02)),
+        ("augment", Jitter, (0.1, 0.2)),
         ("optimizer", momentum, (0.5, 0.6)), ("optimizer", lambda b: partial(fastopt.RMSprop, alpha=b), (0.9, 0.8)),
         ("early_stopping", EarlyStopping, (3, 4)),
     ]  # fmt: skip
@@ -497,31 +499,24 @@ def test_ctrl_c_leaves_a_fitted_estimator_and_says_so() -> None:
 
 
 CTRL_C = """
-    import _thread, sys, warnings
+    import _thread, warnings
     from tests.sklearn.test_estimators import X, Y, fastopt, fit_many, net
-    from fastopt.mlp import fit_many as many
-    from fastopt.mlp.training import Stack
+    from fastopt.mlp.training import BatchedTrainer
     fastopt.set_num_threads(2)
-    done, record, waiting = {{}}, Stack.record, []
-    def press(stack, seconds):
-        record(stack, seconds)
-        done[id(stack)] = stack.jobs[0].epochs_done
-        if waiting and len(done) == 5 and min(done.values()) >= 20:
-            waiting.clear()
+    done, record = {{}}, BatchedTrainer.record
+    def press(trainer, seconds):
+        record(trainer, seconds)
+        done[id(trainer)] = trainer.tasks[0].epochs_done
+        if len(done) == 4 and min(done.values()) == 20:
             _thread.interrupt_main()
-    class Bell(many.SimpleQueue):
-        def get(self, **kwargs):
-            if not done.get("seen"):
-                done["seen"] = 10**9
-                waiting.append(True)
-            return super().get(**kwargs)
-    Stack.record, many.SimpleQueue = press, Bell
+    BatchedTrainer.record = press
     models = [net(random_state=k, epochs=10**6) for k in range(4)]
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         fit_many(models, [X] * 4, [Y] * 4)
     assert sum("interrupted by user" in str(w.message) for w in found) == 4, found
     assert all(20 <= m.n_iter_ < 10**6 and m.score(X, Y) > 0.5 for m in models)
+    assert fastopt.get_num_threads() == 2
 """
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 import torch
 from scipy.sparse import csr_array
 
-from fastopt.mlp.network import Shape, initial
+from fastopt.mlp.network import Shape, initial_weights
 from fastopt.regularization import add_noise, cutmix, draw_key, dropout, mixup
 from fastopt.sklearn import MLPClassifier, MLPRegressor
 from fastopt.sklearn.estimators import _streams
@@ -60,7 +60,7 @@ class Slow:
         self.start, self.order, self.noise, _ = _streams(p["random_state"])
         hidden = tuple(p["hidden_layer_sizes"])
         shape = Shape((16, *hidden, K), p["activation"], self.classes, p["batch_norm"], p["dropout"])
-        first = [torch.tensor(w.astype(np.float64), requires_grad=True) for w in initial(shape, self.start)]
+        first = [torch.tensor(w.astype(np.float64), requires_grad=True) for w in initial_weights(shape, self.start)]
         scales = [torch.ones(n, dtype=torch.float64, requires_grad=True) for n in hidden if p["batch_norm"]]
         self.layers, self.params, self.scales = len(hidden) + 1, first + scales, scales
         self.m, self.v = ([torch.zeros_like(w) for w in self.params] for _ in range(2))

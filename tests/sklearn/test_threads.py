@@ -1,161 +1,151 @@
-"""Threads of the estimator: how many there are in a block comes back, and none is left, wherever Ctrl-C comes."""
+"""Threads of the estimators: BLAS has one during small fits, its setting comes back, errors end the other threads."""
 
 from __future__ import annotations
 
-import _thread
-import time
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
 from threadpoolctl import ThreadpoolController
 
-from fastopt._native import runtime
+import fastopt
 from fastopt.mlp import blas
-from fastopt.mlp import fit_many as many
-from fastopt.mlp.network import Shape
-from tests.support.interrupts import pressed
+from fastopt.mlp.training import BatchedTrainer
+from fastopt.sklearn import MLPClassifier, fit_many
+from fastopt.sklearn.fit_many import _train_in_threads
 
-POOLS = [runtime, *ThreadpoolController().select(user_api="blas").lib_controllers]
-LIBRARIES = len(POOLS) - 1
-BEFORE = [3, *[2] * LIBRARIES]
-SMALL: Any = SimpleNamespace(shape=Shape((4, 3, 2)), batch_size=5)
-BLOCKS: dict[str, tuple[Callable[[], AbstractContextManager[None]], list[int]]] = {
-    "fastopt": (blas.own_thread, [1, *[2] * LIBRARIES]),
-    "BLAS": (blas.one_thread, [3, *[1] * LIBRARIES]),
-    "both": (lambda: blas.threads_for(SMALL), [1, *[1] * LIBRARIES]),
-}
+BLAS = ThreadpoolController().select(user_api="blas").lib_controllers
+X, Y = np.random.default_rng(0).normal(size=(90, 4)), np.arange(90) % 3
 
 
 def threads() -> list[int]:
-    return [pool.get_num_threads() for pool in POOLS]
-
-
-def set_threads(numbers: list[int]) -> None:
-    for pool, n in zip(POOLS, numbers, strict=True):
-        pool.set_num_threads(n)
+    return [fastopt.get_num_threads(), *(library.get_num_threads() for library in BLAS)]
 
 
 @pytest.fixture(autouse=True)
-def several() -> Iterator[None]:
-    enter_and_leave(BLOCKS["both"][0])  # the pools are looked for once
-    old = threads()
-    set_threads(BEFORE)
-    assert threads() == BEFORE
-    yield
-    set_threads(old)
+def several() -> Iterator[list[int]]:
+    """Three threads of fastopt, two of each BLAS library."""
+    old = [library.get_num_threads() for library in BLAS]
+    fastopt.set_num_threads(3)
+    for library in BLAS:
+        library.set_num_threads(2)
+    yield threads()
+    fastopt.set_num_threads(None)
+    for library, n in zip(BLAS, old, strict=True):
+        library.set_num_threads(n)
 
 
-def enter_and_leave(block: Callable[[], AbstractContextManager[None]]) -> None:
-    with block():
-        pass
+def fits(callback: Callable[..., Any] | None = None) -> dict[str, Callable[[], Any]]:
+    def net(**more: Any) -> MLPClassifier:
+        return MLPClassifier((5,), epochs=2, random_state=0, **more)
+
+    return {
+        "fit": lambda: net(callbacks=callback).fit(X, Y),
+        "partial_fit": lambda: net(callbacks=callback).partial_fit(X, Y, classes=[0, 1, 2]),
+        "fit_many": lambda: fit_many([net(), net()], [X, X], [Y, Y]),
+        "predict": lambda: net().fit(X, Y).predict(X),
+    }
 
 
-@pytest.mark.parametrize(("block", "within"), BLOCKS.values(), ids=BLOCKS)
-@pytest.mark.parametrize("inside", [False, True], ids=["alone", "inside another"])
-def test_ctrl_c_anywhere_leaves_the_threads_as_they_were(block: Any, within: list[int], inside: bool) -> None:
-    k, came = 0, True
-    while came:
-        k += 1
-        with ExitStack() as outer:
-            if inside:
-                outer.enter_context(block())
-            came = pressed(k, lambda: enter_and_leave(block))
-            assert threads() == (within if inside else BEFORE), k
-        assert threads() == BEFORE, k
-        with block():
-            assert threads() == within, k
-        assert threads() == BEFORE, k
-    assert k > 15
+@pytest.mark.parametrize("name", fits())
+def test_a_fit_writes_no_setting_of_threads(name: str, several: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastopt.threads.runtime, "set_num_threads", None)  # nobody calls it
+    fits()[name]()
+    assert threads() == several
 
 
-@pytest.mark.parametrize(("block", "within"), BLOCKS.values(), ids=BLOCKS)
-def test_the_last_who_leaves_takes_it_back(block: Any, within: list[int]) -> None:
-    first, last = block(), block()
-    first.__enter__()
-    last.__enter__()
-    first.__exit__(None, None, None)
-    assert threads() == within
-    last.__exit__(None, None, None)
-    assert threads() == BEFORE
-    other = [5, *[1] * LIBRARIES]
-    set_threads(other)
-    with block():
-        pass
-    assert threads() == other, "and not what was before once"
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_small_fits_have_one_blas_thread_and_give_it_back_after_an_error(
+    error: type[BaseException], several: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fail(*_: Any) -> Any:
+        seen.append(threads())
+        raise error
+
+    monkeypatch.setattr(BatchedTrainer, "epoch", fail)
+    with pytest.warns() if error is KeyboardInterrupt else pytest.raises(error):
+        fits()["fit"]()
+    assert seen == [[3, *[1] * len(BLAS)]]
+    assert threads() == several
 
 
-class Slow:
-    """A stack of one epoch, during which the main thread has come to wait for it."""
+def test_large_products_keep_the_threads_of_blas(several: list[int]) -> None:
+    assert not blas.is_small((1000, 1000, 2), 64)
+    with blas.blas_threads_for((1000, 1000, 2), 64):
+        assert threads() == several
+    with blas.blas_threads_for((1000, 100, 2), 64):
+        assert threads() == [3, *[1] * len(BLAS)]
+
+
+class Trainer:
+    """A stand-in for a BatchedTrainer, of one epoch."""
 
     finished = False
 
     def epoch(self, stop: Callable[[], bool]) -> None:
-        time.sleep(5e-3)
+        self.finished = True
 
     def record(self, seconds: float) -> None:
-        self.finished = True
-
-    def finish_all(self, *, interrupted: bool) -> None:
-        self.finished = True
+        pass
 
 
-class Long(Slow):
-    """One that trains until it is told to stop."""
+class EndlessTrainer(Trainer):
+    """One that trains until it is asked to stop."""
 
-    stopped = False
+    def __init__(self) -> None:
+        self.begun, self.stopped = threading.Event(), False
 
     def epoch(self, stop: Callable[[], bool]) -> None:
-        end = time.monotonic() + 10.0
-        while not (self.stopped or time.monotonic() > end):
-            self.stopped = stop()
-            time.sleep(1e-3)
+        self.begun.set()
+        while not stop():
+            pass
+        self.stopped = True
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_anywhere_around_the_threads_of_fit_many_leaves_none_behind() -> None:
-    running, k, came = _thread._count(), 0, True
-    while came:
-        k += 1
-        came = pressed(k, lambda: many._run_threads([Slow(), Slow()], 2))  # type: ignore[list-item]
-        assert threads() == BEFORE, k
-        end = time.monotonic() + 10.0
-        while _thread._count() > running:
-            assert time.monotonic() < end, f"a thread waits for ever: {k}"
-            time.sleep(1e-4)
-    assert k > 15
+def test_an_error_in_a_thread_ends_the_others_and_is_raised() -> None:
+    endless, before = EndlessTrainer(), threading.active_count()
 
-
-def test_what_goes_wrong_in_a_thread_ends_the_others_and_is_raised() -> None:
-    class Fails(Slow):
+    class Fails(Trainer):
         def epoch(self, stop: Callable[[], bool]) -> None:
+            assert endless.begun.wait(10)
             raise ZeroDivisionError
 
-    trains = Long()
-    crew = many._Crew([trains, Fails()])  # type: ignore[list-item]
     with pytest.raises(ZeroDivisionError):
-        crew.train(2)
-    assert trains.stopped
-    assert len(crew.ended) == len(crew.started) == 2
+        _train_in_threads([endless, Fails()], 2)  # type: ignore[list-item]
+    assert endless.stopped
+    assert threading.active_count() == before
+
+
+def test_ctrl_c_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, before = [EndlessTrainer(), EndlessTrainer()], threading.active_count()
+
+    def press(*_: Any) -> None:
+        assert all(trainer.begun.wait(10) for trainer in both)
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(_train_in_threads.__globals__, "_wait", press)
+    _train_in_threads(both, 2)  # type: ignore[arg-type]
+    assert all(trainer.stopped for trainer in both)
+    assert threading.active_count() == before
 
 
 def test_threads_that_cannot_be_started_are_an_error_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, calls = _thread.start_new_thread, iter([True, False])
+    start, calls, endless = threading.Thread.start, iter([True, False]), EndlessTrainer()
 
-    def refuse(*args: Any) -> int:
-        if next(calls):
-            return start(*args)
-        raise RuntimeError("can't start new thread")
+    def refuse(thread: threading.Thread) -> None:
+        if not next(calls):
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-    monkeypatch.setattr(many._thread, "start_new_thread", refuse)
-    trains = Long()
-    crew = many._Crew([trains])  # type: ignore[list-item]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        crew.train(2)
-    assert trains.stopped
-    assert len(crew.ended) == len(crew.started) == 1
+        _train_in_threads([endless, endless], 2)  # type: ignore[list-item]
+    assert threading.active_count() == 1 or endless.stopped

@@ -32,9 +32,9 @@ def floats(*shape: int, seed: int = 0) -> Array:
 
 @contextmanager
 def refused(*fragments: str, unchanged: Any = None, kind: Any = (TypeError, ValueError)) -> Iterator[None]:
-    """A TypeError or ValueError whose message holds every fragment and that leaves optimizers and arrays as they were.
+    """Expect a TypeError or ValueError whose message has every fragment; optimizers and arrays must be unchanged.
 
-    An array is compared byte by byte, gaps of a strided view excluded.
+    Arrays are compared byte by byte, without the gaps of a strided view.
     """
     watched = list(unchanged or ())
     before = [bytes_of(x) for x in watched]
@@ -58,7 +58,7 @@ def grads_for(opt: Any, seed: int = 1) -> list[Array]:
 
 
 def goes_on(opt: Any, twin: Any) -> None:
-    """One more step of both leaves the same bytes."""
+    """Two more steps of both optimizers give the same bytes."""
     for k in range(2):
         for one in (opt, twin):
             one.step(given(grads_for(one, 10 + k)))
@@ -70,7 +70,7 @@ class Subclass(np.ndarray):
 
 
 class FakeCupy:
-    """Looks like an array of another library in every way that NumPy asks about."""
+    """An object with every attribute that NumPy looks for in an array of another library."""
 
     __module__ = "cupy"
     dtype, shape, ndim, size, strides = np.dtype(np.float32), SHAPE, 2, 12, (16, 4)
@@ -84,7 +84,7 @@ class FakeCupy:
 
 
 class Interface:
-    """NumPy would take it through __array_interface__: a hidden copy."""
+    """NumPy would convert it by __array_interface__, which is a hidden copy."""
 
     def __init__(self) -> None:
         self.__array_interface__ = floats().__array_interface__
@@ -100,7 +100,7 @@ def unaligned() -> Array:
 Bad = tuple[Callable[[], Any], type[Exception], tuple[str, ...]]
 
 
-#: Refused in every role: how to make it, the error, what its message names beside the argument.
+#: Refused in every role: how to make it, the error, and what the message names beside the argument.
 NEVER: dict[str, Bad] = {
     **{
         name: (lambda name=name: np.ones(SHAPE, name), TypeError, ("dtype", name, "float32"))
@@ -134,11 +134,11 @@ NEVER: dict[str, Bad] = {
 }
 
 
-#: Refused wherever the shape is known: the same size, other dimensions, and the rest.
+#: Wrong shapes for SHAPE: some with the same size, some with other sizes.
 SHAPES = [(12,), (4, 3), (3, 4, 1), (1, 3, 4), (2, 6), (3, 5), (4, 4), (3,), (), (0,), (0, 4), (3, 0), (1, 1)]
 
 
-#: Refused where the buffer is written; as gradients they are copied.
+#: Refused as arrays that are written; gradients of these kinds are copied.
 NEVER_WRITTEN: dict[str, Bad] = {
     "every second": (lambda: floats(3, 8)[:, ::2], ValueError, ("not contiguous", "(3, 4)", "(32, 8)")),
     "columns": (lambda: floats(3, 9)[:, 2:6], ValueError, ("not contiguous", "(3, 4)", "(36, 4)")),
@@ -169,7 +169,7 @@ def read_only(a: Array) -> Array:
 
 
 def peer_tensor(library: str) -> Any:
-    """An array of torch or JAX, of the right dtype and shape."""
+    """An array of torch or JAX with the right dtype and shape."""
     if library == "torch":
         return pytest.importorskip("torch").ones(SHAPE)
     return pytest.importorskip("jax").numpy.ones(SHAPE)

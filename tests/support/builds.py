@@ -1,4 +1,4 @@
-"""Builds a changed copy of this checkout in a temporary folder. Knows nothing of what is tested there."""
+"""Copies this checkout to a temporary folder, where tests change it, build it and run it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Copy:
             shutil.copy(ROOT / name, folder)
 
     def insert(self, file: str, before: str, text: str) -> None:
-        """Put text before the only line that holds `before`."""
+        """Insert text before the only line that contains `before`."""
         path = self.folder / file
         source = path.read_text()
         assert source.count(before) == 1, (file, before, source.count(before))

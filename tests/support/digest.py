@@ -1,5 +1,5 @@
-"""`python tests/digest.py` prints one hash over 50 steps of every rule, the layers, resamples, stumps and networks:
-equal in any build.
+"""`python -m tests.support.digest` prints one hash over 50 steps of every rule, the layers, resamples, stumps and
+networks: equal in any build.
 
 All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
 """
@@ -54,7 +54,7 @@ def digest(steps: int = 50) -> str:
 
 
 def layers(noise: np.ndarray) -> list[np.ndarray]:
-    """What the regularization layers make of noise: random numbers, sums, exponentials, logarithms."""
+    """Results of the regularization layers for noise: random numbers, sums, exponentials, logarithms."""
     x, dy = noise[:4800].reshape(15, 16, 20), noise[3:4803].reshape(15, 16, 20)
     found = [regularization.dropout(x, 0.3, key=7), regularization.multiply_noise(x, 0.2, key=2**40 + 1)]
     for channels_last in (False, True):
@@ -66,7 +66,7 @@ def layers(noise: np.ndarray) -> list[np.ndarray]:
 
 
 def statistics(noise: np.ndarray) -> list[np.ndarray]:
-    """What the kernels of the bootstrap and the stumps make of noise, in float64."""
+    """Results of the kernels of bootstrap and stump for noise, in float64."""
     x = noise[:3000].astype(float)
     strata, places = np.array([[0, 200, 210], [200, 2800, 2800]]), np.array([0, 1499, 2999])
     order = (np.arange(3000) * 7 % 3000).astype(np.uint32)
@@ -85,7 +85,7 @@ def statistics(noise: np.ndarray) -> list[np.ndarray]:
 
 
 def network(noise: np.ndarray) -> list[np.ndarray]:
-    """What a network's kernels, all but the products, make of noise."""
+    """Results of the network's kernels for noise, without matrix products."""
     found: list[np.ndarray] = []
     for name in ("identity", "relu", "tanh", "gelu"):
         x, bias = 4 * noise[:4500].reshape(3, 5, 300), noise[:900].reshape(3, 300).copy()

@@ -1,4 +1,4 @@
-"""Ctrl-C where it may come, one place after another: for tests of what must take place wholly or not at all."""
+"""Raises KeyboardInterrupt at one possible place after another: for tests of all-or-nothing operations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TOOL = 3  # of sys.monitoring: no debugger, profiler or measure of coverage
 
 
 class Press:
-    """KeyboardInterrupt where the interpreter looks for signals, at the k-th time that it does.
+    """Raises KeyboardInterrupt at the k-th place where the interpreter checks for signals.
 
-    It looks at the start of a function, behind a call into C and at a jump back; so that nothing comes between a lock
-    that a `with` has taken and the block that gives it back (CPython 3.14 looks there, too, which is its bug 148874).
+    It checks at the start of a function, after a call into C and at a backward jump, but not between taking a lock in
+    a `with` statement and its block. CPython 3.14 also checks there, which is its bug 148874.
     """
 
     def __init__(self, k: int) -> None:
@@ -25,7 +25,7 @@ class Press:
         self.thread = threading.get_ident()
 
     def at(self, code: CodeType, offset: int) -> None:
-        """In front of each instruction."""
+        """Called before each instruction."""
         if threading.get_ident() != self.thread or code.co_filename == __file__:
             return
         if self.looked:
@@ -37,7 +37,7 @@ class Press:
             raise KeyboardInterrupt
 
     def begin(self, code: CodeType, offset: int) -> None:
-        """At the start of a function, or where a generator goes on."""
+        """Called at the start of a function and when a generator resumes."""
         self.looked = threading.get_ident() == self.thread or self.looked
 
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
@@ -49,7 +49,7 @@ class Press:
         return self.trace
 
     def start(self) -> None:
-        """CPython 3.12 has a way to be told of each instruction, and a trace function misses some."""
+        """Use sys.monitoring from CPython 3.12 on, because a trace function misses some instructions."""
         if sys.version_info >= (3, 12):
             events = sys.monitoring.events
             sys.monitoring.use_tool_id(TOOL, "Ctrl-C")
@@ -71,7 +71,7 @@ class Press:
 
 
 def pressed(k: int, use: Callable[[], Any]) -> bool:
-    """Whether Ctrl-C came in this call; k looks for signals ahead."""
+    """Call `use` with an interrupt at the k-th check for signals; return whether it was reached."""
     press = Press(k)
     try:
         press.start()

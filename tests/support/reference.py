@@ -1,6 +1,6 @@
 """The update rules as the papers write them: plain NumPy, slow, float64, one function per row of RULES.
 
-An oracle: written from the equations, never from the kernels, and it refuses to know how they compute.
+They are written from the equations, never from the kernels, so that they can contradict a kernel.
 `w`, `g` and the state are arrays of any one dtype, `t` = 1, 2, … is the step and `h` a resolved dict of
 hyper-parameters (an entry of `param_groups`). Nothing is changed in place.
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # an ndarray, or whatever else NumPy's ufuncs accept
+Array = Any  # an ndarray, or another type that NumPy's ufuncs accept
 State = tuple[Array, ...]
 Hyper = Mapping[str, Any]
 Rule = Callable[[Array, Array, State, int, Hyper], tuple[Array, State]]
 
 REFERENCE: dict[str, Rule] = {}
-#: Where a rule's gradient was taken, if not at W.
+#: The point at which a rule's gradient was taken, if it is not W.
 POINT: dict[str, Callable[[Array, State, Hyper], Array]] = {}
 
 

@@ -1,7 +1,7 @@
 """The regularization layers as their papers write them: plain NumPy, slow, float64, loops where loops are clearest.
 
-An oracle: written from the equations, never from the kernels. Random numbers are the one thing that it must share with
-them, so Philox stands here once more, from its paper, over plain integers.
+They are written from the equations, never from the kernels. Both must use the same random numbers, so Philox is here,
+too, written from its paper.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the tests of the core iterate over (rows, sizes, variants, instruction sets) and how they compare results.
+"""Rows, sizes, variants and instruction sets over which tests iterate, and comparisons of results.
 
-Names no optimizer: classes, rows and hyper-parameters are read from fastopt, so that one more needs nothing here.
+No optimizer is named here: classes, rules and hyper-parameters are read from fastopt, so a new one is tested at once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Tensor:
     states: tuple[Array, ...]
 
     def buffers(self) -> tuple[Array, ...]:
-        """What a step writes."""
+        """The arrays that a step writes."""
         return (self.w, *self.states)
 
     def map(self, f: Callable[[Array], Array]) -> Tensor:
@@ -85,7 +85,7 @@ class Row:
         return self.cls(params, **{**self.chosen, **values})
 
     def names(self) -> tuple[str, ...]:
-        """What the buffers that a step writes are called."""
+        """The names of the arrays that a step writes."""
         return ("parameter", *self.cls.rules[self.rule])
 
     def hyper(self, **values: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Row:
         return function(ws, gs, *map(list, states), step=t, **given, **options)  # type: ignore[no-any-return]
 
 
-#: A value away from every default, by the name of the hyper-parameter; flags are flipped.
+#: By name of the hyper-parameter, a value that differs from every default; flags are negated.
 AWAY: dict[str, Any] = {
     "lr": 0.03,
     "momentum": 0.6,
@@ -136,10 +136,13 @@ def away(name: str, default: Any) -> Any:
 
 
 def _row(rule: str) -> Row:
-    """The row with the fewest arguments: those that the rule implies may vary unless its choice hangs on them."""
+    """The row with the fewest arguments that make the class choose this rule."""
     cls = fastopt.Optimizer.registry[rule]
     row = Row(rule, cls, dict(cls.implied.get(rule, {})))
-    for name, value in row.hyper().items():  # it needs a number that is 0 by default, as RMSprop's momentum is
+    for (
+        name,
+        value,
+    ) in row.hyper().items():  # some rules need a number that is 0 by default, for example RMSprop's momentum
         more = {name: away(name, value)}
         if not row.keeps({}) and name not in row.chosen and value == 0 and row.keeps(more):
             row = Row(rule, cls, {**row.chosen, **more})
@@ -158,7 +161,7 @@ def variants(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "defaults", {}
     for convention in row.cls.conventions:
         values = {"convention": convention}
-        if not row.keeps(values):  # it prefers another form, as torch's NAG does
+        if not row.keeps(values):  # this convention prefers another rule, as torch's does for NAG
             values |= row.cls.implied[row.rule]
         if convention != "textbook":
             yield f"convention={convention}", values
@@ -185,7 +188,7 @@ def arrays(seed: int) -> list[Array]:
 
 
 def steps(opt: Any, first: int, last: int, **options: Any) -> Any:
-    """Steps first ... last, each with gradients of its own, for an optimizer of arrays(...)."""
+    """Steps number `first` to `last` of an optimizer of arrays(...), each with other gradients."""
     for t in range(first, last + 1):
         opt.step(given(arrays(100 + t)), **options)
     return opt
@@ -209,7 +212,7 @@ def contents(opt: Any) -> list[Any]:
 
 
 def given(grads: Any) -> Callable[[], Any]:
-    """A closure, so that every optimizer, NAG too, takes them where it wants them."""
+    """A closure that returns `grads`: all optimizers accept it, also NAG, which calls it at the lookahead point."""
     return lambda: grads
 
 
@@ -220,7 +223,7 @@ def fresh(code: str, env: Mapping[str, str] | None = None, cwd: Path | None = No
 
 @contextmanager
 def core(isa: str | None = None, threads: int | None = None, threshold: int | None = None) -> Iterator[None]:
-    """Run under these settings; `threshold=0` sends everything down the parallel path."""
+    """Run with these settings; `threshold=0` uses the parallel path for every size."""
     before = runtime.isa(), runtime.get_num_threads(), _testing.serial_threshold()
     try:
         if isa is not None:
@@ -249,7 +252,8 @@ def numbers(rng: np.random.Generator, n: int, low: float = -4.0, high: float = 1
 
 
 def in_training(row: Row, values: Mapping[str, Any], rng: np.random.Generator, n: int, t: int) -> Tensor:
-    """What t − 1 reference steps on random gradients leave: every state is nonzero, and could have occurred."""
+    """The state after t − 1 steps of the reference with random gradients, so that every state is realistic and
+    nonzero."""
     h = row.hyper(**values)
     start = row.make(np.zeros(1, np.float32), **values).state[0]
     states: Any = tuple(np.full(n, float(x[0])) for name, x in start.items() if name != "step")
@@ -262,9 +266,10 @@ def in_training(row: Row, values: Mapping[str, Any], rng: np.random.Generator, n
 
 
 class Guarded:
-    """The buffers of a tensor inside one block, guard words on both sides of each.
+    """The arrays of a tensor inside one block, with guard words before and after each.
 
-    `offset` 0 puts every buffer on a cache line; k puts the first k words past one, the second 2k, and so on.
+    With `offset` 0 every array begins at a cache line; with k the first begins k words after one, the second 2k, and
+    so on.
     """
 
     GUARD = np.uint32(0x7FA5C0DE)  # a signalling NaN: arithmetic on it would change it
@@ -279,15 +284,15 @@ class Guarded:
         self.inside = np.zeros(self.words.size, bool)
         views, at = [], self.LINE
         for k, a in enumerate(arrays, 1):
-            here = slice(at + k * offset % self.LINE, at + k * offset % self.LINE + a.size)
-            self.inside[here] = True
-            views.append(self.words[here].view(np.float32))
+            place = slice(at + k * offset % self.LINE, at + k * offset % self.LINE + a.size)
+            self.inside[place] = True
+            views.append(self.words[place].view(np.float32))
             views[-1][...] = a
             at += room[k - 1]
         self.tensor = Tensor(views[0], views[1], tuple(views[2:]))
 
     def check(self, label: str) -> None:
-        """Nothing but the buffers was written."""
+        """Raise AssertionError if anything outside the arrays was written."""
         bad = np.flatnonzero((self.words != self.GUARD) & ~self.inside)
         assert bad.size == 0, f"{label}: guard words {bad[:5].tolist()} were overwritten"
 
@@ -311,7 +316,7 @@ def assert_same_bits(got: Array, expected: Array, label: str) -> None:
 
 
 def assert_within(got: Array, expected: Array, error: Array, bound: float, label: str) -> None:
-    """error <= bound everywhere, an array of errors in whatever unit; NaN fails."""
+    """Require error <= bound in every element, in any unit; NaN fails."""
     at = np.flatnonzero(~(error <= bound))
     if at.size:
         i = int(at[np.argmax(error[at])])
@@ -325,11 +330,12 @@ TINY = 2.0**-126  # the smallest normal float32: below it a rounding error no lo
 
 
 class Sized(NDArrayOperatorsMixin):
-    """A float64 array beside, for each element, the size of the largest term that entered it.
+    """A float64 array, and for each element the size of the largest term of its computation.
 
-    A sum may cancel; its rounding error is then small against its terms, not against itself. `size` carries this
-    through a computation to first order, so the reference, run on such arrays, tells what errors are to be measured
-    against: ulps of `size`. It is infinite where a root was taken of what rounding errors alone may have left.
+    If the terms of a sum cancel, its rounding error is small compared with the terms, not with the sum. `size`
+    follows this through a computation to first order. The reference, run on such arrays, gives the unit for errors:
+    ulps of `size`. It is
+    infinite for a square root of a number that consists of rounding errors only.
     """
 
     def __init__(self, value: Any, size: Any = None) -> None:
@@ -347,7 +353,7 @@ class Sized(NDArrayOperatorsMixin):
         return Sized(value, np.maximum(np.abs(value), GROWTH[ufunc](*values, *sizes)))
 
 
-#: How the sizes of operands reach the result: |∂f/∂x| · size of x, the largest of them.
+#: The size of a result from those of its operands: the largest |∂f/∂x| · size of x.
 GROWTH: dict[np.ufunc, Any] = {
     np.add: lambda x, y, sx, sy: np.maximum(sx, sy),
     np.subtract: lambda x, y, sx, sy: np.maximum(sx, sy),
@@ -374,14 +380,14 @@ def ulps(got: Array, expected: Sized) -> Array:
     return np.abs(got.astype(np.float64) - expected.value) / np.where(np.isfinite(expected.size), unit, np.inf)
 
 
-# One step, in ulps of the largest term that entered an element. The longest chain of roundings (centered RMSprop with
-# momentum: scalars, three averages, a difference, a root, a quotient, a sum) has about 14, each of half an ulp at most
-# and rarely all one way. Worst seen in 160 million elements: 5.3.
+# Allowed error of one step, in ulps of the largest term of an element. The longest chain of roundings (centered RMSprop
+# with momentum: scalars, three averages, a difference, a root, a quotient, a sum) has about 14. Each is half an ulp at
+# most, and they are rarely all in one direction. Largest error seen in 160 million elements: 5.3.
 ULPS = 8.0
 
 
 def expected_step(row: Row, h: Mapping[str, Any], x: Tensor, t: int, **options: Any) -> tuple[Sized, ...]:
-    """What step t makes of every buffer of x, in float64. `options` as the reference's, with the norm if it counts."""
+    """Every array of x after step t, in float64. `options` are those of the reference, and the norm if needed."""
     options.setdefault("norm", 0.0)
     with np.errstate(all="ignore"):  # 0/0 in the sizes of elements whose gradients were all 0
         (w,), (states,), _ = reference.step(
@@ -403,5 +409,5 @@ def assert_same(row: Row, got: Tensor, expected: Tensor, label: str) -> None:
 
 
 def relative(got: Array, expected: Array, old: Array) -> Array:
-    """The error of each element, relative to where it was and how far it was to go."""
+    """The error of each element, relative to its old value plus its change."""
     return np.abs(got - expected) / np.maximum(np.abs(old) + np.abs(expected - old), TINY)  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from tests.support.rows import (
     variants,
 )
 
-#: 0-d, empty, below a vector, beside a tile, more tiles than threads, in no order of size.
+#: 0-d, empty, smaller than a vector, around a tile, more tiles than threads, in random order of size
 SHAPES = [(), (0,), (5,), (TILE + 1,), (2, 0, 3), (1,), (3, 7), (4 * TILE - 1,), (), (2, 2, 2, 2), (TILE,), (33,)]
 
 
@@ -31,13 +31,13 @@ def copies(arrays: Sequence[Array]) -> list[Array]:
 
 
 def everything(opt: Any) -> list[Array]:
-    """All that a step may write: parameters, then states."""
+    """All arrays that a step writes: parameters, then states."""
     params = [p for group in opt.param_groups for p in group["params"]]
     return [*params, *(v for state in opt.state for name, v in state.items() if name != "step")]
 
 
 def step(opt: Any, grads: Any, **options: Any) -> float | None:
-    """One step, the gradients taken wherever the optimizer wants them."""
+    """One step; the gradients are passed as a closure, which every optimizer accepts."""
     return opt.step(lambda: grads, **options)  # type: ignore[no-any-return]
 
 
@@ -48,7 +48,7 @@ def assert_same_optimizers(a: Any, b: Any, label: str) -> None:
 
 
 def last_variant(row: Row) -> dict[str, Any]:
-    """All numbers away from their defaults."""
+    """Arguments with all numbers different from their defaults."""
     *_, (_, values) = variants(row)
     return values
 

@@ -1,5 +1,4 @@
-"""What the tests of fastopt.validation share: comparing splits, containers of samples, small
-estimators, scripts of their own."""
+"""What tests of fastopt.validation and fastopt.ensemble share: comparison of splits, containers, small estimators."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 def assert_same_splits(got: Iterable[Any], expected: Iterable[Any]) -> None:
-    """As many splits, with the same positions in the same order."""
+    """The same number of splits, with the same positions in the same order."""
     got, expected = list(got), list(expected)
     assert len(got) == len(expected)
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
@@ -26,7 +25,7 @@ def assert_same_splits(got: Iterable[Any], expected: Iterable[Any]) -> None:
 
 
 def assert_refused(call: Callable[[], Any], error: type[Exception], fragments: list[str]) -> None:
-    """This error, whose message has these fragments: the argument and what is wrong with it."""
+    """Expect this error, with these fragments in its message: the argument and the reason."""
     import pytest
 
     with pytest.raises(error) as caught:
@@ -36,7 +35,7 @@ def assert_refused(call: Callable[[], Any], error: type[Exception], fragments: l
 
 
 def containers(x: Array) -> dict[str, Any]:
-    """The same samples in everything that holds samples."""
+    """The same samples in every supported container."""
     import pytest
 
     pandas, sparse = pytest.importorskip("pandas"), pytest.importorskip("scipy.sparse")
@@ -55,7 +54,7 @@ def printed(folder: Path, script: str, *arguments: str) -> str:
 
 
 class LeastSquares:
-    """A linear regression that knows nothing of scikit-learn: fit and predict, and that is all."""
+    """A linear regression with fit and predict only, without scikit-learn's protocol."""
 
     def fit(self, X: Any, y: Any) -> None:
         x = np.asarray(X, float)
@@ -67,7 +66,8 @@ class LeastSquares:
 
 
 class Noisy:
-    """Speaks get_params and set_params; its predictions are the draws of its seed, so that streams can be told."""
+    """Has get_params and set_params; its predictions depend on its seed, so that tests can tell random streams
+    apart."""
 
     def __init__(self, scale: float = 1.0, random_state: int | None = None) -> None:
         self.scale = scale

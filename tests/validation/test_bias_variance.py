@@ -1,4 +1,4 @@
-"""Out-of-bag errors and the parts of an error: against mlxtend, sums written out, and problems with known parts."""
+"""Out-of-bag errors, bias and variance: against mlxtend, explicit sums, and problems with a known solution."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Nearest:
         return self.y[((np.asarray(X)[:, None] - self.x) ** 2).sum(axis=2).argmin(axis=1)]
 
 
-GRID = np.linspace(-1, 1, 40)  # the inputs of every training set: bias and variance are then known exactly
+GRID = np.linspace(-1, 1, 40)  # fixed inputs of every training set, so that bias and variance are known exactly
 TEST = np.linspace(-0.9, 0.9, 37)
 
 
@@ -63,7 +63,7 @@ def sampler(rng: np.random.Generator) -> tuple[Array, Array]:
 @pytest.mark.parametrize("degree", [1, 4])
 @pytest.mark.parametrize("known", ["truth", "given", "repeats"])
 def test_known_bias_and_variance_are_recovered(degree: int, known: str) -> None:
-    """A polynomial's prediction is H y: bias² is (f − H f)² and variance σ² Σ H², exactly."""
+    """A polynomial predicts H y, so bias² is exactly (f − H f)² and variance exactly σ² Σ H²."""
     basis = np.vander(GRID, degree + 1)
     hat = np.vander(TEST, degree + 1) @ np.linalg.pinv(basis)
     bias, variance = np.mean((f(TEST) - hat @ f(GRID)) ** 2), SIGMA**2 * np.mean((hat**2).sum(axis=1))
@@ -80,7 +80,7 @@ def test_known_bias_and_variance_are_recovered(degree: int, known: str) -> None:
         assert r.noise_from == known
         assert abs(r.bias + r.variance + r.noise - r.error) <= 1e-14 * r.error
         found.append(r.variance)
-    assert (inside >= 17).all()  # of 20 that hold it in 19 on average
+    assert (inside >= 17).all()  # of 20 intervals, 19 contain it on average
     assert np.mean(found) == pytest.approx(variance, rel=0.1)
 
 
@@ -115,7 +115,7 @@ def labelled(rng: np.random.Generator, n: int) -> tuple[Array, Array, Array]:
 
 
 def test_zero_one_loss_by_hand() -> None:
-    """Domingos: the commonest prediction, whether it is wrong, how often the others are made."""
+    """By the definitions of Domingos: the most frequent prediction, whether it is wrong, how often others occur."""
     rng = np.random.default_rng(4)
     x, y, _ = labelled(rng, 60)
     x_test, y_test, truth = labelled(rng, 80)
@@ -134,7 +134,7 @@ def test_zero_one_loss_by_hand() -> None:
 @pytest.mark.peer
 @pytest.mark.parametrize("loss", ["squared", "zero_one"])
 def test_bias_variance_against_mlxtend(loss: str) -> None:
-    """Its variance divides by the number of rounds, and its bias holds the noise and variance/rounds."""
+    """mlxtend divides the variance by the number of rounds; its bias includes the noise and variance/rounds."""
     evaluate, tree = pytest.importorskip("mlxtend.evaluate"), pytest.importorskip("sklearn.tree")
     rng = np.random.default_rng(4)
     if loss == "squared":
@@ -156,7 +156,7 @@ def test_bias_variance_against_mlxtend(loss: str) -> None:
 
 @pytest.mark.peer
 def test_point_632_against_mlxtend() -> None:
-    """Theirs averages over resamples and takes the apparent error of each one's model: apart by a little."""
+    """mlxtend averages over resamples and uses each model's own apparent error, so the results differ slightly."""
     evaluate, data = pytest.importorskip("mlxtend.evaluate"), pytest.importorskip("sklearn.datasets")
     tree = pytest.importorskip("sklearn.tree")
     x, y = data.load_breast_cancer(return_X_y=True)
@@ -178,7 +178,7 @@ def test_no_information_rate_is_that_of_all_pairs(loss: str) -> None:
 
 
 def test_632_plus_of_pure_noise_is_near_the_error_of_guessing() -> None:
-    """Nearest neighbour on labels that mean nothing (Efron and Tibshirani's example): .632 says 0.32, .632+ a half."""
+    """1-nearest neighbour on random labels (Efron and Tibshirani's example): .632 gives 0.32, .632+ gives 0.5."""
     rng = np.random.default_rng(1)
     r = bootstrap_score(Nearest(), rng.normal(size=(100, 3)), np.arange(100) % 2, n_resamples=40, rng=0)
     assert r.apparent == 0
@@ -192,7 +192,7 @@ def test_632_plus_of_pure_noise_is_near_the_error_of_guessing() -> None:
 
 
 def test_out_of_bag_error_by_hand() -> None:
-    """Each sample's mean over the models that had not seen it, and then the mean over the samples."""
+    """The mean error of each sample over the models not trained on it, averaged over the samples."""
     from fastopt.validation.parallel import seed_sequence
 
     x, y = sampler(np.random.default_rng(2))
@@ -209,7 +209,7 @@ def test_out_of_bag_error_by_hand() -> None:
 
 
 def test_632_plus_takes_memory_in_proportion_to_the_samples() -> None:
-    """Twice the samples, at most 2.1 times the memory; and not more of it for more resamples."""
+    """Twice the samples take at most 2.1 times the memory; more resamples take no more."""
     peaks = []
     for n, resamples in ((20_000, 40), (40_000, 40), (40_000, 80)):
         x, y = np.zeros((n, 1)), np.arange(n) % 3
@@ -268,8 +268,8 @@ def test_the_curve_and_its_picture(tmp_path: Path) -> None:
     assert [t.get_text() for t in unknown.get_legend().get_texts()] == ["error", "bias² with noise", "variance"]
 
 
-def test_names_and_lines_of_the_picture_do_not_meet() -> None:
-    """And the loss starts at 0, and values beside 0 that span decades have room each."""
+def test_legend_and_labels_of_the_plot_do_not_overlap() -> None:
+    """Also: the loss axis starts at 0, and x values from 0 over several decades are spaced apart."""
     pytest.importorskip("matplotlib")
     options: dict[str, Any] = {"sampler": sampler, "X_test": TEST[:, None], "y_test": f(TEST), "n_resamples": 20}
     ax = bias_variance_curve(Polynomial(), param_name="degree", param_range=[9, 4, 1, 0], noise=0.1, **options).plot()
@@ -287,8 +287,8 @@ def test_names_and_lines_of_the_picture_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize("how", ["truth", "given", "unknown"])
-def test_what_is_written_adds_up(how: str) -> None:
-    """Bias holds the noise where it is unknown, and in 0-1 loss wherever there is no truth to measure it against."""
+def test_the_equation_in_the_repr_adds_up(how: str) -> None:
+    """Bias includes the noise if that is unknown, and for the 0-1 loss whenever there is no truth."""
     known: dict[str, Any] = {"truth": {"truth": f(TEST) > 0}, "given": {"noise": 0.2}, "unknown": {}}[how]
     labels = (f(TEST) > 0) ^ (np.arange(len(TEST)) % 5 == 0)
     options: dict[str, Any] = {"X_test": TEST[:, None], "n_resamples": 20, "rng": 0}
@@ -335,7 +335,7 @@ def test_one_bar_for_all_fits(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 class Together(Noisy):
-    """Can be fitted together, and tells how often it was."""
+    """Has fit_many, and records the number of models of each call."""
 
     calls: ClassVar[list[int]] = []
 
@@ -374,14 +374,14 @@ def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None
 
 
 def test_noise_by_repeats_by_hand() -> None:
-    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² over 3 degrees of freedom; 2N(1 − N): how often two labels differ."""
+    """Groups of 3, 2 and 1 equal rows: Σ(y − ȳ)² / 3 degrees of freedom; for labels 2N(1 − N) = P(two differ)."""
     rows = np.array([1, 1, 1, 5, 5, 9])[:, None] * np.ones(2)
     guess: Any = ConstantGuess("mean")
     options: dict[str, Any] = {"n_resamples": 20, "rng": 0, "noise": "repeats"}
     y = np.array([0.0, 3.0, 6.0, 10.0, 14.0, 99.0])
     found = bias_variance(guess, rows, y, X_test=rows, y_test=y, loss="squared", **options)
     assert found.noise == pytest.approx((9 + 9 + 4 + 4) / 3, rel=1e-12)
-    labels = np.array(["a", "a", "b", "c", "c", "d"])  # of the 6 + 2 ordered pairs within groups 4 differ
+    labels = np.array(["a", "a", "b", "c", "c", "d"])  # 4 of the 6 + 2 ordered pairs within groups differ
     found = bias_variance(Nearest(), rows, labels, X_test=rows, y_test=labels, loss="zero_one", **options)
     assert 2 * found.noise * (1 - found.noise) == pytest.approx(4 / 8, rel=1e-12)
     labels = np.r_[labels, ["c"] * 2]  # now 4 of 6 + 12
@@ -393,7 +393,7 @@ def test_noise_by_repeats_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["sparse", "objects", "frame"])
 def test_noise_by_repeats_of_any_rows(kind: str) -> None:
-    """The same rows as numbers, in a sparse matrix and as words beside numbers."""
+    """The same rows as numbers, as a sparse matrix, and as strings next to numbers."""
     rng = np.random.default_rng(6)
     rows = rng.integers(0, 2, (40, 2)).astype(float)
     y = rows[:, 0] + rng.normal(size=40)
@@ -410,7 +410,7 @@ def test_noise_by_repeats_of_any_rows(kind: str) -> None:
 
 
 class Answers:
-    """Gives what it is told to."""
+    """Predicts a given value."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -459,7 +459,7 @@ X, Y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
 
 
 class Choosy(Nearest):
-    """Learns nothing from a single class."""
+    """Raises an error if the training set has a single class."""
 
     def fit(self, X: Any, y: Any) -> None:
         if len(np.unique(y)) < 2:
@@ -468,7 +468,7 @@ class Choosy(Nearest):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_an_error_over_a_single_class_says_how_to_have_both(n_jobs: Any) -> None:
+def test_an_error_over_a_single_class_suggests_stratified(n_jobs: Any) -> None:
     rare = np.arange(30) == 4
     with pytest.raises(RuntimeError, match="one class") as caught:
         bootstrap_score(Choosy(), X, rare, n_resamples=20, n_jobs=n_jobs, rng=0)
@@ -476,8 +476,8 @@ def test_an_error_over_a_single_class_says_how_to_have_both(n_jobs: Any) -> None
     assert bootstrap_score(Choosy(), X, rare, n_resamples=20, stratified=True, rng=0).out_of_bag < 0.2
 
 
-def test_full_overfitting_is_the_out_of_bag_error_or_what_no_information_gives() -> None:
-    """Labels of pure chance, learnt by heart: R = 1 and .368 min(Err, γ) + .632 Err."""
+def test_full_overfitting() -> None:
+    """Random labels and a model that memorizes them: R = 1, and .632+ is .368 min(Err, γ) + .632 Err."""
     score = bootstrap_score(Nearest(), X, np.random.default_rng(2).permutation(Y), n_resamples=50, rng=0)
     assert score.apparent == 0
     assert score.overfitting == 1

@@ -1,4 +1,4 @@
-"""The bootstrap given rubbish: what it says names the argument and the values, and no number is silently another."""
+"""The bootstrap with bad input: errors name the argument and its value."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_missing_labels_of_pandas() -> None:
 
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u8"])
 def test_labels_of_any_whole_number(dtype: str) -> None:
-    """Whatever their dtype, also where their differences are beyond it."""
+    """For every integer dtype, also if differences of labels overflow it."""
     kind = np.iinfo(dtype)
     for few in ([kind.min, kind.max], [kind.min, 0, 100], [kind.max - 1, kind.max], [kind.min + 1, kind.min + 128]):
         labels = np.array(few * 12, dtype)[:12]
@@ -50,7 +50,7 @@ def test_labels_of_any_whole_number(dtype: str) -> None:
 
 
 def test_objects_that_are_nan_are_no_labels() -> None:
-    """Sorted among numbers they would set equal ones apart: one group would be trained and tested on."""
+    """Sorting with NaN would separate equal labels, and put one group on both sides."""
     assert_refused(lambda: list(GroupKFold(2).split(X, groups=GAPS)), ValueError, ["groups[1] is nan"])
 
 
@@ -84,11 +84,11 @@ def test_a_seed_sequence_is_a_seed() -> None:
         (([1.0], [2.0]), {"statistic": lambda a, b: a[0] - b[0]}, "2 sample(s) would"),
     ],
 )
-def test_resamples_that_could_not_differ(data: Any, how: dict[str, Any], what: str) -> None:
+def test_resamples_that_are_all_equal(data: Any, how: dict[str, Any], what: str) -> None:
     assert_refused(lambda: bootstrap(data, **how), ValueError, ["data: every resample of", what])
 
 
-def test_bca_of_blocks_says_what_to_ask_for() -> None:
+def test_bca_with_blocks_suggests_other_methods() -> None:
     fragments = ["method='BCa'", "block_length", "not centred", "'percentile' or 'basic'", "standard_error="]
     assert_refused(lambda: bootstrap(X, method="BCa", block_length=3), ValueError, fragments)
 
@@ -96,8 +96,7 @@ def test_bca_of_blocks_says_what_to_ask_for() -> None:
 @pytest.mark.parametrize("statistic", ["mean", "variance", np.mean])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_limits_of_bca_do_not_cross_at_any_level(statistic: Any, sign: int) -> None:
-    """One of 51 far out: an acceleration of nearly 1/6, by which levels beyond z = 6 would come back as their
-    opposites."""
+    """One outlier of 51: an acceleration of nearly 1/6, with which the formula passes its pole at z = 6."""
     x = sign * np.r_[np.random.default_rng(0).normal(size=50) / 100, 100.0]
     levels = [0.9, 0.999, 1 - 1e-9, 1 - 1e-12, np.nextafter(1, 0)]
     found = [bootstrap(x, statistic, confidence_level=v, n_resamples=999, rng=0) for v in levels]
@@ -111,7 +110,7 @@ def spread(x: Any) -> float:
     return float(np.std(x, ddof=1) / np.sqrt(len(x)))
 
 
-def test_standard_errors_that_are_none() -> None:
+def test_invalid_standard_errors() -> None:
     options: dict[str, Any] = {"method": "studentized", "n_resamples": 200, "rng": 0}
     for value, fragments in (
         (-1.0, ["standard_error must give a number >= 0, got -1.0"]),
@@ -127,13 +126,13 @@ def test_standard_errors_that_are_none() -> None:
     assert_refused(lambda: bootstrap(X, standard_error=spread), ValueError, ["standard_error", "studentized", "'BCa'"])
 
 
-def test_where_the_data_have_no_numbers() -> None:
+def test_missing_values_are_located() -> None:
     y = X.copy()
     y[7] = np.inf
     assert_refused(lambda: bootstrap((X, y), "ratio"), ValueError, ["data: sample 1 has NaN or infinities, at [7]"])
 
 
-def test_a_function_may_know_what_to_do_with_nan() -> None:
+def test_functions_that_handle_nan() -> None:
     gaps = np.append(X, np.nan)
     result = bootstrap(gaps, np.nanmean, n_resamples=200, rng=0)
     assert result.statistic == np.nanmean(gaps)
@@ -156,8 +155,8 @@ def test_totals_of_blocks_and_groups(n: int) -> None:
         assert np.array_equal(totals, [rows[labels == g].sum(axis=0) for g in np.unique(labels)])
 
 
-def test_results_with_arrays_are_told_apart_as_objects_are() -> None:
-    """Arrays have no single truth: a comparison would raise."""
+def test_results_with_arrays_compare_by_identity() -> None:
+    """Comparing arrays gives no single bool, so a comparison by value would raise."""
     one, two = (bootstrap(X, n_resamples=9, rng=0) for _ in range(2))
     assert one in [two, one]
     assert one != two
@@ -167,7 +166,7 @@ def test_results_with_arrays_are_told_apart_as_objects_are() -> None:
     assert {c for c in holders if c.__eq__ is not object.__eq__} == set()
 
 
-def test_going_on_with_other_standard_errors() -> None:
+def test_continuing_with_other_standard_errors() -> None:
     options: dict[str, Any] = {"statistic": "variance", "method": "studentized", "n_resamples": 9}
     former = bootstrap(X, rng=0, inner_resamples=20, **options)
     fragments = ["bootstrap_result is of variance", "by 20 inner resamples", "by 5 inner resamples"]

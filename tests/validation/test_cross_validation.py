@@ -1,4 +1,4 @@
-"""cross_validate and what stands on it: scikit-learn's scores, its tools with our splitters, workers, bad input."""
+"""cross_validate, nested_cross_validate and corrected_t_test: against scikit-learn, workers, bad input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CLASSES = (np.median(Y) < Y).astype(int)
 GROUPS = RNG.integers(0, 90, 120)
 DAYS = np.datetime64("2020-01-01") + np.arange(120)
 
-#: every splitter there is
+#: splitters without an order in time, or with blocks
 SPLITTERS: list[Any] = [
     KFold(4),
     KFold(4, shuffle=True, rng=0),
@@ -65,7 +65,7 @@ PAST: list[Any] = [
 
 
 def test_an_estimator_needs_fit_and_predict_alone() -> None:
-    """Scores, sizes and out-of-fold predictions against the loop that they stand for."""
+    """Scores, sizes and out-of-fold predictions against an explicit loop."""
     cv = KFold(5, shuffle=True, rng=3)
     got = cross_validate(
         LeastSquares(), X, Y, cv=cv, scoring=["r2", "neg_mean_squared_error"], train_scores=True, predictions=True,
@@ -136,7 +136,7 @@ def test_fit_parameters_are_cut_to_the_training_set() -> None:
     assert not np.array_equal(got, cross_validate(Ridge(), X, Y, cv=4).scores())
 
 
-def test_predictions_that_none_or_several_made() -> None:
+def test_predictions_of_samples_held_out_never_or_twice() -> None:
     model = Noisy(scale=0.0)
     held = cross_validate(model, X, Y, cv=ExpandingWindow(4), scoring="r2", predictions=True).predictions
     assert np.isnan(held[:24]).all()
@@ -162,8 +162,8 @@ def test_probabilities_of_classes_that_a_training_set_lacks() -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("cv", SPLITTERS + PAST, ids=repr)
-def test_scikit_learns_tools_take_our_splitters(cv: Any) -> None:
-    """cross_validate, GridSearchCV and learning_curve, and what they say is what ours say."""
+def test_scikit_learn_takes_our_splitters(cv: Any) -> None:
+    """cross_validate, GridSearchCV and learning_curve of scikit-learn give the same results as ours."""
     selection = pytest.importorskip("sklearn.model_selection")
     from sklearn.linear_model import Ridge
 
@@ -181,7 +181,7 @@ def test_scikit_learns_tools_take_our_splitters(cv: Any) -> None:
     search = selection.GridSearchCV(model, {"alpha": [0.1, 10.0]}, **common).fit(X, y, groups=GROUPS)
     assert search.n_splits_ == cv.get_n_splits(X, y, GROUPS)
     assert search.best_params_["alpha"] in (0.1, 10.0)
-    if ours.n_train[0] == ours.n_train.min():  # they take shares of the first training set, we of the smallest
+    if ours.n_train[0] == ours.n_train.min():  # sklearn: shares of the first set, fastopt: of the smallest
         shares: dict[str, Any] = {"groups": GROUPS, "train_sizes": [0.5, 1.0], **common}
         sizes, train, test = selection.learning_curve(model, X, y, **shares)
         curve = learning_curve(model, X, y, **shares)
@@ -219,7 +219,7 @@ def test_samples_in_any_container(kind: str) -> None:
 
 
 def test_streams_belong_to_splits() -> None:
-    """A seed gives the same draws again, splits differ from each other, and what the user has seeded stays."""
+    """A seed repeats the draws, splits have different streams, and seeds set by the user stay."""
 
     def scores(model: Any, rng: Any) -> Array:
         return cross_validate(model, X, Y, scoring="neg_mean_squared_error", rng=rng, predictions=True).predictions  # type: ignore[return-value]
@@ -303,7 +303,7 @@ def threads_inside(_: int, rng: Any) -> tuple[int, int]:
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_threads_are_bounded_inside_workers(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes × threads fit the machine; here nothing stays changed."""
+    """Processes × threads do not exceed the limit; the setting of this process is restored."""
     joblib = pytest.importorskip("joblib")
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     fastopt.set_num_threads(8)
@@ -314,7 +314,7 @@ def test_threads_are_bounded_inside_workers(backend: str, monkeypatch: pytest.Mo
     assert run(threads_inside, [(0,), (1,)])[0][0] == 8
 
 
-def test_bounds_nest_and_end() -> None:
+def test_thread_bounds_nest_and_end() -> None:
     fastopt.set_num_threads(6)
     with bounded_threads(2):
         with bounded_threads(2):
@@ -337,7 +337,7 @@ def test_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_interval_and_table() -> None:
-    """The corrected interval by hand, the table with its rows, a long one shortened, a frame."""
+    """The corrected interval by hand, the printed table, a shortened one, and the DataFrame."""
     result = cross_validate(LeastSquares(), X, Y, cv=4, scoring="r2", train_scores=True)
     s, t = result.scores(), 3.182446305284263  # of Student's t, 3 degrees of freedom, 97.5 %
     half = t * math.sqrt((1 / 4 + 30 / 90) * np.var(s, ddof=1))
@@ -367,7 +367,7 @@ def test_students_t() -> None:
 
 @pytest.mark.peer
 def test_corrected_t_test() -> None:
-    """By hand, by scipy's uncorrected test where the correction is undone, and on results."""
+    """By hand, by scipy's uncorrected test if test_share is nearly 0, and on results of cross_validate."""
     stats = pytest.importorskip("scipy.stats")
     a, b = RNG.normal(1.0, 1, 10), RNG.normal(0.2, 1, 10)
     got = corrected_t_test(a, b, test_share=1 / 9)
@@ -395,7 +395,7 @@ def test_corrected_t_test() -> None:
 
 
 @pytest.mark.peer
-def test_nested_is_the_loop_of_searches() -> None:
+def test_nested_is_a_loop_of_grid_searches() -> None:
     selection = pytest.importorskip("sklearn.model_selection")
     from sklearn.linear_model import Ridge
 
@@ -417,7 +417,7 @@ def test_nested_is_the_loop_of_searches() -> None:
 
 
 def test_nested_in_time() -> None:
-    """An inner splitter's times are cut to the outer training set; no inner label reaches into the outer test."""
+    """An inner splitter's times are reduced to the outer training set, and labels are purged in both."""
     cv = PurgedKFold(3, times=DAYS, end_times=DAYS + np.timedelta64(2, "D"))
     got = nested_cross_validate(Noisy(), {"scale": [2.0, 0.0]}, X, Y, inner=cv, outer=cv, scoring="r2", rng=0)
     assert got.chosen == [{"scale": 0.0}] * 3
@@ -429,7 +429,7 @@ class WithoutPredict:
 
 
 class Labels(LeastSquares):
-    """A classifier, so far as anyone can tell."""
+    """A classifier by its _estimator_type."""
 
     _estimator_type = "classifier"
 
@@ -553,3 +553,10 @@ def test_a_missing_extra_is_named(module: str, call: Any, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"pip install 'fastopt\[validation\]'"):
         call()
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "neg_mean_absolute_error"])
+def test_a_score_of_scikit_learn_without_it_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(ImportError, match=rf"scoring='{name}' needs .*fastopt\[sklearn\]"):
+        cross_validate(LeastSquares(), X, Y, scoring=name)

@@ -1,4 +1,4 @@
-"""Gap, verdict and curves: against loops and scikit-learn, on models that are known to fit, underfit and overfit."""
+"""Gap, verdict and curves: against explicit loops, scikit-learn, and models known to fit, underfit or overfit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LABELS = np.where(LINE > 0, "up", "down")
 
 
 class Nearest:
-    """One nearest neighbour: knows what it has seen by heart. With `degree` set, a polynomial instead."""
+    """1-nearest neighbour, which memorizes its training set; with `degree` set, a polynomial instead."""
 
     def __init__(self, degree: int | None = None) -> None:
         self.degree = degree
@@ -93,7 +93,7 @@ def test_verdicts(model: Any, y: Array, scoring: str | None, verdict: str) -> No
 
 
 def test_skill_is_measured_from_the_constant_guess() -> None:
-    """0 for it, 1 for perfection; thresholds decide."""
+    """Skill is 0 for a constant guess and 1 for perfect predictions; thresholds decide the verdict."""
     cv = KFold(4)
     found = diagnose(LeastSquares(), X, LINE, cv=cv, scoring="neg_mean_squared_error")
     model = cross_validate(LeastSquares(), X, LINE, cv=cv, scoring="neg_mean_squared_error", train_scores=True)
@@ -157,7 +157,7 @@ def test_curves_of_scikit_learn() -> None:
 
 
 class Oldest(Noisy):
-    """Predicts how old the oldest sample is that it was trained on."""
+    """Predicts the smallest y of its training set."""
 
     def fit(self, X: Any, y: Any) -> Oldest:
         self.first, self.n = float(np.min(y)), len(y)
@@ -168,7 +168,7 @@ class Oldest(Noisy):
 
 
 def test_which_part_of_a_training_set_is_kept() -> None:
-    """The latest samples of each window, the first, or random ones, again the same for a seed."""
+    """The latest, the first or random samples of each window; random ones repeat with a seed."""
     y = np.arange(60.0)
     cv = SlidingWindow(train_size=20, test_size=20)
     kept = {}
@@ -187,7 +187,7 @@ def test_which_part_of_a_training_set_is_kept() -> None:
 
 
 def test_plots() -> None:
-    """What is drawn is what was measured; on own axes, on the user's, for numbers and for names."""
+    """Lines show the scores; on new axes, on given axes, for numbers and for other values."""
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The example of the README: it runs, draws, and shows what the text says of it."""
+"""The example of the README runs, draws its picture, and gives the figures in the text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE = ROOT / "docs" / "examples" / "time_series.py"
 
 @pytest.mark.peer
 def test_the_example_of_a_time_series(tmp_path: Path) -> None:
-    """k-fold prefers the forest and is wrong by a factor; windows prefer the regression, as the future does."""
+    """k-fold prefers the forest and underestimates its error; windows and the true future prefer the regression."""
     if not EXAMPLE.exists():
         pytest.skip("not here: the examples come with the source tree")
     done = run_python(EXAMPLE, tmp_path / "picture.png", timeout=600)

@@ -1,4 +1,4 @@
-"""fit_all: many models together where their class can, one after the other where it cannot; never half of each."""
+"""fit_all: all models by fit_many if their class has it, otherwise one after the other; never a mixture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = [RNG.random(len(x)) for x in XS]
 
 
 class Weighted:
-    """The weighted mean; tells how it was fitted."""
+    """Predicts the weighted mean and records how it was fitted."""
 
     calls: ClassVar[list[str]] = []
 
@@ -32,7 +32,7 @@ class Weighted:
 
 
 class Together(Weighted):
-    """Can be fitted together, unless one of the targets begins with a NaN."""
+    """Has fit_many, which refuses targets that begin with NaN."""
 
     @staticmethod
     def fit_many(estimators: Any, Xs: Any, ys: Any, sample_weights: Any = None) -> list[Any]:
@@ -68,13 +68,13 @@ def test_a_fit_that_returns_nothing_and_one_without_targets() -> None:
     assert [m.seen[1] for m in fit_all([Weighted(), Weighted()], XS[:2], [None, None])] == [None, None]
 
 
-def test_together_where_the_class_can() -> None:
+def test_fit_many_is_used() -> None:
     models = fit_all([Together(), Together(), Together()], XS, YS, WEIGHTS)
     assert Weighted.calls == ["fit_many", *["fit"] * 3]
     assert [m.mean for m in models] == [float(np.average(y, weights=w)) for y, w in zip(YS, WEIGHTS, strict=True)]
 
 
-def test_in_turn_where_they_do_not_fit_together() -> None:
+def test_in_turn_after_cannot_fit_together() -> None:
     bad = np.r_[np.nan, YS[0][1:]]
     models = fit_all([Together(), Together()], XS[:2], [bad, YS[1]])
     assert Weighted.calls == ["fit_many", "fit", "fit"]
@@ -99,7 +99,7 @@ def test_other_errors_of_fit_many_are_not_swallowed() -> None:
     assert Weighted.calls == []
 
 
-def test_as_many_models_as_there_were() -> None:
+def test_fit_many_must_return_every_model() -> None:
     class Loses(Weighted):
         @staticmethod
         def fit_many(estimators: Any, *args: Any) -> list[Any]:
@@ -109,7 +109,7 @@ def test_as_many_models_as_there_were() -> None:
         fit_all([Loses(), Loses()], XS[:2], YS[:2])
 
 
-def test_what_is_no_sequence() -> None:
+def test_arguments_must_be_sequences() -> None:
     for name, arguments in (("Xs", ([Noisy()], None, YS[:1])), ("sample_weights", ([Noisy()], XS[:1], YS[:1], 5))):
         with pytest.raises(TypeError, match=f"{name} must be a sequence"):
             fit_all(*arguments)

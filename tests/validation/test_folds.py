@@ -1,4 +1,4 @@
-"""Splitters without an order: the folds of scikit-learn where it has the same, their definition, and bad input."""
+"""Splitters without an order in time: against scikit-learn, against their definition, and bad input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMESAKES: dict[str, Any] = {
 
 
 def cases(name: str) -> Any:
-    """n, k, labels and groups of every size that has folds: few samples, many ties, names in any order."""
+    """Random k, labels and groups: few samples, many ties, class names in any order."""
 
     @st.composite
     def draw(draw: Any) -> tuple[int, Array, Array]:
@@ -53,7 +53,7 @@ def test_the_folds_of_scikit_learn(name: str, data: Any) -> None:
     theirs = getattr(pytest.importorskip("sklearn.model_selection"), name)
     k, y, groups = data.draw(cases(name))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # both warn of classes with fewer samples than folds
+        warnings.simplefilter("ignore", UserWarning)  # both libraries warn about small classes
         try:
             expected = list(theirs(k).split(y, y, groups))
         except ValueError:  # more folds than groups, or than samples of any class
@@ -72,7 +72,7 @@ def test_the_folds_of_scikit_learn_on_many_samples(name: str) -> None:
     y = rng.choice(5, size=20_000, p=[0.4, 0.3, 0.2, 0.09, 0.01])
     groups = np.sort(rng.zipf(1.6, size=20_000) % 997)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # those that need no groups say so
+        warnings.simplefilter("ignore", UserWarning)  # splitters that ignore groups warn
         expected = list(theirs(7).split(y, y, groups))
     assert_same_splits(NAMESAKES[name](7).split(y, y, groups), expected)
 
@@ -99,7 +99,7 @@ def test_shuffle_split_has_the_sizes_of_scikit_learn(sizes: dict[str, Any]) -> N
 @pytest.mark.parametrize("splitter", [KFold, StratifiedKFold, GroupKFold, StratifiedGroupKFold])
 @pytest.mark.parametrize("n", [31, 500])
 def test_shuffled_folds(splitter: Any, n: int) -> None:
-    """Each sample held out once, a seed gives the same folds again, no group is divided, classes keep their share."""
+    """Each sample is held out once, a seed repeats the folds, groups stay whole, classes keep their share."""
     y, groups = np.arange(n) % 3, np.arange(n) // 3
     cv = splitter(4, shuffle=True, rng=5)
     folds = list(cv.split(y, y, groups))
@@ -117,7 +117,7 @@ def test_shuffled_folds(splitter: Any, n: int) -> None:
             assert np.ptp(np.bincount(y[test])) <= 1
 
 
-def test_a_generator_goes_on() -> None:
+def test_a_generator_continues_its_stream() -> None:
     rng = np.random.default_rng(0)
     cv = KFold(3, shuffle=True, rng=rng)
     first, second = list(cv.split(range(30))), list(cv.split(range(30)))
@@ -147,13 +147,13 @@ def test_samples_come_in_any_container(kind: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64, np.float32, "U3", object, bool])
 def test_classes_of_any_type(dtype: Any) -> None:
-    """Codes for compact integers are counted, those of other types sorted: the folds are the same."""
+    """Compact integers are encoded by counting, other types by sorting; the folds are the same."""
     codes = np.random.default_rng(2).integers(0, 2, 40)
     y = codes.astype(dtype) if dtype is not object else np.array([("x", "y")[c] for c in codes], dtype=object)
     assert_same_splits(StratifiedKFold(3).split(y, y), StratifiedKFold(3).split(codes, codes))
 
 
-def test_reprs_can_be_typed_in() -> None:
+def test_reprs_are_valid_expressions() -> None:
     for text in (
         "KFold(n_splits=7)",
         "KFold()",
@@ -210,6 +210,6 @@ def test_bad_input(call: Any, error: type[Exception], fragments: list[str]) -> N
     assert_refused(call, error, fragments)
 
 
-def test_a_small_class_is_warned_of() -> None:
+def test_a_small_class_gives_a_warning() -> None:
     with pytest.warns(UserWarning, match="smallest class in y has 1 samples, fewer than n_splits=3"):
         list(StratifiedKFold(3).split(X10, (X10 == 4).astype(int)))

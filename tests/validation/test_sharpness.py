@@ -1,4 +1,4 @@
-"""Sharpness against closed forms, the Hessian's eigenvalue against an exact one, and sweeps of the batch size."""
+"""Sharpness against closed forms, Hessian eigenvalues against exact ones, and batch-size sweeps."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def random_hessian(seed: int, n: int, definite: bool = True) -> Array:
 
 @given(st.lists(st.floats(0.01, 100), min_size=6, max_size=6), st.sampled_from([1e-3, 5e-4, 0.3]), st.integers(0, 99))
 def test_sharpness_of_a_separable_quadratic(h: list[float], epsilon: float, seed: int) -> None:
-    """At any point: every coordinate goes to the farther end of its side of the box."""
+    """At any point the maximum is at the farther end of the box in each coordinate."""
     rng = np.random.default_rng(seed)
     m, w = rng.normal(size=(2, 6))
-    w = np.where(rng.random(6) < 0.3, m, w)  # some at the minimum, where the gradient says nothing
+    w = np.where(rng.random(6) < 0.3, m, w)  # some coordinates at the minimum, where the gradient is 0
     f = Quadratic(np.diag(h), m)
     reach = epsilon * (np.abs(w) + 1)
     worst = 0.5 + 0.5 * np.sum(np.array(h) * (np.abs(w - m) + reach) ** 2)
@@ -61,7 +61,7 @@ def test_sharpness_of_a_separable_quadratic(h: list[float], epsilon: float, seed
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("epsilon", [1e-3, 5e-4])
 def test_sharpness_at_the_minimum_of_any_quadratic(seed: int, epsilon: float) -> None:
-    """Convex: the maximum is in a corner, and there are few enough to try them all."""
+    """A convex loss has its maximum in a corner; all corners are tried."""
     H, m = random_hessian(seed, 7), np.random.default_rng(seed).normal(size=7)
     f = Quadratic(H, m, c=0.2)
     corners = np.array(list(itertools.product([-1.0, 1.0], repeat=7))) * epsilon * (np.abs(m) + 1)
@@ -72,7 +72,7 @@ def test_sharpness_at_the_minimum_of_any_quadratic(seed: int, epsilon: float) ->
 
 
 def test_sharpness_inside_the_box() -> None:
-    """Where the maximum is no corner: −½ (w − p)² has it at p, inside."""
+    """−½ (w − p)² has its maximum at p, inside the box."""
     p = np.array([0.01, -0.02, 0.0, 0.005, 0.013])
     f = Quadratic(-np.diag([3.0, 0.5, 1.0, 20.0, 7.0]), p)
     got = sharpness(f.loss, f.grad, f.at(np.zeros(5)), epsilon=0.05, steps=400)
@@ -80,7 +80,7 @@ def test_sharpness_inside_the_box() -> None:
 
 
 def test_sharpness_in_a_random_subspace() -> None:
-    """Never above that of all directions, the same for a seed; all of the space is spanned when p = n."""
+    """At most the sharpness of all directions, equal for p = n, and repeated by a seed."""
     H, m = np.diag([9.0, 1.0, 4.0, 0.5, 2.0]), np.full(5, 0.3)
     f = Quadratic(H, m)
     small = [sharpness(f.loss, f.grad, f.at(m), subspace=2, rng=seed, epsilon=0.1).value for seed in (0, 0, 1)]
@@ -92,7 +92,7 @@ def test_sharpness_in_a_random_subspace() -> None:
     assert small[0] == pytest.approx(100 * expected / 1.5, rel=1e-9)
 
 
-def test_sharpness_tells_flat_from_sharp_and_changes_nothing() -> None:
+def test_sharpness_is_larger_at_a_sharp_minimum_and_keeps_params() -> None:
     w = np.zeros(6)
     params = Quadratic(np.eye(6), w).at(w, np.float32)
     before = [p.copy() for p in params]
@@ -105,7 +105,7 @@ def test_sharpness_tells_flat_from_sharp_and_changes_nothing() -> None:
 
 
 def test_random_directions() -> None:
-    """On ½ c |w|² the rise of a step of relative length r is known but for its angle, which averages out."""
+    """On ½ c |w|² the mean rise of a step of relative length r is known; its angle averages out."""
     w = np.array([3.0, 0, 0, 4.0, 0, 0])
     f = Quadratic(2 * np.eye(6), np.zeros(6))
     got = random_sharpness(f.loss, f.at(w), radius=0.1, directions=4000, rng=1)
@@ -140,10 +140,10 @@ def gap_in_size(values: np.ndarray) -> float:
 @given(seed=st.integers(0, 200))
 @settings(max_examples=25)
 def test_largest_eigenvalue_of_a_quadratic(method: str, definite: bool, seed: int) -> None:
-    """The algebraically largest, also where a negative one is larger in size."""
+    """The algebraically largest one, even if a negative one has a larger size."""
     H = random_hessian(seed, 8, definite)
     values, vectors = np.linalg.eigh(H)
-    if method == "power":  # iterates as slowly as its two largest eigenvalues lie close together
+    if method == "power":  # the power iteration is slow if the two largest eigenvalues are close
         assume(values[-1] - values[-2] > 1e-3 * np.ptp(values) and gap_in_size(values) > 1e-3)
     f, w = Quadratic(H, np.zeros(8)), np.random.default_rng(seed).normal(size=8)
     got = hessian_eigenvalue(f.grad, f.at(w), method=method, max_iter=20_000)
@@ -253,7 +253,7 @@ def sweep(**options: Any) -> Any:
     )
 
 
-def test_a_sweep_is_its_trainings() -> None:
+def test_a_sweep_reports_its_trainings() -> None:
     """Steps, losses, scores, gap and sharpness of what each training found."""
     before = [p.copy() for p in START]
     got = sweep(repeats=2)
@@ -270,7 +270,7 @@ def test_a_sweep_is_its_trainings() -> None:
     opt = fastopt.SGD(copies := [p.copy() for p in START], lr=0.1)
     for _ in range(5):
         opt.step(grad(copies, *TRAIN))
-    for a, b in zip(copies, got.runs[1][0].params, strict=True):  # the order of a full batch is that of its sums alone
+    for a, b in zip(copies, got.runs[1][0].params, strict=True):  # the order within a full batch only affects rounding
         assert np.allclose(a, b, rtol=1e-4, atol=1e-6)
     assert not np.array_equal(got.runs[0][0].params[0], got.runs[0][1].params[0])
     assert np.array_equal(got.gaps, got.train_scores - got.test_scores)
@@ -284,7 +284,7 @@ def test_a_sweep_on_two_workers_is_that_on_one() -> None:
     assert np.array_equal(got.test_scores, again.test_scores)
 
 
-def test_a_sweep_shows_itself() -> None:
+def test_repr_and_plot_of_a_sweep() -> None:
     pytest.importorskip("matplotlib")
     got = sweep()
     lines = repr(got).splitlines()
@@ -301,7 +301,7 @@ def test_a_sweep_shows_itself() -> None:
 
 
 def test_optimizers_of_a_sweep() -> None:
-    """Any optimizer, one that knows the batch size, and one that diverges."""
+    """Any optimizer, one that depends on the batch size, and one that diverges."""
     adam = sweep(optimizer=lambda p: fastopt.Adam(p, lr=1e-2), epsilons=())
     assert adam.epsilons == []
     assert np.isnan(adam.eigenvalues).all()

@@ -1,4 +1,4 @@
-"""Windows, blocks and purged folds: what scikit-learn, sktime and skfolio give, definitions, leaks, bad input."""
+"""Windows, blocks and purged folds: against scikit-learn, sktime and skfolio, definitions, leakage, bad input."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_time_series_split_of_scikit_learn(k: int, n: int, test: Any, gap: i
     assert got.get_n_splits() == k
     splits = [(train if most is None else train[-most:], part) for train, part in got.split(range(n))]
     assert_same_splits(splits, expected)
-    if most is not None and len(expected[0][0]) == most:  # else their first windows are shorter than the rest
+    if most is not None and len(expected[0][0]) == most:  # otherwise the first windows of scikit-learn are shorter
         assert_same_splits(SlidingWindow(k, train_size=most, test_size=test, gap=gap).split(range(n)), expected)
 
 
@@ -72,8 +72,8 @@ def test_the_windows_of_sktime(n: int, train: int, test: int, step: int | None, 
 @pytest.mark.peer
 @pytest.mark.parametrize(("train", "step"), [(10, 1), (14, 7), (30, 3)])
 def test_the_windows_by_duration_of_sktime(train: int, step: int) -> None:
-    """Those that it gives: where the steps do not end with the data (30, 3), it leaves out a last whole window, which
-    it gives when the same sizes are counts."""
+    """sktime omits the last window by duration if the steps do not end with the data (30, 3), but gives it for the
+    same sizes as counts."""
     split, pandas = pytest.importorskip("sktime.split"), pytest.importorskip("pandas")
     y = pandas.Series(np.arange(100.0), index=pandas.date_range("2020-02-25", periods=100, freq="D"))
     days = [pandas.Timedelta(days=d) for d in (1, 2, 3, train, step)]
@@ -104,7 +104,7 @@ def test_durations_on_regular_times_are_counts(window: Any, train: int, test: in
 
 @given(st.data())
 def test_windows_by_duration_on_irregular_times(data: Any) -> None:
-    """Straight from the definition: half-open intervals on the axis of time."""
+    """By definition: half-open intervals on the time axis."""
     hours = np.sort(np.array(data.draw(st.lists(st.integers(0, 400), min_size=30, max_size=60))))
     times = np.datetime64("2021-03-01T05") + hours.astype("timedelta64[h]")
     train, test, gap = (data.draw(st.integers(low, 90)) for low in (40, 20, 0))
@@ -177,15 +177,15 @@ def test_blocked_folds_and_their_gaps() -> None:
 
 @st.composite
 def labels(draw: Any) -> tuple[Array, Array, int]:
-    """Random intervals, sorted by start: ties, points, and some that last longer than whole folds."""
+    """Random intervals sorted by start: ties, points, and some longer than a fold."""
     start = np.sort(np.array(draw(st.lists(st.integers(0, 120), min_size=12, max_size=60))))
     lasts = draw(st.lists(st.integers(0, 3) | st.integers(0, 40), min_size=len(start), max_size=len(start)))
     return start, start + np.array(lasts), draw(st.integers(0, 10))
 
 
 @given(labels(), st.integers(2, 5), st.booleans())
-def test_no_training_label_reaches_into_the_tested_time(case: Any, k: int, dates: bool) -> None:
-    """The property that purging promises, checked pair by pair; and nothing else is left out."""
+def test_no_training_label_overlaps_the_test_block(case: Any, k: int, dates: bool) -> None:
+    """Checked pair by pair; and no other sample is left out."""
     start, end, embargo = case
     times, ends = (DAYS[0] + start * DAY, DAYS[0] + end * DAY) if dates else (start, end)
     options = {"times": times, "end_times": ends, "embargo": embargo * DAY if dates else 0}
@@ -245,7 +245,7 @@ def test_leakage_shows_what_plain_folds_leak() -> None:
 @pytest.mark.parametrize(("folds", "tests"), [(4, 2), (5, 3), (6, 2), (6, 5)])
 @pytest.mark.parametrize(("purge", "embargo"), [(0, 0), (3, 0), (0, 2), (2, 3)])
 def test_the_index_sets_of_skfolio(folds: int, tests: int, purge: int, embargo: int) -> None:
-    """By counts, on equal folds: skfolio gives what does not divide to its last fold, López de Prado to the first."""
+    """On equal folds only: skfolio gives the remainder to the last fold, López de Prado to the first."""
     model_selection = pytest.importorskip("skfolio.model_selection")
     n = folds * 11
     theirs = model_selection.CombinatorialPurgedCV(folds, tests, purged_size=purge, embargo_size=embargo)
@@ -269,7 +269,7 @@ def test_paths_test_every_block_once() -> None:
 
 
 def test_kinds_of_horizon_and_embargo_agree() -> None:
-    """A count, a duration, a share and explicit end times say the same on regular times."""
+    """A count, a duration, a share and explicit end times give the same splits on regular times."""
     expected = list(PurgedKFold(4, horizon=3, embargo=7).split(DAYS))
     for options in (
         {"horizon": 3 * DAY, "embargo": 7 * DAY, "times": DAYS},
@@ -383,7 +383,7 @@ def test_bad_input(call: Any, error: type[Exception], fragments: list[str]) -> N
     assert_refused(call, error, fragments)
 
 
-def test_leakage_reads_masks_and_refuses_what_is_no_split() -> None:
+def test_leakage_takes_masks_and_refuses_invalid_splits() -> None:
     times = np.arange(20)
     train, test = times < 12, times >= 12
     masks = leakage([(train, test)], times, times + 3)
