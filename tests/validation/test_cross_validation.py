@@ -553,3 +553,10 @@ def test_a_missing_extra_is_named(module: str, call: Any, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"pip install 'fastopt\[validation\]'"):
         call()
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "neg_mean_absolute_error"])
+def test_a_score_of_scikit_learn_without_it_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(ImportError, match=rf"scoring='{name}' needs .*fastopt\[sklearn\]"):
+        cross_validate(LeastSquares(), X, Y, scoring=name)
