@@ -489,6 +489,10 @@ cdef class ArrayStep:
         """Whether the parameters hold the lookahead point."""
         return self.table.ahead
 
+    def limit_threads(self, int most):
+        """Let the steps of this object use at most so many threads, and at most those of the process."""
+        self.table.most_threads = most
+
     def check(self):
         """Raise if a parameter is not where it was, or cannot be written."""
         self._check_parameters()
