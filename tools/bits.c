@@ -559,7 +559,7 @@ int main(int argc, char **argv)
         return 2;
     }
     threads = atoi(argv[2]);
-    (void)fo_set_holds(false); /* of several threads, on a busy machine too */
+    (void)fo_set_backoff(false); /* of several threads, on a busy machine too */
     all_steps();
     for (int kernel = 0; kernel < FO_N_EACH; kernel++)
         each(kernel);

@@ -65,9 +65,9 @@ struct fo_stump_api {
 
 /* Hooks for tests: the back-off of thread teams, and below how many elements one thread does the work. */
 struct fo_testing_api {
-    void (*judge_team)(double total, double least, int of, bool held);
+    void (*report_job)(double total, double least, int of, bool reduced);
     int (*team_size)(int threads);
-    bool (*set_holds)(bool on);
+    bool (*set_backoff)(bool on);
     int64_t (*serial_threshold)(void);
     void (*set_serial_threshold)(int64_t elements);
 };

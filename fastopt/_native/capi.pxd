@@ -270,9 +270,9 @@ cdef extern from "fastopt_api.h" nogil:
         int64_t (*run)(fo_stump *job, int threads) noexcept nogil
 
     struct fo_testing_api:
-        void (*judge_team)(double total, double least, int of, bint held) noexcept nogil
+        void (*report_job)(double total, double least, int of, bint reduced) noexcept nogil
         int (*team_size)(int threads) noexcept nogil
-        bint (*set_holds)(bint on) noexcept nogil
+        bint (*set_backoff)(bint on) noexcept nogil
         int64_t (*serial_threshold)() noexcept nogil
         void (*set_serial_threshold)(int64_t elements) noexcept nogil
 
