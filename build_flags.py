@@ -44,6 +44,7 @@ RUNTIME = "fastopt._native.runtime"
 MODULES = [
     "fastopt._native.arrays",
     "fastopt._native.spans",
+    "fastopt._native.scalars",
     "fastopt._native.step",
     "fastopt._native.layers",
     "fastopt._native.network",

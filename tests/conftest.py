@@ -27,9 +27,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _core_settings() -> Iterator[None]:
     before = runtime.isa(), runtime.get_num_threads(), _testing.serial_threshold()
-    holds = _testing.set_holds(False)  # a test of several threads gets several, also on a busy machine
+    backoff = _testing.set_backoff(False)  # a test of several threads gets several, also on a busy machine
     yield
-    _testing.set_holds(holds)
+    _testing.set_backoff(backoff)
     runtime.set_isa(before[0])
     runtime.set_num_threads(before[1])
     _testing.set_serial_threshold(before[2])

@@ -335,8 +335,8 @@ static void fill_doubles(double *values, int64_t n, double low, double high)
         values[i] = low + (high - low) * ((double)random_float() * 0.5 + 0.5);
 }
 
-/* Strata that are counted, around a block, and strata drawn one by one, of each number of draws per word. Of the
- * columns summed, every third in doubles. */
+/* Strata with Poisson counts, of sizes around a block, and strata drawn one by one, for each number of draws per word.
+ */
 static void resamples(int kernel)
 {
     enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 11, DRAWS = 6367, PLACES = 3, STRATA = 7, MOST_THREADS = 8 };
@@ -347,32 +347,15 @@ static void resamples(int kernel)
     static const int64_t place[PLACES] = {0, 1000, DRAWS - 1}, columns[] = {1, 2, COLUMNS};
     static double values[ROWS * COLUMNS], found[RESAMPLES * COLUMNS];
     static uint32_t order[ROWS];
-    enum { APART = FO_TOGETHER * ROWS + 64 };
+    enum { APART = ROWS + FO_COUNTS_BEYOND + 64 };
     static uint8_t counts[MOST_THREADS * APART];
-    static int16_t digits[COLUMNS][FO_DIGITS * ROWS];
-    static struct fo_column column[COLUMNS];
     static int64_t index[RESAMPLES * DRAWS];
-    static struct fo_poisson tables[STRATA];
-    const struct fo_poisson *poisson[STRATA];
     begin();
     fill_doubles(values, ROWS * COLUMNS, -1, 1);
     for (uint32_t i = 0; i < ROWS; i++)
         order[i] = i * 7u % ROWS;
-    for (int s = 0; s < STRATA; s++) {
-        poisson[s] = fo_is_counted(&strata[s]) ? &tables[s] : NULL;
-        if (poisson[s])
-            tables[s] = fo_poisson_for(&strata[s]);
-    }
-    for (int c = 0; c < COLUMNS; c++) {
-        column[c].x = values + c * ROWS, column[c].digits = digits[c];
-        if (!fo_digits_of(column[c].x, strata, STRATA, digits[c], &column[c].exponent))
-            add_number((uint64_t)c, 8); /* none is refused */
-        if (c % 3 == 2)
-            column[c].digits = NULL;
-        add_number((uint64_t)(int64_t)column[c].exponent, 8);
-    }
-    struct fo_resample job = {{11, 13}, strata, poisson, STRATA, 3,     RESAMPLES, DRAWS, ROWS, counts,
-                              APART,    column, 1,       values, order, place,     found, index};
+    struct fo_resample job = {{11, 13}, strata, STRATA, 3,     RESAMPLES, ROWS,  DRAWS, counts,
+                              APART,    values, order,  place, 1,         found, index};
     for (int k = 0; k < 3; k++) {
         job.columns = kernel == FO_RESAMPLE_places ? PLACES : columns[k];
         fo_run_resample(kernel, &job, threads);
@@ -576,7 +559,7 @@ int main(int argc, char **argv)
         return 2;
     }
     threads = atoi(argv[2]);
-    (void)fo_set_holds(false); /* of several threads, on a busy machine too */
+    (void)fo_set_backoff(false); /* of several threads, on a busy machine too */
     all_steps();
     for (int kernel = 0; kernel < FO_N_EACH; kernel++)
         each(kernel);

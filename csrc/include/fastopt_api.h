@@ -56,10 +56,6 @@ struct fo_network_api {
 /* The bootstrap. */
 struct fo_resample_api {
     void (*run)(int kernel, const struct fo_resample *job, int threads);
-    bool (*digits_of)(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits,
-                      int *exponent);
-    bool (*is_counted)(const struct fo_stratum *stratum);
-    struct fo_poisson (*poisson_for)(const struct fo_stratum *stratum);
 };
 
 /* The decision stump. */
@@ -69,9 +65,9 @@ struct fo_stump_api {
 
 /* Hooks for tests: the back-off of thread teams, and below how many elements one thread does the work. */
 struct fo_testing_api {
-    void (*judge_team)(double total, double least, int of, bool held);
+    void (*report_job)(double total, double least, int of, bool reduced);
     int (*team_size)(int threads);
-    bool (*set_holds)(bool on);
+    bool (*set_backoff)(bool on);
     int64_t (*serial_threshold)(void);
     void (*set_serial_threshold)(int64_t elements);
 };

@@ -140,8 +140,6 @@ struct fo_layers {
     double (*entropy)(const struct fo_entropy *job, int64_t from, int64_t to); /* rows */
     void (*images[FO_N_IMAGES])(const struct fo_images *job, int64_t sample, int64_t plane);
     void (*philox)(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t key[2]);
-    bool (*digits_of)(const double *x, const struct fo_stratum *strata, int64_t n_strata, int16_t *digits,
-                      int *exponent);
     void (*resample[FO_N_RESAMPLE])(const struct fo_resample *job, int64_t from, int64_t to, int thread);
 };
 

@@ -17,7 +17,7 @@
 #include "layers/images.inl.h"
 #include "layers/mixing.inl.h"
 #include "network/network.inl.h"
-#include "resample/resample.h"
+#include "resample/resample.inl.h"
 #include "stump/stump.inl.h"
 
 #define FO_PASTE_(a, b) a##b
@@ -37,7 +37,6 @@ static const struct fo_layers layers = {{FO_EACH(FO_EACH_ENTRY)},
                                         entropy,
                                         {FO_IMAGES(FO_IMAGES_ENTRY)},
                                         philox_rows,
-                                        digits_of,
                                         {resample_sums, resample_places, resample_rows}};
 
 const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update,  sum_of_squares, lookahead, widen,

@@ -40,9 +40,9 @@ static const struct fo_layers_api layers = {
 };
 
 static const struct fo_network_api network = {fo_run_forward, fo_run_back, fo_run_squares, fo_run_pass, fo_run_epoch};
-static const struct fo_resample_api resample = {fo_run_resample, fo_digits_of, fo_is_counted, fo_poisson_for};
+static const struct fo_resample_api resample = {fo_run_resample};
 static const struct fo_stump_api stump = {fo_run_stump};
-static const struct fo_testing_api testing = {fo_judge_team, fo_team_size, fo_set_holds, serial_threshold,
+static const struct fo_testing_api testing = {fo_report_job, fo_team_size, fo_set_backoff, serial_threshold,
                                               set_serial_threshold};
 
 const struct fo_api *fo_get_api(void)

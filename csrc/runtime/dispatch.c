@@ -86,7 +86,7 @@ int fo_init(void)
 {
     const char *const backoff = getenv("FASTOPT_BACKOFF");
     if (backoff != NULL && strcmp(backoff, "0") == 0)
-        (void)fo_set_holds(false);
+        (void)fo_set_backoff(false);
     for (int i = 0; i < N_BUILT; i++)
         if (fo_isa_runs(i) && preferred(i))
             in_use = built[i];

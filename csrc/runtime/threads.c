@@ -47,7 +47,7 @@ static int get(const int *x) { return *x; }
 static void set(int *x, int value) { *x = value; }
 #endif
 
-bool fo_set_holds(bool on)
+bool fo_set_backoff(bool on)
 {
     const bool before = !get(&backoff.off);
     set(&backoff.off, !on);
@@ -74,15 +74,15 @@ static void back_off(int half)
     set(&backoff.successes, 0);
 }
 
-void fo_judge_team(double total, double least, int of, bool held)
+void fo_report_job(double total, double least, int of, bool reduced)
 {
     const bool failed = total >= MIN_SECONDS && total > MAX_RATIO * of * least && !get(&backoff.off);
-    if (failed && held) {
+    if (failed && reduced) {
         set(&backoff.limit, of / 2);
         set(&backoff.remaining, get(&backoff.length));
     } else if (failed) {
         back_off(of / 2);
-    } else if (!held && get(&backoff.length) > 0) {
+    } else if (!reduced && get(&backoff.length) > 0) {
         set(&backoff.successes, get(&backoff.successes) + 1);
         if (get(&backoff.successes) >= RESET_AFTER)
             set(&backoff.length, 0);
@@ -102,7 +102,7 @@ void fo_meet(struct fo_team *team)
 }
 
 #ifdef _OPENMP
-static void run_team(fo_share *share, void *job, int threads, bool held)
+static void run_team(fo_share *share, void *job, int threads, bool reduced)
 {
     double work[FO_MOST_THREADS], least = INFINITY;
     int of = 1;
@@ -120,7 +120,7 @@ static void run_team(fo_share *share, void *job, int threads, bool held)
     for (int part = 0; part < of; part++)
         least = work[part] < least ? work[part] : least;
     if (of <= get(&backoff.largest))
-        fo_judge_team(total, least, of, held);
+        fo_report_job(total, least, of, reduced);
     else /* this job also created threads, which takes longer than MIN_SECONDS */
         set(&backoff.largest, of);
 }

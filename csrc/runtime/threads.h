@@ -33,5 +33,5 @@ static inline int64_t fo_share_begin(int64_t units, int part, int of)
 int fo_team_size(int threads); /* the size of the next team, when `threads` are asked for; counts the job */
 /* Reports a job: its seconds, the least seconds that a thread of its team worked, the size of that team, and whether
  * the team was smaller than was asked for. */
-void fo_judge_team(double total, double least, int of, bool held);
-bool fo_set_holds(bool on); /* switches the back-off and forgets past failures; returns the old setting */
+void fo_report_job(double total, double least, int of, bool reduced);
+bool fo_set_backoff(bool on); /* switches the back-off and forgets past failures; returns the old setting */

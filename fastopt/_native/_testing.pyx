@@ -6,9 +6,9 @@ from libc.stdint cimport int64_t
 from fastopt._native.runtime cimport api
 
 
-def judge_team(double total, double least, int threads, bint held=False):
-    """Record a job of a team: its seconds, and those that its least busy thread worked. held: the team was reduced."""
-    api.testing.judge_team(total, least, threads, held)
+def report_job(double total, double least, int threads, bint reduced=False):
+    """Report a job: its seconds, the least seconds that one of its threads worked, and whether the team was reduced."""
+    api.testing.report_job(total, least, threads, reduced)
 
 
 def team_size(int threads):
@@ -16,9 +16,9 @@ def team_size(int threads):
     return api.testing.team_size(threads)
 
 
-def set_holds(bint on):
+def set_backoff(bint on):
     """Switch the back-off of thread teams on or off, clear its history, and return the old setting."""
-    return api.testing.set_holds(on)
+    return api.testing.set_backoff(on)
 
 
 def serial_threshold():

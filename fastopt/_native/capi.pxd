@@ -189,31 +189,20 @@ cdef extern from "fastopt_resample.h" nogil:
     struct fo_stratum:
         int64_t first, rows, draws
 
-    struct fo_poisson:
-        pass
-
-    struct fo_column:
-        const double *x
-        const int16_t *digits
-        int exponent
-
-    int FO_DIGITS, FO_TOGETHER
-
     struct fo_resample:
         uint32_t key[2]
         const fo_stratum *strata
-        const fo_poisson *const *poisson
-        int64_t n_strata, first, resamples, draws, rows
+        int64_t n_strata, first, resamples, rows, draws
         uint8_t *counts
         int64_t apart
-        const fo_column *column
-        int64_t columns
         const double *x
         const uint32_t *order
         const int64_t *places
+        int64_t columns
         double *out
         int64_t *index
 
+    int FO_COUNTS_BEYOND
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
 
 cdef extern from "fastopt_stump.h" nogil:
@@ -276,17 +265,14 @@ cdef extern from "fastopt_api.h" nogil:
 
     struct fo_resample_api:
         void (*run)(int kernel, const fo_resample *job, int threads) noexcept nogil
-        bint (*digits_of)(const double *x, const fo_stratum *strata, int64_t n, int16_t *digits, int *exponent) noexcept nogil
-        bint (*is_counted)(const fo_stratum *stratum) noexcept nogil
-        fo_poisson (*poisson_for)(const fo_stratum *stratum) noexcept nogil
 
     struct fo_stump_api:
         int64_t (*run)(fo_stump *job, int threads) noexcept nogil
 
     struct fo_testing_api:
-        void (*judge_team)(double total, double least, int of, bint held) noexcept nogil
+        void (*report_job)(double total, double least, int of, bint reduced) noexcept nogil
         int (*team_size)(int threads) noexcept nogil
-        bint (*set_holds)(bint on) noexcept nogil
+        bint (*set_backoff)(bint on) noexcept nogil
         int64_t (*serial_threshold)() noexcept nogil
         void (*set_serial_threshold)(int64_t elements) noexcept nogil
 

@@ -147,6 +147,8 @@ class BatchedTrainer:
         others = [*net.biases, *net.scales]
         self.optimizer: Any = make_optimizer(self.settings, net.matrices, others, rates[:1] if same else rates)
         by_id = {id(p): g for p, g in zip(net.params, net.gradients, strict=True)}
+        # Threads of a step wait actively and would take the cores that BLAS or another fit needs.
+        self.optimizer._array_step.limit_threads(1)
         order = [by_id[id(p)] for p in (*net.matrices, *others)]
         self.gradients = order if same else [g[k] for k in range(len(self.tasks)) for g in order]
         self.looks_ahead = bool(self.optimizer.param_groups[0].get("lookahead", False))

@@ -26,9 +26,9 @@ from fastopt.mlp.blas import blas_threads_for
 from fastopt.mlp.lr_search import search
 from fastopt.mlp.network import Shape, Weights
 from fastopt.mlp.training import BatchedTrainer, Streams, TrainingTask, train
-from fastopt.sklearn import samples
 from fastopt.sklearn.fit_many import fit_many
 from fastopt.sklearn.progress import progress_bar
+from fastopt.sklearn.samples import prepare
 
 INTERRUPTED = "Training interrupted by user after {} epochs: the estimator is fitted, with the {} weights so far."
 
@@ -142,29 +142,14 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if again and s.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True without X_val")
         reset = not again or not (hasattr(self, "coefs_") or self._classes)
-        chosen = samples.weighted(self, samples.check_samples(self, X, y, reset=reset), sample_weight)
-        chosen, held_out = samples.split(self, s, chosen, X_val, y_val, streams.split)
-        samples.check_fits(self, s, chosen, held_out)
-        rows, features = chosen.x.shape
-        if not (s.changes_samples or dropout or batch_norm):  # a repeated sample is one with twice the weight
-            chosen = samples.merged(chosen, s)
-        outputs = len(self.classes_) if self._classes else chosen.y.shape[1]
-        shape = Shape((features, *hidden, outputs), activation, self._classes, batch_norm, dropout)
+        data = prepare(self, s, X, y, sample_weight, X_val, y_val, streams.split, reset=reset)
+        outputs = len(self.classes_) if self._classes else data.y.shape[1]
+        shape = Shape((data.x.shape[1], *hidden, outputs), activation, self._classes, batch_norm, dropout)
         start = self._start(shape, again)
         state = getattr(self, "_optimizer_state", None) if again and start is not None else None
-        return TrainingTask(
-            shape,
-            s,
-            chosen.x,
-            chosen.y,
-            samples.over_mean(chosen.weight),
-            streams,
-            held_out,
-            self._score,
-            start,
-            state,
-            samples=rows,
-        )
+        task = TrainingTask(shape, s, data.x, data.y, data.weight, streams, data.held_out, self._score, start, state)
+        task.samples = data.n
+        return task
 
     def _params(self) -> dict[str, Any]:
         """The parameters, also those that the __init__ of a subclass does not have."""

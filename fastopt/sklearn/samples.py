@@ -25,8 +25,42 @@ class Samples(NamedTuple):
     weight: Array | None
 
 
+class Prepared(NamedTuple):
+    """x, y : for the training. weight : float32, with mean 1. held_out : for validation. n : before merging."""
+
+    x: Any
+    y: Array
+    weight: Array | None
+    held_out: Samples | None
+    n: int
+
+
+def prepare(
+    estimator: Any,
+    s: TrainingSettings,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    X_val: Any,
+    y_val: Any,
+    rng: np.random.Generator,
+    *,
+    reset: bool,
+) -> Prepared:
+    """Everything that happens to samples before the training. reset: X says how many features there are."""
+    given = weighted(estimator, check_samples(estimator, X, y, reset=reset), sample_weight)
+    given, held_out = split(estimator, s, given, X_val, y_val, rng)
+    check_fits(estimator, s, given, held_out)
+    n = given.x.shape[0]
+    if not (s.changes_samples or estimator.dropout or estimator.batch_norm):
+        given = merged(given, s)
+    w = given.weight
+    weight = None if w is None else np.ascontiguousarray(w / w.mean(), np.float32)
+    return Prepared(given.x, given.y, weight, held_out, n)
+
+
 def check_samples(estimator: Any, X: Any, y: Any, *, reset: bool) -> Samples:
-    """scikit-learn's checks, and targets encoded by the estimator. reset: X says how many features there are."""
+    """scikit-learn's checks, and targets encoded by the estimator."""
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
     numbers = not estimator._classes
@@ -145,8 +179,3 @@ def _rows(x: Any) -> Iterator[bytes]:
         return
     for start, end in zip(x.indptr[:-1], x.indptr[1:], strict=True):
         yield x.indices[start:end].tobytes() + x.data[start:end].tobytes()
-
-
-def over_mean(w: Array | None) -> Array | None:
-    """Weights with the mean 1, in float32."""
-    return None if w is None else np.ascontiguousarray(w / w.mean(), np.float32)

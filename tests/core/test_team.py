@@ -1,6 +1,6 @@
 """Fewer threads run the next steps after another process kept a core busy; the number of threads changes no bit.
 
-`judge_team(total, least, threads)` gets made-up seconds: those of the whole job and of the fastest thread's share.
+`report_job(total, least, threads)` gets made-up seconds: those of the whole job and of the fastest thread's share.
 """
 
 from __future__ import annotations
@@ -40,40 +40,40 @@ def sizes(threads: int, jobs: int) -> list[int]:
 def test_fewer_threads_follow_if_one_would_have_been_faster(
     total: float, least: float, threads: int, after: int
 ) -> None:
-    _testing.set_holds(True)
-    _testing.judge_team(total, least, threads)
+    _testing.set_backoff(True)
+    _testing.report_job(total, least, threads)
     assert sizes(threads, 9) == [after] * 8 + [threads]
 
 
 def test_the_back_off_doubles_with_each_failure_until_many_good_jobs() -> None:
-    _testing.set_holds(True)
-    for held in (8, 16, 32, 64, 128, 128):
-        _testing.judge_team(0.0042, 0.0002, 2)
-        assert sizes(2, held + 1) == [1] * held + [2]
+    _testing.set_backoff(True)
+    for length in (8, 16, 32, 64, 128, 128):
+        _testing.report_job(0.0042, 0.0002, 2)
+        assert sizes(2, length + 1) == [1] * length + [2]
     for good in (255, 256):
         for _ in range(good):
-            _testing.judge_team(0.0002, 0.0002, 2)
-        _testing.judge_team(0.0042, 0.0002, 2)
-        held = 128 if good == 255 else 8
-        assert sizes(2, held + 1) == [1] * held + [2]
-    assert _testing.set_holds(False)
-    _testing.judge_team(0.0042, 0.0002, 2)
+            _testing.report_job(0.0002, 0.0002, 2)
+        _testing.report_job(0.0042, 0.0002, 2)
+        length = 128 if good == 255 else 8
+        assert sizes(2, length + 1) == [1] * length + [2]
+    assert _testing.set_backoff(False)
+    _testing.report_job(0.0042, 0.0002, 2)
     assert sizes(2, 2) == [2, 2]
-    assert not _testing.set_holds(True)
+    assert not _testing.set_backoff(True)
 
 
 def test_a_smaller_team_can_fail_too() -> None:
-    _testing.set_holds(True)
-    _testing.judge_team(0.0330, 0.0001, 16)
+    _testing.set_backoff(True)
+    _testing.report_job(0.0330, 0.0001, 16)
     assert sizes(16, 3) == [8] * 3
-    _testing.judge_team(0.0330, 0.0001, 8, held=True)
+    _testing.report_job(0.0330, 0.0001, 8, reduced=True)
     assert sizes(16, 3) == [4] * 3
-    _testing.judge_team(0.0002, 0.0001, 4, held=True)  # a good job changes nothing
+    _testing.report_job(0.0002, 0.0001, 4, reduced=True)  # a good job changes nothing
     assert sizes(16, 6) == [4] * 5 + [16]
     assert sizes(4, 1) == [4]
-    _testing.judge_team(0.0330, 0.0001, 16)  # all threads again; the number of failures is remembered
+    _testing.report_job(0.0330, 0.0001, 16)  # all threads again; the number of failures is remembered
     assert sizes(16, 17) == [4] * 16 + [16]
-    _testing.judge_team(0.0330, 0.0001, 16)
+    _testing.report_job(0.0330, 0.0001, 16)
     assert sizes(3, 32) == [3] * 32  # fewer than the limit
 
 
@@ -99,7 +99,7 @@ ONE_CORE = """
     opt.step(gradients, max_norm=1.0)                     # starts the threads
     for thread in os.listdir("/proc/self/task"):
         os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
-    _testing.set_holds(True)
+    _testing.set_backoff(True)
     sizes = set()
     while 1 not in sizes:                                 # the test's time limit ends this if it never happens
         for _ in range(10):
@@ -123,5 +123,5 @@ def test_two_threads_on_one_core_become_one_and_change_no_bit(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("value", "on"), [("0", False), ("1", True)])
 def test_environment_variable_switches_the_back_off_off(tmp_path: Path, value: str, on: bool) -> None:
-    code = "from fastopt._native import _testing; print(_testing.set_holds(True))"
+    code = "from fastopt._native import _testing; print(_testing.set_backoff(True))"
     assert script(tmp_path, code, FASTOPT_BACKOFF=value).strip() == str(on)

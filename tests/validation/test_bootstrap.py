@@ -25,7 +25,7 @@ Y = 2 * X + np.random.default_rng(2).normal(size=300) + 3
 WAYS: list[dict[str, Any]] = [{}, {"strata": X > 1.5}, {"groups": np.arange(300) // 7 % 40}, {"block_length": 11}]
 
 
-DRAWS, SHUFFLE = range(2)
+FOR_COUNTS, FOR_ORDER = range(2)
 MASK = 2**64 - 1
 
 
@@ -53,63 +53,44 @@ def test_xoshiro_known_answers() -> None:
     assert [xoshiro(state) for _ in known] == known
 
 
-class Stream:
-    """Words of 64 bits, of eight generators in turn, that sixteen counters of Philox seed: blocks of 32, or one by one
-    of blocks kept for it."""
+class Generators:
+    """Eight xoshiro256++ generators, seeded by sixteen counters of Philox: 64-bit words in blocks of 32."""
 
     def __init__(self, key: int, resample: int, stratum: int, what: int) -> None:
         counter = np.array([[lane, what, resample, 0x40000000 | stratum] for lane in range(16)], np.uint32)
         four = reference.philox(counter, (key & 0xFFFFFFFF, key >> 32)).astype(object)
         seeds = [int(four[i, 2 * h + 1]) << 32 | int(four[i, 2 * h]) for h in (0, 1) for i in range(16)]
         self.generators = [seeds[g::8] for g in range(8)]
-        self.kept: list[int] = []
 
     def block(self) -> list[int]:
         return [xoshiro(g) for _ in range(4) for g in self.generators]
 
-    def word(self) -> int:
-        self.kept = self.kept or self.block()
-        return self.kept.pop(0)
-
 
 def chances(mean: float) -> list[float]:
+    """Poisson probabilities of 0 to 24, divided by their sum."""
     terms = list(itertools.accumulate(range(1, 25), lambda term, k: term * mean / k, initial=1.0))
     total = functools.reduce(lambda a, b: a + b, terms)
-    return [term / total for term in terms]
+    return [term * (2.0**16 / total) for term in terms]
 
 
-def poisson_tables(rows: int, draws: int) -> tuple[list[int], float, list[float], float]:
-    """How many of 256 bytes tell each count 0 to 4; the share that they tell; what that leaves; the mean of hits."""
+def poisson_table(rows: int, draws: int) -> tuple[list[int], list[float]]:
+    """How many of 65536 values each count from 0 to 6 owns, and what rounding leaves of 65536 times each chance."""
     chance = chances((draws - 2 * math.sqrt(draws)) / rows)
-    cells = [int(256 * c) for c in chance[:5]]
-    while sum(cells) < 256:
-        best = max(range(5), key=lambda k: chance[k] / (cells[k] + 1))
-        cells[best] += 1
-    told = min([1.0, *(256 * c / n for c, n in zip(chance, cells, strict=False) if n)])
-    left = [c - told * n / 256 for c, n in zip(chance, [*cells, *[0] * 20], strict=True)]
-    return cells, told, left, -math.log(told)
+    cells = [int(c) for c in chance[:7]]
+    return cells, [c - n for c, n in zip(chance, [*cells, *[0] * 18], strict=True)]
 
 
-def thresholds(parts: Any) -> list[int]:
-    sums = itertools.accumulate(parts)
-    return [int(s * 2.0**64) if s < 1 else 2**64 - 1 for s in sums]
-
-
-def reference_counts(rows: int, draws: int, stream: Stream) -> Array:
-    cells, told, left, mean = poisson_tables(rows, draws)
-    lasts = list(itertools.accumulate(cells))
-    sums = list(itertools.accumulate(left[:24]))
-    rest = [int(s / (1 - told) * 2.0**64) if s / (1 - told) < 1 else 2**64 - 1 for s in sums]
-    many = itertools.accumulate(range(1, 64), lambda term, h: term * (256 * mean / h), initial=math.exp(-256 * mean))
-    hits = thresholds(many)
-    counts = []
-    for _ in range(-(-rows // 256)):
-        block = [sum(b >= last for last in lasts) for word in stream.block() for b in word.to_bytes(8, "little")]
-        number = stream.word()
-        for _ in range(sum(number >= h for h in hits)):
-            word = stream.word()
-            block[word >> 56] = sum((word << 8) % 2**64 >= r for r in rest)
-        counts += block
+def reference_counts(rows: int, draws: int, generators: Generators) -> Array:
+    cells, left = poisson_table(rows, draws)
+    ends, unowned = list(itertools.accumulate(cells)), 65536 - sum(cells)
+    shares = [s / unowned for s in itertools.accumulate(left[:24])]
+    thresholds = [int(s * 2.0**64) if s < 1 else 2**64 - 1 for s in shares]
+    counts: list[int] = []
+    for _ in range(-(-rows // 128)):
+        values = [(word >> 16 * b & 0xFFFF) ^ 0x8000 for word in generators.block() for b in range(4)]
+        for k in [sum(value >= end for end in ends) for value in values]:
+            number = generators.block()[0] if k == 7 else 0
+            counts.append(sum(number >= t for t in thresholds) if k == 7 else k)
     return np.array(counts[:rows])
 
 
@@ -117,31 +98,29 @@ def reference_rows(strata: Array, key: int, resample: int) -> Array:
     """Word by word, in Python's integers."""
     found: list[int] = []
     for s, (first, rows, draws) in enumerate(strata.tolist()):
-        stream, counts, drawn = Stream(key, resample, s, DRAWS), np.zeros(rows, int), 0
+        generators, counts, drawn = Generators(key, resample, s, FOR_COUNTS), np.zeros(rows, int), 0
         if draws >= 256 and rows // 4 <= draws:
             drawn = draws + 1
             while drawn > draws:
-                counts = reference_counts(rows, draws, stream)
+                counts = reference_counts(rows, draws, generators)
                 drawn = int(counts.sum())
-        per_word = next((k for k, most in ((5, 256), (4, 1024), (3, 10321), (2, 2**20)) if rows <= most), 1)
         singles: list[int] = []
         while len(singles) < draws - drawn:
-            wide = stream.block()
-            for _ in range(per_word):
-                singles += [w * rows >> 64 for w in wide]
-                wide = [w * rows % 2**64 for w in wide]
+            singles += [w * rows >> 64 for w in generators.block()]
         np.add.at(counts, singles[: draws - drawn], 1)
-        mine = np.repeat(np.arange(rows), counts).tolist()
-        stream = Stream(key, resample, s, SHUFFLE)
+        order = np.repeat(np.arange(rows), counts).tolist()
+        generators = Generators(key, resample, s, FOR_ORDER)
+        words: list[int] = []
         for i in range(draws - 1, 0, -1):
-            j = stream.word() * (i + 1) >> 64
-            mine[i], mine[j] = mine[j], mine[i]
-        found += [first + row for row in mine]
+            words = words or generators.block()
+            j = words.pop(0) * (i + 1) >> 64
+            order[i], order[j] = order[j], order[i]
+        found += [first + row for row in order]
     return np.array(found)
 
 
-#: Around a block of draws of each number per word, around a block of counts, and around what is summed at once.
-SIZES = (1, 2, 31, 160, 161, 255, 256, 257, 511, 1024, 1025, 2049, 10322)
+#: Around a block of single draws, around the least size with Poisson counts, and around blocks of counts and of sums.
+SIZES = (1, 2, 31, 32, 33, 160, 161, 255, 256, 257, 384, 385, 511, 1024, 1025, 2049, 10322)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -170,18 +149,17 @@ def reference_resamples(n: int) -> Array:
 def heavy_tailed(n: int, size: float = 1.0, far: float = 1e19) -> Array:
     x = np.random.default_rng(n).normal(size=n) * size
     x[n // 2] = far
-    x[6144:] = 0  # a last block of which digits leave nothing
+    x[6144:] = 0
     return x
 
 
 def whole_numbers(n: int) -> Array:
-    """One far above the others, which still are whole multiples of its unit."""
+    """One is far above the others, but they are still whole multiples of its last bit."""
     x = np.random.default_rng(n).integers(-(2**30), 2**30, n).astype(float)
     x[n // 2] = 2.0**58
     return x
 
 
-#: Sums by digits.
 COLUMNS: dict[str, Any] = {
     "normal": lambda n: np.random.default_rng(n).normal(size=n),
     "whole": lambda n: np.random.default_rng(n).integers(-(2**52), 2**52, n).astype(float),
@@ -193,10 +171,6 @@ COLUMNS: dict[str, Any] = {
     "zero": np.zeros,
     "ends of digits": lambda n: np.resize([1.0, -1.0, 0.5 + 2**-15, 0.5 - 2**-30, -0.5 - 2**-16, 2**-45 - 1], n),
     "huge": lambda n: np.random.default_rng(n).uniform(-1, 1, n) * (1.7e308 / n),
-}
-#: Sums of doubles: a row that hides the others, or leaves nothing of them when it is scaled; rows that are no numbers,
-#: or too small to be scaled.
-IN_DOUBLES: dict[str, Any] = {
     "heavy tails": heavy_tailed,
     "from tiny to huge": functools.partial(heavy_tailed, size=1e-100, far=1e300),
     "infinite": lambda n: np.where(np.arange(n) % 3 == 0, np.inf, 1.0),
@@ -207,11 +181,11 @@ IN_DOUBLES: dict[str, Any] = {
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("n", [256, 2047, 2049, 6200])
-@pytest.mark.parametrize("name", [*COLUMNS, *IN_DOUBLES])
-def test_sums_are_as_exact_as_those_of_doubles(name: str, n: int, isa: str) -> None:
-    """Of each resample, also of those that have none of the largest rows: within n roundings of its own terms; and to
-    the last bits by digits, but for what they leave of each row, 2⁻⁶⁰ of the power of two above the largest."""
-    x = (COLUMNS | IN_DOUBLES)[name](n)
+@pytest.mark.parametrize("name", COLUMNS)
+def test_error_of_sums(name: str, n: int, isa: str) -> None:
+    """Also in resamples without the largest rows, the error is at most n/16 + 6 roundings of the sum of the magnitudes
+    drawn: sixteen partial sums, their sum, and the products with the counts."""
+    x = COLUMNS[name](n)
     strata = np.array([[0, n, n]])
     with core(isa, threads=2, threshold=0):
         got, negative = resample_kernels.resample_sums(np.stack([x, -x]), strata, KEY, 3, 19).T
@@ -221,45 +195,38 @@ def test_sums_are_as_exact_as_those_of_doubles(name: str, n: int, isa: str) -> N
         assert not np.isfinite(got).any()
         return
     for value, drawn in zip(got, x[rows], strict=True):
-        exact, least = math.fsum(drawn), max(5e-324, float(np.abs(drawn).max()) * 2.0**-53)
-        assert value == exact or abs(value - exact) <= n * least
-        if name in COLUMNS:
-            left = 0.0 if name.startswith(("whole", "ends of digits")) else float(np.abs(x).max()) * 2.0**-59
-            assert value == exact or abs(value - exact) <= 2 * np.spacing(abs(exact)) + n * left
+        exact, error = math.fsum(drawn), abs(value - math.fsum(drawn))
+        assert value == exact or error <= (n / 16 + 6) * 2.0**-53 * math.fsum(np.abs(drawn))
+        if name not in ("constant", "below a power of two"):  # where the roundings of a lane all have one sign
+            assert value == exact or error <= n * max(5e-324, float(np.abs(drawn).max()) * 2.0**-53)
 
 
-def test_rows_that_lose_less_by_doubles() -> None:
-    """Digits would leave 2⁻⁶⁰ of each beside a row of 1, which a third of the resamples lack."""
+def test_sums_without_the_largest_row() -> None:
+    """A third of the resamples lack the row of 1. Their sums keep the last bits of the small rows."""
     x = np.random.default_rng(1).choice([-1.0, 1.0], 256) * 2**-8 + 2**-60
     x[100] = 1
     strata = np.array([[0, 256, 256]])
-    got, rows = (
-        resample_kernels.resample_sums(x[None], strata, KEY, 0, 9)[:, 0],
-        resample_kernels.resample_rows(strata, KEY, 0, 9),
-    )
+    got = resample_kernels.resample_sums(x[None], strata, KEY, 0, 9)[:, 0]
+    rows = resample_kernels.resample_rows(strata, KEY, 0, 9)
     for value, drawn in zip(got, x[rows], strict=True):
         assert abs(value - math.fsum(drawn)) <= 256 * 2**-53 * np.abs(drawn).max()
 
 
-def test_large_rows_that_are_seldom_drawn_hide_the_others() -> None:
-    """One of 5000 rows is drawn, of which 100 are large: most resamples have none."""
+def test_sums_with_large_rows_that_are_seldom_drawn() -> None:
+    """One of 5000 rows is drawn, and 100 of them are large. Most resamples have no large row."""
     strata = np.array([[0, 5000, 1], [5000, 300, 300]])
     x = np.random.default_rng(1).normal(size=5300)
     x[:100] = 1e19
-    got, rows = (
-        resample_kernels.resample_sums(x[None], strata, KEY, 0, 9)[:, 0],
-        resample_kernels.resample_rows(strata, KEY, 0, 9),
-    )
+    got = resample_kernels.resample_sums(x[None], strata, KEY, 0, 9)[:, 0]
+    rows = resample_kernels.resample_rows(strata, KEY, 0, 9)
     assert np.allclose(got, [math.fsum(drawn) for drawn in x[rows]], rtol=1e-12, atol=0)
 
 
-def test_sums_of_strata_that_are_drawn_more_often_than_they_have_rows() -> None:
-    """255 draws of each row: beyond what digits can be summed up to."""
+def test_sums_of_strata_with_more_draws_than_rows() -> None:
+    """255 draws of each row, the largest count that 8 bits hold."""
     strata = np.stack([np.arange(5000), np.ones(5000, int), np.full(5000, 255)], axis=1)
-    assert (
-        resample_kernels.resample_sums(np.full((1, 5000), 0.75), strata, KEY, 0, 2).tolist()
-        == [[5000 * 255 * 0.75]] * 2
-    )
+    got = resample_kernels.resample_sums(np.full((1, 5000), 0.75), strata, KEY, 0, 2)
+    assert got.tolist() == [[5000 * 255 * 0.75]] * 2
 
 
 def strata_of(sizes: list[tuple[int, int]]) -> Array:
@@ -268,9 +235,9 @@ def strata_of(sizes: list[tuple[int, int]]) -> Array:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_strata_have_rows_of_their_own(isa: str) -> None:
-    """Counted ones and others, few draws of many rows, none at all, more draws than rows; the last that are counted and
-    the first that are not; the last of two draws per word and the first of one."""
+def test_each_stratum_draws_its_own_rows(isa: str) -> None:
+    """Strata with Poisson counts and with single draws; few draws of many rows, none at all, more draws than rows; the
+    most rows per draw that have Poisson counts, and one row more."""
     sizes = [(3, 3), (1, 2), (200_000, 70), (300, 0), (900, 900), (1123, 280), (1124, 280), (2, 255)]
     strata = strata_of([*sizes, (2**20, 65), (2**20 + 1, 65)])
     with core(isa, threads=2, threshold=0):
@@ -296,24 +263,35 @@ def test_resamples_beyond_the_last_are_refused(first: int) -> None:
 
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_counts_beyond_the_draws_are_drawn_again(beyond: int) -> None:
-    """One resample of 44: the first that is, word by word; and the first whose counts are the draws, which is kept."""
+    """The first resample whose Poisson counts exceed the draws (one of 44), and the first whose counts equal them."""
     strata = np.array([[0, 256, 256]])
-    sums = ((b, reference_counts(256, 256, Stream(KEY, b, 0, DRAWS)).sum()) for b in range(5000))
+    sums = ((b, reference_counts(256, 256, Generators(KEY, b, 0, FOR_COUNTS)).sum()) for b in range(5000))
     found = next(b for b, drawn in sums if min(drawn - 256, 1) == beyond)
     assert np.array_equal(resample_kernels.resample_rows(strata, KEY, found, 1)[0], reference_rows(strata, KEY, found))
 
 
 @pytest.mark.parametrize(("rows", "draws"), [(256, 256), (1000, 1000), (1024, 256), (2000, 900)])
-def test_poisson_tables_tell_each_chance(rows: int, draws: int) -> None:
-    """Cells and hits together make the Poisson distribution: e^−λ λᵏ / k!, to rounding."""
+def test_poisson_table(rows: int, draws: int) -> None:
+    """The values that a count owns and what rounding leaves of them make its Poisson probability e^−λ λᵏ / k!."""
     mean = (draws - 2 * math.sqrt(draws)) / rows
-    cells, told, left, _ = poisson_tables(rows, draws)
+    cells, left = poisson_table(rows, draws)
     for k in range(25):
-        together = left[k] + (told * cells[k] / 256 if k < 5 else 0)
-        assert together == pytest.approx(math.exp(-mean) * mean**k / math.factorial(k), rel=1e-9, abs=1e-18)
-    assert min(left) > -1e-17
-    assert sum(left) == pytest.approx(1 - told, rel=1e-10)
-    assert told > 0.95
+        together = left[k] + (cells[k] if k < 7 else 0)
+        assert together / 65536 == pytest.approx(math.exp(-mean) * mean**k / math.factorial(k), rel=1e-9, abs=1e-18)
+    assert min(left) >= 0
+    assert sum(left) == pytest.approx(65536 - sum(cells), rel=1e-10)
+    assert sum(cells) > 0.999 * 65536
+
+
+def test_poisson_counts_have_poisson_frequencies() -> None:
+    """Counts of a resample before single draws are added, with the means of 256 and of 900 draws from 2000 rows: large
+    counts, which 16 random bits leave undecided, as often as they should be."""
+    for rows, draws in ((256, 256), (2000, 900)):
+        mean = (draws - 2 * math.sqrt(draws)) / rows
+        blocks = 250_000 // rows
+        counts = [reference_counts(rows, draws, Generators(KEY, b, 0, FOR_COUNTS)) for b in range(blocks)]
+        chance = [math.exp(-mean) * mean**k / math.factorial(k) for k in range(9)]
+        assert_chi_square(np.bincount(np.concatenate(counts), minlength=10)[:10], [*chance, None])
 
 
 @pytest.mark.parametrize("n", [7, 250, 256, 1000])
@@ -423,6 +401,7 @@ def test_several_samples_against_scipy() -> None:
 
 
 @pytest.mark.parametrize("method", ["percentile", "BCa", "studentized"])
+@pytest.mark.slow
 def test_coverage_of_the_95_percent_interval(method: str) -> None:
     """For the mean of 60 skewed samples, 91 to 97.5 % of 1000 intervals contain it (standard deviation 0.7 %)."""
     rng = np.random.default_rng(8)
