@@ -1,4 +1,4 @@
-"""Stochastic, mini-batch and full-batch iteration over arrays of equal length. Knows no model and no optimizer."""
+"""Iteration over arrays in batches: single samples, mini-batches or all samples. Knows no model and no optimizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastopt._checks import flag, integer
 
 
 class Batches:
-    """What `batches` returns: iterate over it once per epoch; len() is the number of batches of an epoch."""
+    """The result of `batches`. Each iteration is one epoch; len() is the number of batches in an epoch."""
 
     def __init__(
         self,
@@ -23,7 +23,9 @@ class Batches:
     ) -> None:
         if not arrays:
             raise TypeError("batches() needs at least one array")
-        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays)  # a mask stays
+        self.arrays = tuple(
+            a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays
+        )  # a masked array keeps its mask
         for i, a in enumerate(self.arrays):
             if a.ndim == 0:
                 raise ValueError(f"array {i} has no dimensions: there are no samples to batch")
@@ -45,7 +47,7 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         if self.batch_size is None:
             if self.n_samples:
-                yield self._one(self.arrays)  # all of them, and a sum over all does not ask for the order
+                yield self._one(self.arrays)  # no shuffling: the order of a full batch changes no sum
             return
         order = self.rng.permutation(self.n_samples) if self.shuffle else None
         for i in range(len(self)):
@@ -76,9 +78,9 @@ def batches(
     Parameters
     ----------
     arrays : (n, ...) each, batched along the first axis. Anything numpy.asarray takes.
-    batch_size : 1 (stochastic), n (mini-batch) or None (the full batch: the arrays themselves).
-    shuffle : a new random order in each pass. Without it, batches are views; with it, one gather per array and batch.
-    rng : None, a seed or a numpy.random.Generator, which the passes draw from one after another.
+    batch_size : samples per batch: 1 is stochastic descent, None the full batch (the arrays themselves).
+    shuffle : draw a new order in each epoch. Batches are then copies; without shuffling they are views.
+    rng : None, a seed or a numpy.random.Generator, used by all epochs in turn.
     drop_last : leave out a last batch that is smaller than the others.
 
     Yields tuples of arrays, or the array itself if there is only one. Raises ValueError for unequal lengths.

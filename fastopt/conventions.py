@@ -14,7 +14,7 @@ from fastopt._checks import LARGEST, Check, flag, number, optional, pair
 
 CONVENTIONS = ("textbook", "torch", "keras", "optax", "sklearn")
 
-#: Hyper-parameters that every optimizer has, with the textbook's values.
+#: The hyper-parameters of every optimizer, with the textbook's values.
 COMMON: dict[str, Any] = {
     "weight_decay": 0.0,
     "decoupled": False,
@@ -37,7 +37,7 @@ def learning_rate(name: str, value: Any) -> float | Callable[[int], Any]:
     return nonnegative(name, value)
 
 
-#: The range of each hyper-parameter that an optimizer may have. A class may add its own in `checks`.
+#: The check of each hyper-parameter. A class adds those of its own in `checks`.
 CHECKS: dict[str, Check] = {
     "lr": learning_rate,
     "momentum": fraction,
@@ -58,7 +58,7 @@ CHECKS: dict[str, Check] = {
 
 
 def resolve(optimizer: str, table: Mapping[str, Mapping[str, Any]], convention: str) -> dict[str, Any]:
-    """Every hyper-parameter's value under this convention: the textbook's, where the table says nothing else."""
+    """The value of every hyper-parameter under this convention. The textbook's applies where the table has no other."""
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     if convention not in table:
@@ -67,7 +67,7 @@ def resolve(optimizer: str, table: Mapping[str, Mapping[str, Any]], convention: 
 
 
 def scheduled(lr: float | Callable[[int], Any], count: int) -> float:
-    """The learning rate of the step after `count` steps."""
+    """The learning rate of the step that follows `count` steps."""
     if not callable(lr):
         return lr
     value = lr(count)

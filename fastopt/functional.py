@@ -1,8 +1,9 @@
-"""The kernels without state: one in-place function per rule, on buffers that the caller owns. Same kernels and checks.
+"""The optimizers without an object: one in-place function per rule, on buffers that the caller owns.
 
 `adam_(param, grad, exp_avg, exp_avg_sq, *, step, lr=..., betas=..., ...)` and its like, one per row of csrc/rules.h:
 sgd_, momentum_, nesterov_, nag_, adagrad_, adadelta_, rmsprop_, rmsprop_centered_, rmsprop_momentum_,
-rmsprop_centered_momentum_, adam_, amsgrad_. They are made from the optimizer classes, so that none can be forgotten.
+rmsprop_centered_momentum_, adam_, amsgrad_. Kernels and checks are those of the optimizer classes, from which these
+functions are made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Tensors = Array | Sequence[Array]
 
 
 class Recipe(NamedTuple):
-    """What a call's hyper-parameters come to: all that does not depend on its step."""
+    """The checked hyper-parameters of a call: everything that does not depend on its step."""
 
     lr: LR
     scalars: Callable[[float, int], dict[str, float]]  # of the learning rate and the step
@@ -33,11 +34,11 @@ class Recipe(NamedTuple):
 
 
 def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
-    """All hyper-parameters of a call, checked. Remembered where all are floats: a training loop repeats itself."""
+    """The recipe of a call, cached if all hyper-parameters are floats: a training loop repeats them."""
     plain = type(convention) is str
-    for value in given.values():  # 1 == True, but not to a check
+    for value in given.values():  # 1 and True are the same key of a cache, but not the same argument
         plain &= type(value) is float or (type(value) is tuple and all(type(x) is float for x in value))
-    return (_remembered if plain else _make_recipe)(rule, convention, tuple(given.items()))
+    return (_cached_recipe if plain else _make_recipe)(rule, convention, tuple(given.items()))
 
 
 def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -> Recipe:
@@ -53,11 +54,11 @@ def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -
     return Recipe(h["lr"], lambda lr, t: fixed, cls.corrections(h))
 
 
-_remembered = functools.lru_cache(maxsize=256)(_make_recipe)
+_cached_recipe = functools.lru_cache(maxsize=256)(_make_recipe)
 
 
 def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list[list[Array]]]:
-    """Every buffer as a list of arrays; whether they were single arrays."""
+    """Whether the buffers were single arrays, and each of them as a list of arrays."""
     single = not isinstance(buffers[0], (list, tuple))
     if single:
         return True, [[b] for b in buffers]  # type: ignore[list-item]
@@ -155,7 +156,7 @@ for _rule in runtime.RULES:
 
 
 def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr: float, momentum: float = 0.9) -> None:
-    """origin ← W;  W ← W − lr·momentum·a: to the point where nag_ wants its gradient. Back with param[...] = origin."""
+    """origin ← W;  W ← W − lr·momentum·a: the point at which nag_ needs its gradient. Undo with param[...] = origin."""
     shift = nonnegative("lr", lr) * fraction("momentum", momentum)
     single, (params, buffers, origins) = _lists(
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
@@ -168,5 +169,5 @@ def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr:
 __all__ += ["lookahead_"]
 
 
-def __getattr__(name: str) -> Callable[..., float | None]:  # for type checkers: the names above are made at import
+def __getattr__(name: str) -> Callable[..., float | None]:  # tells type checkers that any name may exist
     raise AttributeError(f"fastopt.functional has no function {name!r}; it has {', '.join(__all__)}")

@@ -1,4 +1,4 @@
-"""What all optimizers share: params, states, the step, state to dict and back. Knows no formula."""
+"""What all optimizers share: parameters, states, the step, and saving and loading the state. Knows no formula."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def any_norm(name: str, value: Any) -> float:
 
 
 class Noise(Protocol):
-    """What a step asks about its noise."""
+    """A source of gradient noise, as a step uses it."""
 
     def draw(self, t: int) -> tuple[float, int]:
-        """Standard deviation and 64-bit key of the step after t others."""
+        """Standard deviation and 64-bit key for the step that follows t steps."""
 
 
 class Common(TypedDict, total=False):
@@ -65,15 +65,15 @@ class Optimizer:
     ----------
     params : a float32 array, or a list of them, or a list of dicts {"params": ..., "lr": ..., ...} (param groups, each
         with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
-    lr : the learning rate η >= 0, or a schedule: a callable that is given the count of steps done (0, 1, ...) and
-        returns it, the same number each time (NAG asks twice). None: the convention's.
+    lr : the learning rate η >= 0, or a schedule: a function from the count of steps done (0, 1, ...) to η. It may be
+        called more than once per step, and must return the same number each time. None: the convention's default.
     weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
     l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
     clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
-    maximize : ascend instead.
-    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the form of that library. An
-        argument that is given always wins.
-    skip_nonfinite : a step whose gradients hold a NaN or an infinity changes nothing and is counted in `skipped`.
+    maximize : ascend the gradient instead of descending.
+    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the form of the equations of that
+        library. An explicit argument overrides its default.
+    skip_nonfinite : a step whose gradients contain a NaN or an infinity changes nothing; `skipped` counts such steps.
 
     Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
     """
@@ -82,7 +82,7 @@ class Optimizer:
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: convention -> values of the hyper-parameters where they differ from the textbook's
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    #: rule -> hyper-parameters whose value the choice of the rule implies
+    #: rule -> hyper-parameters that have the same value whenever this rule is chosen
     implied: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: ranges of hyper-parameters that conventions.CHECKS does not know
     checks: ClassVar[Mapping[str, Check]] = {}
@@ -101,16 +101,16 @@ class Optimizer:
             for rule in cls.rules:
                 Optimizer.registry[rule] = cls
 
-    # -- what a subclass says -----------------------------------------------------------------------------------------
+    # -- what a subclass defines --------------------------------------------------------------------------------------
 
     @classmethod
     def rule_of(cls, h: Hyper) -> str:
-        """The rule that these hyper-parameters ask for."""
+        """The rule for these hyper-parameters."""
         return next(iter(cls.rules))
 
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        """The rule's scalars in step t = 1, 2, ... with its learning rate; before the bias corrections."""
+        """The rule's scalars in step t = 1, 2, ... at this learning rate, before their bias corrections."""
         return {"lr": lr}
 
     @classmethod
@@ -120,12 +120,12 @@ class Optimizer:
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
-        """Whether scalars() depends on t at a constant learning rate: they are formed anew in each step then."""
+        """Whether scalars() depends on t at a constant learning rate. If so, every step forms them again."""
         return False
 
     @classmethod
     def initial(cls, h: Hyper) -> dict[str, float]:
-        """What a state is filled with at first, where that is not 0."""
+        """State -> its initial value, if that is not 0."""
         return {}
 
     # -- construction -------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Optimizer:
 
     @classmethod
     def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        """Checks values by name. Of the class: a group that held its optimizer would keep its arrays alive."""
+        """A check of values by name. It must not hold the optimizer: a group would then keep all its arrays alive."""
         return partial(check_values, cls.__name__, known=frozenset(known), checks=cls.checks)
 
     def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
@@ -155,7 +155,7 @@ class Optimizer:
         return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
 
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
-        """Checks and allocates everything for these groups, then makes them the optimizer's."""
+        """Replace the groups. All checks and allocations come first, so that an error changes nothing."""
         self._check_groups(groups)
         skips = self._array_step.skips if hasattr(self, "_array_step") else 0
         states = list(states or [])
@@ -174,13 +174,13 @@ class Optimizer:
         self._array_step, self._groups, self._states = array_step, groups, states
 
     def _check_groups(self, groups: list[ParamGroup]) -> None:
-        """ValueError if these groups cannot be together."""
+        """Raise ValueError if these groups cannot be in one optimizer."""
 
     def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
-        """Each state in one block for all parameters of the group, as 1-d arrays.
+        """The states of a group as 1-d arrays; one block of memory holds a state of all its parameters.
 
-        A state starts at the same place in its cache line as its parameter, so that one vector crosses a line's border
-        in all of them or in none.
+        A state starts at the same offset within a cache line as its parameter. The vectors of a kernel then cross the
+        border of a line in all buffers or in none.
         """
         initial = self.initial(group)
         states: dict[str, list[Array]] = {}
@@ -197,7 +197,7 @@ class Optimizer:
         return states
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Add parameters with hyper-parameters of their own; their step count starts at 0."""
+        """Add a dict of "params" and their own hyper-parameters, as in the constructor. Its step count starts at 0."""
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
         single, self._single = self._single, False
@@ -210,12 +210,12 @@ class Optimizer:
 
     @property
     def skipped(self) -> int:
-        """Steps that skip_nonfinite left out so far."""
+        """The number of steps that skip_nonfinite has left out."""
         return self._array_step.skips
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
-        """Dicts of "params" and their hyper-parameters. A value that is set counts from the next step on."""
+        """Dicts of "params" and their hyper-parameters. The next step uses a value that is assigned here."""
         return tuple(self._groups)
 
     @property
@@ -233,21 +233,21 @@ class Optimizer:
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
-        """Update every parameter, wholly or not at all.
+        """Update every parameter. An error leaves all of them, and the states, as they were.
 
         Parameters
         ----------
-        grads : gradients like the params: one float32 array if those were one array, else a list over all groups in
-            order; or a function without arguments that returns them. A gradient that is not contiguous is copied.
-        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm. With infinity the norm
-            is only measured.
+        grads : one float32 array if `params` was one array, otherwise a list with the gradients of all groups in order;
+            or a function without arguments that returns them. A gradient that is not contiguous is copied first.
+        max_norm : clip the global L2 norm: if norm > max_norm, all gradients are multiplied by max_norm/norm. Infinity
+            measures the norm and clips nothing.
         grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
         zero_grads : set the gradients to 0 in the same pass.
         noise : None, or a fastopt.regularization.GradientNoise: Gaussian noise is added after grad_scale and max_norm,
             before clip_value and the penalties, in the same pass and without writing to the gradients.
 
-        Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
-        skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
+        Returns the global norm after grad_scale and before clipping if max_norm or skip_nonfinite is set, else None.
+        It has the same bits for any number of threads. With max_norm, a norm of NaN makes every parameter NaN.
         """
         if type(grads) is not list and callable(grads):
             grads = grads()
@@ -284,12 +284,12 @@ class Optimizer:
             self._form_scalars()  # a hyper-parameter was set, or depends on the step
 
     def _form_scalars(self) -> None:
-        """Form the scalars of the next step, in groups where they are not those of the last one."""
+        """Form the scalars of the next step in every group whose hyper-parameters changed or depend on the step."""
         array_step = self._array_step
         with array_step:
             for i, group in enumerate(self._groups):
                 if not array_step.is_formed(i):
-                    changes = group.clock.changes  # before the values: what is set meanwhile counts for the step after
+                    changes = group.clock.changes  # read before the values: another thread may set one now
                     values, corrections = self._scalars(group)
                     array_step.set(i, values, corrections, group.clock.steps + 1, changes, self._varies(group))
 
@@ -315,7 +315,7 @@ class Optimizer:
 
     @property
     def state(self) -> list[dict[str, Any]]:
-        """Per parameter, in order: its "step" count and views of its states by name."""
+        """One dict per parameter, in order: "step" and views of its states by name."""
         return [
             {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
             for group, flat in zip(self._groups, self._states, strict=True)
@@ -324,9 +324,10 @@ class Optimizer:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a run needs to go on, as plain dicts, numbers and arrays.
+        """A copy of everything that resuming needs, as plain dicts, numbers and arrays.
 
-        A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
+        A schedule (a callable lr) cannot be saved: its place holds None, and load_state_dict keeps the schedule of the
+        optimizer that loads it.
         """
         with self._array_step:
             return self._state_dict()
@@ -350,12 +351,12 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
+        """Copy the values of a state_dict. Names, shapes, dtypes and version are checked before anything is written."""
         with self._array_step:
             self._load(state_dict, [])
 
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
-        """Check all, then take it: an interruption before the copy undoes the rest, after it all is done."""
+        """Check everything, set the values, copy the arrays. An interruption before the copy restores the values."""
         values = self._check_state_dict(d)
         mine = [(dict(group), group.clock.steps) for group in self._groups]
         targets = [a for state in self.state for name, a in state.items() if name != "step"]
@@ -372,7 +373,7 @@ class Optimizer:
         self._array_step.skips = d["skipped"]
 
     def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """The hyper-parameters and step counts of the groups."""
+        """Set the hyper-parameters and step counts of all groups."""
         for group, (new, steps) in zip(self._groups, values, strict=True):
             group.update(new)
             group.clock.steps = steps
@@ -425,7 +426,10 @@ class Optimizer:
         return new
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
-        """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
+        """Write the state, and with params=True the parameters, to one .npz file without pickle.
+
+        An error leaves a former file as it was.
+        """
         from fastopt import checkpoint
 
         with self._array_step:
@@ -434,7 +438,7 @@ class Optimizer:
         checkpoint.save(path, state, copies)
 
     def load(self, path: str | Path) -> None:
-        """Go on from a file of save(), with its parameters if it holds them; a damaged file changes nothing."""
+        """Read a file of save(), with the parameters if it has them. A damaged file is a ValueError, changing nothing."""
         from fastopt import checkpoint
 
         state_dict, params = checkpoint.load(path)
@@ -497,7 +501,7 @@ def prelude(h: Hyper, lr: float) -> dict[str, float]:
 
 
 def _defaults_section(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """The conventions' values for a docstring: from the table that counts, so that the two cannot part."""
+    """The section of a docstring that lists the conventions' values, written from their table."""
     lines = ["", "    Defaults", "    --------"]
     for convention, values in table.items():
         lines.append(f"    {convention} : " + (", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"))
@@ -523,7 +527,7 @@ def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _word(a: Array) -> int:
-    """The address in units of four bytes."""
+    """The address of an array in units of four bytes."""
     return int(a.__array_interface__["data"][0]) // 4
 
 
@@ -533,7 +537,7 @@ def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[
 
 
 def _shaped(state: Array, param: Array) -> Array:
-    """A parameter that was resized meanwhile will be refused by the next step; its state can still be looked at."""
+    """A state in the shape of its parameter; flat if the parameter was resized since, which the next step refuses."""
     if param.size != state.size:
         return state.view()
     return state.reshape(param.shape, order="C" if param.flags.c_contiguous else "F")
@@ -570,7 +574,7 @@ def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
 
 
 def check_registry() -> None:
-    """Every row of csrc/rules.h has a class that names its states and forms its scalars. Runs once at import."""
+    """Check at import that every row of csrc/rules.h has a class that names its states and forms its scalars."""
     for rule, (buffers, scalars) in runtime.RULES.items():
         cls = Optimizer.registry.get(rule)
         if cls is None:

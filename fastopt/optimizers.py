@@ -1,7 +1,7 @@
-"""One small class per optimizer: its hyper-parameters, its conventions, and the scalars that its rule is given.
+"""One small class per optimizer: its hyper-parameters, its conventions, and the scalars of its rule.
 
-The formulas are in csrc/rules.h; the steps, the states and the checks, common to all, in base.py. A class names its
-rules and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
+The equations are in csrc/rules.h. optimizer.py has the steps, states and checks that all share. A class names its rules
+and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RM
 
 
 def _denominator(h: Hyper) -> dict[str, float]:
-    """ε inside the root, as the textbook has it, or outside, as torch has it: √(s + eps_in) + eps_out."""
+    """√(s + eps_in) + eps_out: ε inside the root as in the textbook, or outside as in torch."""
     inside = h["eps"] if h["eps_in_sqrt"] else 0.0
     return {"eps_in": inside + h.get("eps_root", 0.0), "eps_out": h["eps"] - inside}
 
 
 def _momentum(h: Hyper, lr: float, gain: float = 1.0) -> dict[str, float]:
-    """a ← βa + gain·g, W ← W − η a; with η inside the momentum a is Keras' velocity: a ← βa − η g, W ← W + a."""
+    """a ← βa + gain·g, W ← W − η a. With lr_in_momentum a is Keras' velocity: a ← βa − η g, W ← W + a."""
     return {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
 
 
@@ -59,11 +59,11 @@ class Momentum(Optimizer):
 
     Parameters
     ----------
-    params, lr (η) and the options of every optimizer : see Optimizer.
+    params, lr (η), options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
     dampening : in [0, 1], 0; as in torch, the first step is not damped.
-    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v. The two agree while η
-        is constant; under a schedule they part.
+    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v. Both forms agree if η is
+        constant, and differ under a schedule.
 
     State: momentum_buffer (a, or v). Source: Polyak (1964), Some methods of speeding up the convergence of iteration
     methods.
@@ -109,14 +109,14 @@ class NAG(Optimizer):
             grads = backward(params)
         opt.step(grads)              # or, the same in one call: opt.step(lambda: backward(params))
 
-    lookahead=False (torch, keras, optax, sklearn) is the shifted form, with the gradient at the current W, which then
-    is the lookahead point itself: a ← β a + g;  W ← W − η (g + β a). Under a schedule of η the two forms part.
+    lookahead=False (torch, keras, optax, sklearn) is the shifted form: its W is the lookahead point, where the gradient
+    is taken. a ← β a + g;  W ← W − η (g + β a). Both forms agree if η is constant, and differ under a schedule.
 
     Parameters
     ----------
-    params, lr (η) and the options of every optimizer : see Optimizer.
+    params, lr (η), options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
-    lookahead : which form.
+    lookahead : True for the textbook's form, False for the shifted one.
     lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g, and W moves by v, or by β v − η g in
         the shifted form.
 
@@ -145,7 +145,7 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         self._origins: list[np.ndarray[Any, Any]] = []
-        self._looked_with: list[Any] = []  # what the shifts of the last lookahead were made of
+        self._looked_with: list[Any] = []  # the hyper-parameters of the last lookahead
         own = {"lr": lr, "momentum": momentum, "lookahead": lookahead, "lr_in_momentum": lr_in_momentum}
         super().__init__(params, common, own)
 
@@ -159,9 +159,10 @@ class NAG(Optimizer):
         return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
+        """A `with` block in which the parameters hold W − η β a. Its end, by an exception too, restores W bit for bit.
 
-        RuntimeError behind the block for parameters resized or made read-only inside: all others hold W again.
+        A parameter that was resized or made read-only inside cannot be restored: after all others are, a RuntimeError
+        names it.
         """
         if not self._looks_ahead():
             raise RuntimeError(
@@ -179,8 +180,8 @@ class NAG(Optimizer):
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
-        """See Optimizer.step. In the textbook's form the gradients must have been taken inside `lookahead()`;
-        a callable is called there."""
+        """See Optimizer.step. In the textbook's form the gradients must be taken inside `lookahead()`, where a function
+        for `grads` is called."""
         if self._looks_ahead():
             if callable(grads):
                 with self.lookahead():
@@ -203,7 +204,7 @@ class NAG(Optimizer):
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
         super()._load(d, params)
-        self._array_step.looked_ahead = False  # it was at the lookahead point of another momentum
+        self._array_step.looked_ahead = False  # those gradients are of another momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
@@ -247,11 +248,11 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    params, lr (η) and the options of every optimizer : see Optimizer.
+    params, lr (η), options of every optimizer : see Optimizer.
     eps : ε >= 0; 1e-16 inside the root (a value outside it, such as torch's 1e-10, corresponds to its square inside).
     eps_in_sqrt : √(G + ε) if True, √G + ε if False (torch).
     lr_decay : η / (1 + (t − 1)·lr_decay), 0.
-    initial_accumulator_value : where G starts, 0 (Keras, optax: 0.1).
+    initial_accumulator_value : the initial G, 0 (Keras, optax: 0.1).
 
     State: sum (G). Source: Duchi, Hazan & Singer (2011), Adaptive Subgradient Methods.
     """
@@ -337,7 +338,7 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    params, lr (η) and the options of every optimizer : see Optimizer.
+    params, lr (η), options of every optimizer : see Optimizer.
     alpha : α in [0, 1), 0.9 (torch 0.99).
     eps : ε >= 0; 1e-16 inside the root.
     momentum : β in [0, 1), 0. Otherwise, with d = g / √(G + ε): a ← β a + d;  W ← W − η a.
@@ -421,7 +422,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params, lr (η) and the options of every optimizer : see Optimizer.
+    params, lr (η), options of every optimizer : see Optimizer.
     betas : (β₁, β₂) in [0, 1), (0.9, 0.999).
     eps : ε >= 0; 1e-16 inside the root, 1e-8 outside it (torch, optax, sklearn), 1e-7 (Keras).
     amsgrad : the largest v so far takes v's place.

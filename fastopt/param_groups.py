@@ -1,4 +1,4 @@
-"""A param group: hyper-parameters shared by some parameters, checked whenever one is assigned. Knows no optimizer."""
+"""A param group: hyper-parameters that some parameters share. Every assignment is checked. Knows no optimizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_values(
 class ParamGroup(dict[str, Any]):
     """A dict like one of torch's param_groups. Assigning a value out of range raises and changes nothing.
 
-    "params" is a tuple and stays as it is; a value that would need other states than the group has is refused.
+    "params" is a tuple and cannot be replaced. A value that needs other states than the group has is a ValueError.
     """
 
     __slots__ = ("_check", "_rule_of", "clock", "rule")
@@ -49,7 +49,7 @@ class ParamGroup(dict[str, Any]):
         self.clock = Clock()
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Assign several values: all of them or, if one is refused, none."""
+        """Assign several values. If one is refused, none is assigned."""
         values = dict(*args, **kwargs)
         if "params" in values and values.pop("params") is not self["params"]:
             raise ValueError("the params of a group cannot be replaced: add a group with add_param_group")
