@@ -44,11 +44,12 @@ RUNTIME = "fastopt._native.runtime"
 MODULES = [
     "fastopt._native.arrays",
     "fastopt._native.spans",
+    "fastopt._native.scalars",
     "fastopt._native.step",
     "fastopt._native.layers",
     "fastopt._native.network",
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
-    "fastopt._core",
+    "fastopt.torch._step",
 ]

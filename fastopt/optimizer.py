@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
+from fastopt._checks import LARGEST, Check, flag, number
+from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
-from fastopt.conventions import CHECKS, COMMON, LARGEST, Check, flag, number, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -26,10 +28,15 @@ Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
 STATE_VERSION = 1
 LINE = 16  # floats in a cache line
+UNSCALED = 1.0  # compared by identity: a grad_scale of any type may be given
 MAX_STEPS = 2**53  # the largest count that is exact in double
-any_number = number(-LARGEST)
-any_norm = number(0.0, math.inf)
-any_std = number(0.0)
+any_number = partial(number, low=-LARGEST, high=LARGEST)
+any_std = partial(number, low=0.0, high=LARGEST)
+
+
+def any_norm(name: str, value: Any) -> float:
+    """A number >= 0, or infinity, with which the norm is measured and nothing is clipped."""
+    return math.inf if isinstance(value, float) and value == math.inf else number(name, value, low=0.0)
 
 
 class Noise(Protocol):
@@ -222,7 +229,7 @@ class Optimizer:
         grads: Grads,
         *,
         max_norm: float | None = None,
-        grad_scale: float = 1.0,
+        grad_scale: float = UNSCALED,
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
@@ -242,26 +249,39 @@ class Optimizer:
         Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
         skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
         """
-        if callable(grads):
+        if type(grads) is not list and callable(grads):
             grads = grads()
+        if (
+            max_norm is None
+            and noise is None
+            and zero_grads is False
+            and grad_scale is UNSCALED
+            and not self.skip_nonfinite
+        ):
+            norm: float | None = self._array_step.step_plainly(grads)
+            if norm is not NotImplemented:
+                return norm
+        return self._step(grads, max_norm, grad_scale, zero_grads, noise)
+
+    def _step(
+        self, grads: Any, max_norm: float | None, grad_scale: float, zero_grads: bool, noise: Noise | None
+    ) -> float | None:
         if max_norm is not None:
             max_norm = any_norm("max_norm", max_norm)
         if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
-        if type(zero_grads) is not bool:
-            zero_grads = flag("zero_grads", zero_grads)
+        zero_grads = flag("zero_grads", zero_grads)
         std, key = 0.0, 0
         if noise is not None:
             if not hasattr(noise, "draw"):
                 raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
             std, key = noise.draw(self._groups[0].clock.steps)
             std = any_std("standard deviation of the noise", std)
-        run = self._array_step.step
-        norm: float | None = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
-        while norm is NotImplemented:  # a hyper-parameter was set, or depends on the step
-            self._form_scalars()
-            norm = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
-        return norm
+        while True:
+            norm = self._array_step.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+            if norm is not NotImplemented:
+                return norm  # type: ignore[no-any-return]
+            self._form_scalars()  # a hyper-parameter was set, or depends on the step
 
     def _form_scalars(self) -> None:
         """Form the scalars of the next step, in groups where they are not those of the last one."""
@@ -345,7 +365,7 @@ class Optimizer:
         done: list[bool] = []
         try:
             self._set_values(theirs)
-            native_step.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
+            native_arrays.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
         finally:
             if not done:
                 self._set_values(mine)

@@ -401,6 +401,7 @@ def test_several_samples_against_scipy() -> None:
 
 
 @pytest.mark.parametrize("method", ["percentile", "BCa", "studentized"])
+@pytest.mark.slow
 def test_coverage_of_the_95_percent_interval(method: str) -> None:
     """For the mean of 60 skewed samples, 91 to 97.5 % of 1000 intervals contain it (standard deviation 0.7 %)."""
     rng = np.random.default_rng(8)
