@@ -51,5 +51,5 @@ MODULES = [
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
-    "fastopt._core",
+    "fastopt.torch._step",
 ]

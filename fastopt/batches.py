@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.conventions import flag
+from fastopt._checks import flag, integer
 
 
 class Batches:
@@ -31,12 +31,7 @@ class Batches:
         for i, a in enumerate(self.arrays):
             if len(a) != self.n_samples:
                 raise ValueError(f"array {i} has {len(a)} samples, array 0 has {self.n_samples}")
-        if batch_size is not None:
-            if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-                raise TypeError(f"batch_size must be an int or None, got {batch_size!r}")
-            if batch_size < 1:
-                raise ValueError(f"batch_size must be >= 1, or None for the full batch, got {batch_size}")
-        self.batch_size = None if batch_size is None else int(batch_size)
+        self.batch_size = None if batch_size is None else integer("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
         self.drop_last = flag("drop_last", drop_last)
         self.rng = np.random.default_rng(rng)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt._checks import flag
 from fastopt._native import runtime
 from fastopt._native import step as native_step
-from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
+from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
 from fastopt.optimizer import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
+from fastopt._checks import LARGEST, Check, flag, number
 from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
-from fastopt.conventions import CHECKS, COMMON, LARGEST, Check, flag, number, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -29,9 +30,13 @@ STATE_VERSION = 1
 LINE = 16  # floats in a cache line
 UNSCALED = 1.0  # compared by identity: a grad_scale of any type may be given
 MAX_STEPS = 2**53  # the largest count that is exact in double
-any_number = number(-LARGEST)
-any_norm = number(0.0, math.inf)
-any_std = number(0.0)
+any_number = partial(number, low=-LARGEST, high=LARGEST)
+any_std = partial(number, low=0.0, high=LARGEST)
+
+
+def any_norm(name: str, value: Any) -> float:
+    """A number >= 0, or infinity, with which the norm is measured and nothing is clipped."""
+    return math.inf if isinstance(value, float) and value == math.inf else number(name, value, low=0.0)
 
 
 class Noise(Protocol):
@@ -253,7 +258,7 @@ class Optimizer:
             and grad_scale is UNSCALED
             and not self.skip_nonfinite
         ):
-            norm = self._array_step.step_plainly(grads)
+            norm: float | None = self._array_step.step_plainly(grads)
             if norm is not NotImplemented:
                 return norm
         return self._step(grads, max_norm, grad_scale, zero_grads, noise)

@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fastopt._checks import Check
 from fastopt._native.step import Clock
-from fastopt.conventions import CHECKS, Check
+from fastopt.conventions import CHECKS
 
 
 def check_values(
