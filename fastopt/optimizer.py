@@ -438,7 +438,7 @@ class Optimizer:
         checkpoint.save(path, state, copies)
 
     def load(self, path: str | Path) -> None:
-        """Read a file of save(), with the parameters if it has them. A damaged file is a ValueError, changing nothing."""
+        """Read a file of save(), with the parameters if it has them. A damaged file is refused and changes nothing."""
         from fastopt import checkpoint
 
         state_dict, params = checkpoint.load(path)
@@ -489,7 +489,7 @@ class Optimizer:
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
-    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/include/fastopt.h)."""
+    """The scalars that every rule has, fo_prelude in csrc/include/fastopt.h: they change the gradient before the rule."""
     decoupled = h["decoupled"]
     return {
         "scale": -1.0 if h["maximize"] else 1.0,
