@@ -489,7 +489,7 @@ class Optimizer:
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
-    """The scalars that every rule has, fo_prelude in csrc/include/fastopt.h: they change the gradient before the rule."""
+    """The scalars that every rule has (fo_prelude in csrc/include/fastopt.h), which change the gradient before it."""
     decoupled = h["decoupled"]
     return {
         "scale": -1.0 if h["maximize"] else 1.0,
