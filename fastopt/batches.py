@@ -1,4 +1,4 @@
-"""Iteration over arrays in batches: single samples, mini-batches or all samples. Knows no model and no optimizer."""
+"""Stochastic, mini-batch and full-batch iteration over arrays of equal length. Knows no model and no optimizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastopt._checks import flag, integer
 
 
 class Batches:
-    """The result of `batches`. Each iteration is one epoch; len() is the number of batches in an epoch."""
+    """What `batches` returns: iterate over it once per epoch; len() is the number of batches of an epoch."""
 
     def __init__(
         self,
@@ -23,9 +23,7 @@ class Batches:
     ) -> None:
         if not arrays:
             raise TypeError("batches() needs at least one array")
-        self.arrays = tuple(
-            a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays
-        )  # a masked array keeps its mask
+        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays)  # keeps masks
         for i, a in enumerate(self.arrays):
             if a.ndim == 0:
                 raise ValueError(f"array {i} has no dimensions: there are no samples to batch")
@@ -47,7 +45,7 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         if self.batch_size is None:
             if self.n_samples:
-                yield self._one(self.arrays)  # no shuffling: the order of a full batch changes no sum
+                yield self._one(self.arrays)  # not shuffled: the order does not matter if all samples are one batch
             return
         order = self.rng.permutation(self.n_samples) if self.shuffle else None
         for i in range(len(self)):
@@ -77,10 +75,10 @@ def batches(
 
     Parameters
     ----------
-    arrays : (n, ...) each, batched along the first axis. Anything numpy.asarray takes.
-    batch_size : samples per batch: 1 is stochastic descent, None the full batch (the arrays themselves).
-    shuffle : draw a new order in each epoch. Batches are then copies; without shuffling they are views.
-    rng : None, a seed or a numpy.random.Generator, used by all epochs in turn.
+    arrays : (n, ...) each, split along the first axis. Anything that numpy.asarray accepts.
+    batch_size : 1 (stochastic), n (mini-batch) or None (the full batch: the arrays themselves).
+    shuffle : if True, each pass has a new random order and batches are copies. If False, batches are views.
+    rng : None, a seed or a numpy.random.Generator. Each pass draws its order from the same generator.
     drop_last : leave out a last batch that is smaller than the others.
 
     Yields tuples of arrays, or the array itself if there is only one. Raises ValueError for unequal lengths.

@@ -1,4 +1,4 @@
-"""The default number of threads and the instruction set, from environment variables and from the machine."""
+"""The number of threads and the instruction set of a step, from environment variables, affinity and cgroups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def set_num_threads(threads: int | None) -> None:
 
 
 def default_num_threads() -> int:
-    """OMP_NUM_THREADS if it is set, else the number of CPUs that affinity and cgroup quotas leave to this process."""
+    """OMP_NUM_THREADS, or the number of CPUs that the process's affinity and its cgroup's quota allow."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdecimal() and int(asked) >= 1:
         return min(int(asked), 4096)
@@ -28,8 +28,8 @@ def _cpus() -> int:
 
 
 def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int:
-    """How many CPUs the quotas of this process's cgroup and its parents allow, rounded up, at least 1."""
-    allowed = [4096]  # more than any machine has: no quota
+    """The number of CPUs that the quotas of this process's cgroup and of its parents allow, rounded up, at least 1."""
+    allowed = [4096]  # stands for no quota
     for line in ["0::/", "0:cpu:/", *_read(own).splitlines()]:
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
