@@ -1,7 +1,7 @@
 """One small class per optimizer: its hyper-parameters, its conventions, and the scalars that its rule is given.
 
-The formulas are in csrc/rules.h; the steps, the states and the checks, common to all, in base.py. A class names its
-rules and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
+The formulas are in csrc/rules.h; the steps, the states and the checks, common to all, in optimizer.py. A class names
+its rules and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 import numpy as np
 
 from fastopt._native.step import Lookahead
+from fastopt._types import Array
 from fastopt.conventions import scheduled
-from fastopt.optimizer import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
+from fastopt.optimizer import LR, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
