@@ -1,6 +1,6 @@
-"""What textbook, torch, keras, optax and sklearn mean by an optimizer, as values of plain hyper-parameters.
+"""The conventions of the textbook, torch, keras, optax and sklearn, each as values of plain hyper-parameters.
 
-Each optimizer class lists its own values. This module reads such a list and has the range of every value.
+Each optimizer class has a table of its values. This module reads the tables and knows the range of every value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMON: dict[str, Any] = {
     "clip_value": None,
     "maximize": False,
 }
-#: Keras subtracts lr·weight_decay·w outside the gradient everywhere; the others add weight_decay·w to the gradient.
+#: In Keras weight decay is always decoupled: W ← W − lr·weight_decay·W. The others add weight_decay·W to the gradient.
 COMMON_BY_CONVENTION: dict[str, dict[str, Any]] = {"keras": {"decoupled": True}}
 
 fraction = partial(number, low=0.0, high=1.0, below=True)
@@ -31,7 +31,7 @@ positive = partial(number, low=0.0, high=LARGEST, above=True)
 
 
 def learning_rate(name: str, value: Any) -> float | Callable[[int], Any]:
-    """A number >= 0, or a schedule: a callable from the count of steps done (0, 1, …) to such a number."""
+    """A number >= 0, or a schedule: a callable that returns one, given the number of earlier steps (0, 1, …)."""
     if callable(value):
         return value  # type: ignore[no-any-return]
     return nonnegative(name, value)
@@ -58,11 +58,11 @@ CHECKS: dict[str, Check] = {
 
 
 def resolve(optimizer: str, table: Mapping[str, Mapping[str, Any]], convention: str) -> dict[str, Any]:
-    """Every hyper-parameter's value under this convention: the textbook's, where the table says nothing else."""
+    """All hyper-parameters under this convention. Those that its table does not list have the textbook's values."""
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     if convention not in table:
-        raise ValueError(f"convention {convention!r} does not define {optimizer}; it is defined by {', '.join(table)}")
+        raise ValueError(f"convention {convention!r} does not define {optimizer}, but {', '.join(table)} do")
     return {**table["textbook"], **COMMON, **COMMON_BY_CONVENTION.get(convention, {}), **table[convention]}
 
 
@@ -74,7 +74,7 @@ def scheduled(lr: float | Callable[[int], Any], count: int) -> float:
     try:
         if isinstance(value, (bool, str, bytes)):
             raise TypeError
-        x = float(value)  # also of a 0-d array, as optax returns it
+        x = float(value)  # a number or a 0-d array, which optax's schedules return
     except (TypeError, ValueError):
         raise TypeError(f"lr({count}) must be a number, got {value!r}") from None
     except OverflowError:
