@@ -32,16 +32,7 @@ UNSCALED = 1.0  # compared by identity: a grad_scale of any type may be given
 MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = partial(number, low=-LARGEST, high=LARGEST)
 any_std = partial(number, low=0.0, high=LARGEST)
-
-
-def any_norm(name: str, value: Any) -> float:
-    """A number >= 0 or infinity. With infinity a step computes the norm and clips nothing."""
-    if isinstance(value, (float, np.floating)) and value == math.inf:
-        return math.inf
-    try:
-        return number(name, value, low=0.0)
-    except ValueError:
-        raise ValueError(f"{name} must be in [0, inf], got {value!r}") from None
+any_norm = partial(number, low=0.0, infinite=True)  # with infinity a step computes the norm and clips nothing
 
 
 class Noise(Protocol):

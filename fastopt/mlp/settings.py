@@ -14,6 +14,7 @@ import numpy as np
 import fastopt
 from fastopt._checks import flag, integer, number, one_of, optional
 from fastopt._types import Array
+from fastopt.conventions import positive
 from fastopt.mlp.network import ACTIVATIONS
 from fastopt.regularization import EarlyStopping
 
@@ -74,7 +75,7 @@ def check_settings(p: Mapping[str, Any]) -> TrainingSettings:
         cutmix=number("cutmix", p["cutmix"], 0.0),
         augment=p["augment"],
         sample_shape=optional(_check_sizes, "sample_shape", p["sample_shape"]),
-        max_norm=optional(number, "max_norm", p["max_norm"], 0.0, above=True),
+        max_norm=optional(positive, "max_norm", p["max_norm"]),
         early_stopping=p["early_stopping"],
     )
     _check_combinations(settings, p)

@@ -26,6 +26,16 @@ def nonnegative(name: str, value: Any) -> float:
     return number(name, value, 0.0, LARGEST)
 
 
+def positive(name: str, value: Any) -> float:
+    """A number > 0 that float32 can hold."""
+    return number(name, value, 0.0, LARGEST, above=True)
+
+
+def any_number(name: str, value: Any) -> float:
+    """A number that float32 can hold."""
+    return number(name, value, -LARGEST, LARGEST)
+
+
 def draw_key(rng: Rng) -> int:
     """Draw a key of 64 bits from the generator. All random numbers of one call are a function of its key."""
     return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
