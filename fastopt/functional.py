@@ -17,8 +17,9 @@ import numpy as np
 from fastopt._checks import flag
 from fastopt._native import runtime
 from fastopt._native import step as native_step
+from fastopt._types import Array
 from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
-from fastopt.optimizer import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
+from fastopt.optimizer import LR, MAX_STEPS, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]

@@ -13,13 +13,13 @@ from fastopt._checks import LARGEST, Check, flag, number
 from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
+from fastopt._types import Array
 from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
     from pathlib import Path  # importing it takes 4 ms
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
 Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
 LR: TypeAlias = float | Callable[[int], Any]
@@ -36,7 +36,12 @@ any_std = partial(number, low=0.0, high=LARGEST)
 
 def any_norm(name: str, value: Any) -> float:
     """A number >= 0 or infinity. With infinity a step computes the norm and clips nothing."""
-    return math.inf if isinstance(value, float) and value == math.inf else number(name, value, low=0.0)
+    if isinstance(value, (float, np.floating)) and value == math.inf:
+        return math.inf
+    try:
+        return number(name, value, low=0.0)
+    except ValueError:
+        raise ValueError(f"{name} must be in [0, inf], got {value!r}") from None
 
 
 class Noise(Protocol):
@@ -284,31 +289,37 @@ class Optimizer:
             self._form_scalars()  # the scalars are out of date
 
     def _form_scalars(self) -> None:
-        """Form the scalars of the next step for every group in which the previous scalars are out of date."""
+        """Form the scalars of the next step for every group in which the previous scalars are out of date.
+
+        All schedules are called first, because one may set hyper-parameters of any group: they count for this step.
+        """
         array_step = self._array_step
         with array_step:
-            for i, group in enumerate(self._groups):
+            varying = [self._varies(group) for group in self._groups]
+            rates = [scheduled(group["lr"], group.clock.steps) for group in self._groups]
+            for i, (group, lr) in enumerate(zip(self._groups, rates, strict=True)):
                 if not array_step.is_formed(i):
-                    changes = group.clock.changes  # read first: a later change marks these scalars as out of date
-                    values, corrections = self._scalars(group)
-                    array_step.set(i, values, corrections, group.clock.steps + 1, changes, self._varies(group))
+                    # read first: a later change marks these scalars as out of date
+                    changes, steps = group.clock.changes, group.clock.steps
+                    array_step.set(i, *self._scalars(group, lr, steps), steps + 1, changes, varying[i])
 
     def _scalars_ahead(self, steps: int) -> list[list[tuple[dict[str, float], Corrections]] | None]:
         """For each group, the scalars of each of the next steps; None if only bias corrections depend on the step."""
         self._form_scalars()
-        return [
-            [self._scalars(group, i) for i in range(steps)] if self._varies(group) else None for group in self._groups
-        ]
+        return [self._scalars_of(group, steps) if self._varies(group) else None for group in self._groups]
+
+    @classmethod
+    def _scalars_of(cls, group: ParamGroup, steps: int) -> list[tuple[dict[str, float], Corrections]]:
+        counts = range(group.clock.steps, group.clock.steps + steps)
+        return [cls._scalars(group, scheduled(group["lr"], count), count) for count in counts]
 
     @classmethod
     def _varies(cls, group: ParamGroup) -> bool:
         return callable(group["lr"]) or cls.depends_on_step(group)
 
     @classmethod
-    def _scalars(cls, group: ParamGroup, ahead: int = 0) -> tuple[dict[str, float], Corrections]:
-        """The scalars of the step that is `ahead` steps after the group's next one, and their bias corrections."""
-        steps = group.clock.steps + ahead
-        lr = scheduled(group["lr"], steps)
+    def _scalars(cls, group: ParamGroup, lr: float, steps: int) -> tuple[dict[str, float], Corrections]:
+        """The scalars of the step that follows so many steps, and their bias corrections."""
         return {**cls.scalars(group, lr, steps + 1), **prelude(group, lr)}, cls.corrections(group)
 
     # -- state --------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 import numpy as np
 
 from fastopt._native.step import Lookahead
+from fastopt._types import Array
 from fastopt.conventions import scheduled
-from fastopt.optimizer import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
+from fastopt.optimizer import LR, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
 
 if TYPE_CHECKING:
     from pathlib import Path

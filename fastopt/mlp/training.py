@@ -220,8 +220,10 @@ class BatchedTrainer:
         one.forward()
         one.loss(targets, self.smoothing)
         if weighted:
-            network_kernels.weigh_rows(one.flat_output_grads, one.flat_losses, batch.weights.reshape(-1))
-        network_kernels.add_losses(one.losses, totals)
+            one.flat_output_grads *= batch.weights.reshape(-1, 1)
+            one.losses *= batch.weights
+        # one sample after another in float64: a pairwise sum would round in another way
+        totals[:] = np.cumsum(np.column_stack((totals, one.losses)), axis=1)[:, -1]
         one.backward()
 
     # -- after an epoch -----------------------------------------------------------------------------------------------

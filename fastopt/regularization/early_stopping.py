@@ -139,7 +139,7 @@ class EarlyStopping(layer_kernels.Restorer):
             # a copy of each tensor onto itself checks all of them and changes nothing
             layer_kernels.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))
             self._best = [p.copy(order="K") for p in tensors]
-        elif improved:
+        elif improved and self._best is not None:
             layer_kernels.each_of("copy", tensors, self._best, names=("parameter", "best parameter", ""))
         self._params = tensors
 
