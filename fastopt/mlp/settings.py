@@ -21,7 +21,7 @@ from fastopt.regularization import EarlyStopping
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything about a training but the network's shape and the data. `check_settings` makes one from parameters."""
+    """All settings of a training except the shape and the data. `check_settings` makes them from parameters."""
 
     optimizer: Any = "adam"
     lr: Any = None
@@ -51,12 +51,12 @@ class TrainingSettings:
         return bool(self.mixes or self.input_noise or self.augment is not None)
 
     def shared(self) -> list[Any]:
-        """The values that must be equal in networks that are trained together: all but lr, l1 and l2."""
+        """The settings that must be equal in networks that are trained together: all except lr, l1 and l2."""
         return [plain(getattr(self, f.name)) for f in fields(self) if f.name not in ("lr", "l1", "l2")]
 
 
 def check_settings(p: Mapping[str, Any]) -> TrainingSettings:
-    """Check the estimator's parameters p, as far as they do not depend on data.
+    """Check those parameters p of the estimator that can be checked without data.
 
     Raises a TypeError or ValueError that names the parameter.
     """

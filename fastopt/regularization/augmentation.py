@@ -30,7 +30,7 @@ class Transform(ABC):
     returns the new batch, written to `out` if given. Sample i of the batch has the index first + i in its stream.
     """
 
-    in_place = False  # whether out may be x itself
+    in_place = False  # whether out may be x
 
     def __call__(
         self, x: Array, rng: Rng = None, *, key: int | None = None, first: int = 0, out: Array | None = None

@@ -12,7 +12,7 @@ from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
 from fastopt.regularization.layer import Layer, Layout, layout_of, positive, probability
 
-#: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is.
+#: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is unbiased.
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "torch": {"eps": 1e-5, "momentum": 0.1, "keeps": False, "unbiased": True},
     "keras": {"eps": 1e-3, "momentum": 0.99, "keeps": True, "unbiased": False},

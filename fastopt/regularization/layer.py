@@ -1,4 +1,4 @@
-"""What the layers share: their base classes, keys of random streams, memory layouts. Knows no technique."""
+"""The base classes of layers, keys of random streams, memory layouts. Knows no technique."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def choose_key(rng: Rng, key: int | None) -> int:
     if key is None:
         return draw_key(rng)
     if rng is not None:
-        raise TypeError("give rng or key, not both: the key is what rng would draw")
+        raise TypeError("give rng or key, not both: rng would only draw a key")
     return integer("key", key, 0, 2**64 - 1)
 
 
@@ -115,7 +115,7 @@ class RandomLayer(Layer, ABC):
         self.key: int | None = None
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        """The layer's output; new random numbers in each training call, x unchanged in inference."""
+        """The layer's output. Each call in training draws new random numbers; inference returns x."""
         key = draw_key(self.rng) if self.training and self._active else None
         y = unchanged(x, out, "x") if key is None else self._apply(x, key, out, "x")
         self.key, self._ran = key, True
