@@ -53,7 +53,7 @@ def contenders(batch: int, epochs: int) -> dict[str, Callable[[Any, Any, int], C
     def theirs(x: Any, y: Any, seed: int) -> Any:
         model = Theirs((128,), batch_size=batch, max_iter=epochs, alpha=0.0, n_iter_no_change=10**6, random_state=seed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it has not converged
+            warnings.simplefilter("ignore")  # warns that it has not converged
             return model.fit(x, y).predict
 
     def by_torch(x: Any, y: Any, seed: int) -> Any:
