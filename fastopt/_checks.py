@@ -28,8 +28,9 @@ def number(
     *,
     above: bool = False,
     below: bool = False,
+    infinite: bool = False,
 ) -> float:
-    """A finite float with low <= value <= high. `above` excludes low, `below` excludes high."""
+    """A finite float with low <= value <= high. `above` excludes low, `below` excludes high, `infinite` permits inf."""
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -37,14 +38,14 @@ def number(
     except OverflowError:  # an int that is too large for a float
         x = math.nan
     inside = (low < x if above else low <= x) and (x < high if below else x <= high)
-    if not inside or math.isinf(x):  # NaN is in no range
-        raise ValueError(f"{name} must be {interval(low, high, above, below)}, got {value!r}")
+    if not inside or (math.isinf(x) and not infinite):  # NaN is in no range
+        raise ValueError(f"{name} must be {interval(low, high, above, below, infinite)}, got {value!r}")
     return x
 
 
-def interval(low: float, high: float, above: bool, below: bool) -> str:
+def interval(low: float, high: float, above: bool, below: bool, infinite: bool) -> str:
     """A range as text for a message: "in [0, 1)", "> 0 and finite", "finite"."""
-    if math.isinf(high):
+    if math.isinf(high) and not infinite:
         return "finite" if math.isinf(low) else f"{'>' if above else '>='} {low:g} and finite"
     return f"in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
 

@@ -1,4 +1,4 @@
-"""What is recorded after each epoch: losses, validation, early stopping. Trains nothing."""
+"""Records losses and validation scores after each epoch, and decides on early stopping. Trains nothing."""
 
 from __future__ import annotations
 

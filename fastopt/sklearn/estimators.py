@@ -35,7 +35,7 @@ INTERRUPTED = "Training interrupted by user after {} epochs: the estimator is fi
 
 @dataclass(eq=False, repr=False)
 class _MLP(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share. The fields are the parameters."""
+    """The base class of both estimators. Its fields are their parameters."""
 
     hidden_layer_sizes: Any = (100,)
     activation: str = "relu"
@@ -165,7 +165,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if again and isinstance(params.get("class_weight"), str):
             raise ValueError(
                 f"class_weight {params['class_weight']!r} is not supported for partial_fit, "
-                "where it would be another one in each part: pass the weights as a dict"
+                "because each part would give other weights: pass the weights as a dict"
             )
         return params
 
@@ -183,12 +183,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             return None
         weights = Weights(self.coefs_, self.intercepts_, self.batch_norms_)
         if weights.sizes != shape.sizes:
-            raise ValueError(
-                f"the weights to go on from are of layers {weights.sizes}, now they would be {shape.sizes}"
-            )
+            raise ValueError(f"the weights of the last fit have layers {weights.sizes}, this fit needs {shape.sizes}")
         if len(shape.sizes) > 2 and (self.batch_norms_[0] is not None) != shape.batch_norm:
             raise ValueError(
-                f"the weights to go on from are of batch_norm={not shape.batch_norm}, now it is {shape.batch_norm}"
+                f"the weights of the last fit are of batch_norm={not shape.batch_norm}, now it is {shape.batch_norm}"
             )
         return weights
 
@@ -330,7 +328,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     lr : a number >= 0; a schedule (steps done -> number); "search": by a learning-rate range test (Smith 2017) before
         the training, see lr_ and lr_search_; None: the optimizer's default.
     batch_size : 1 (stochastic), n (mini-batches, the last one may be smaller) or None (the full batch).
-    epochs : >= 1, passes over the samples. Early stopping may end the training before.
+    epochs : >= 1, passes over the samples. Early stopping may end the training earlier.
     l1, l2 : >= 0, penalties l1·|W| + l2/2·W² of the weights, not of biases; None: the optimizer's default. The losses
         in history_ do not contain them.
     decoupled : True applies l2 as decoupled weight decay, W ← (1 − η l2) W.

@@ -1,4 +1,4 @@
-"""NAG in the textbook's form: the block, how it is left, and which gradients a step takes."""
+"""NAG in the textbook's form: the lookahead block, its end, and the gradients that a step accepts."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_block_in_a_generator_that_is_dropped() -> None:
         opt.step(arrays(3))
 
 
-def test_a_bad_gradient_after_the_block_may_be_given_again() -> None:
+def test_a_bad_gradient_after_the_block_may_be_replaced() -> None:
     opt, twin = nag(), nag()
     with opt.lookahead():
         pass
@@ -295,7 +295,7 @@ def test_signed_zeros_and_nan_are_restored() -> None:
     assert w.tobytes() == before
 
 
-def test_a_lookahead_is_of_its_lr_and_momentum() -> None:
+def test_a_step_refuses_a_gradient_of_another_lr_or_momentum() -> None:
     for change in ({"lr": 5.0}, {"momentum": 0.1}):
         opt = fastopt.NAG(arrays(0)[2], lr=0.5)
         with opt.lookahead():

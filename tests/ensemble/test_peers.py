@@ -1,4 +1,4 @@
-"""The ensembles against scikit-learn's on known data, with its trees, without it, and on a dask cluster."""
+"""The ensembles against scikit-learn's, with its trees, without scikit-learn, and on a dask cluster."""
 
 from __future__ import annotations
 

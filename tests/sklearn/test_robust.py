@@ -366,7 +366,7 @@ def test_the_error_for_a_checkpoint_of_another_fit_names_the_difference(tmp_path
     with pytest.raises(TypeError, match="checkpoint must be a path"):
         net().fit(X, Y, checkpoint=5)
     for seed in (None, np.random.default_rng(0), np.random.RandomState(0)):
-        with pytest.raises(ValueError, match="checkpoint needs an int as random_state to go on from, got "):
+        with pytest.raises(ValueError, match="checkpoint needs an int as random_state to continue from, got "):
             net(random_state=seed).fit(X, Y, checkpoint=tmp_path / "new.npz")
     assert not (tmp_path / "new.npz").exists()
 
