@@ -51,5 +51,6 @@ MODULES = [
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
+    "fastopt.torch._table",
     "fastopt.torch._step",
 ]
