@@ -157,7 +157,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. A user's mistake gives one line on stderr, no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # µ and ² must not end a run on an ASCII terminal
+        sys.stdout.reconfigure(errors="replace")  # a terminal with an ASCII encoding cannot print µ and ²
     try:
         arguments = parser().parse_args(argv)
         code = run_info(arguments) if arguments.command == "info" else run_compare(arguments)

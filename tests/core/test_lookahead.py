@@ -44,7 +44,7 @@ def test_closure_and_context_are_the_same() -> None:
         assert a.state[0]["step"] == t
 
 
-def test_a_step_without_its_gradient_is_refused() -> None:
+def test_a_step_needs_a_gradient_from_the_lookahead_point() -> None:
     opt = nag()
     before = contents(opt)
     for _ in range(2):
@@ -250,7 +250,7 @@ def test_saving_inside_the_block_saves_the_parameters_themselves(tmp_path: Path)
             np.testing.assert_array_equal(p, q)
 
 
-def test_loading_inside_the_block_is_refused_or_stays(tmp_path: Path) -> None:
+def test_loading_inside_the_block_is_refused_or_takes_effect(tmp_path: Path) -> None:
     opt, other = nag(), nag(1, warm=5)
     other.save(tmp_path / "opt.npz", params=True)
     loaded, before = True, contents(opt)
