@@ -93,7 +93,7 @@ def test_every_change_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any],
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)  # a variance of another sign has no root
 
 
-def test_a_count_that_is_replaced_or_written_is_read() -> None:
+def test_a_step_count_that_the_user_writes_or_replaces_is_read() -> None:
     """Each step by hand: Adam's first step moves by lr whatever came before in t."""
     p = torch.nn.Parameter(torch.zeros(64))
     opt = ours.Adam([p], lr=1.0, betas=(0.0, 0.0))
@@ -164,7 +164,7 @@ def _nag_whose_first_span_held(grad: torch.Tensor) -> tuple[torch.nn.Parameter, 
     return p, q, opt
 
 
-def test_a_gradient_of_another_layout_that_moves_to_another_parameter_before_a_lookahead() -> None:
+def test_a_gradient_of_another_layout_given_to_another_parameter_before_a_lookahead() -> None:
     grad = torch.arange(6.0).view(3, 2).t()
     p, _, opt = _nag_whose_first_span_held(grad)
     with opt.lookahead():
@@ -173,7 +173,7 @@ def test_a_gradient_of_another_layout_that_moves_to_another_parameter_before_a_l
     assert (p == -grad).all()
 
 
-def test_a_gradient_of_another_size_that_moves_to_another_parameter_before_a_lookahead() -> None:
+def test_a_gradient_of_another_size_given_to_another_parameter_before_a_lookahead() -> None:
     p, _, opt = _nag_whose_first_span_held(torch.arange(6.0).view(2, 3))
     p.data = torch.zeros(4000)
     opt.state[p].clear()

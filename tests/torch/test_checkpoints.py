@@ -81,8 +81,8 @@ def test_old_states(name: str) -> None:
     assert float(other.state[new[0]]["step"]) == 6
 
 
-def test_a_momentum_that_comes_and_goes_is_seen() -> None:
-    """Without one the update is that of another optimizer: whatever chooses between the two is looked at."""
+def test_a_momentum_that_becomes_zero_and_nonzero_again_is_seen() -> None:
+    """Without momentum the update is that of another optimizer: each hyper-parameter that decides it is read."""
     p, q = (torch.nn.Parameter(torch.arange(5.0)) for _ in range(2))
     mine, peer = ours.SGD([p], lr=0.5), torch.optim.SGD([q], lr=0.5)
     for momentum, dampening, nesterov in ((0, 0, False), (0.5, 0.25, False), (0, 0.25, False), (0.75, 0, True)):
@@ -94,7 +94,7 @@ def test_a_momentum_that_comes_and_goes_is_seen() -> None:
         assert torch.equal(p, q), f"momentum {momentum}"
 
 
-def test_a_momentum_of_none_is_none_yet() -> None:
+def test_a_momentum_buffer_of_none_counts_as_missing() -> None:
     """As old torch saved SGD: the first step is not damped."""
     p, q = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
     for x, module in ((p, ours), (q, torch.optim)):
@@ -156,7 +156,7 @@ def test_loading_hooks_and_errors() -> None:
 @pytest.mark.parametrize("made", [torch.tensor, lambda x: torch.tensor([x], dtype=torch.float64), float])
 @pytest.mark.parametrize("value", [3.5, -1.0, float("nan"), float("inf"), 2.0**53], ids=str)
 @pytest.mark.parametrize("hooked", [False, True])
-def test_a_count_that_is_none_is_not_loaded(made: Callable[[float], Any], value: float, hooked: bool) -> None:
+def test_a_number_that_is_no_step_count_is_not_loaded(made: Callable[[float], Any], value: float, hooked: bool) -> None:
     p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
     opt = ours.Adam([p, q], lr=0.5)
     p.grad, q.grad = torch.ones(3), torch.ones(2)

@@ -1,4 +1,4 @@
-"""Ctrl-C in a step of fastopt.torch, wherever Python may answer it: the step takes place wholly or not at all."""
+"""Ctrl-C at every place of a step of fastopt.torch where Python handles it: the step happens wholly or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.torch_rows import NAMES
 
 
 def made(name: str, steps: int) -> tuple[Any, list[Any]]:
-    """An optimizer of parameters of which some have gaps and one's gradient is turned, before its next step."""
+    """An optimizer before its next step. Some parameters have gaps; the gradients are transposed."""
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(5, 8, generator=generator)
     params = [torch.nn.Parameter(x) for x in (base[:, ::4], base[:, 1::4], base[:, 2::4], torch.ones(4, 3))]
@@ -36,7 +36,7 @@ def state(opt: Any, params: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("steps", [0, 1])
-def test_a_step_takes_place_wholly_or_not_at_all(name: str, steps: int) -> None:
+def test_an_interrupted_step_happens_wholly_or_not_at_all(name: str, steps: int) -> None:
     opt, params = made(name, steps)
     before = str(state(opt, params))
     opt.step()
@@ -57,7 +57,7 @@ def test_a_step_takes_place_wholly_or_not_at_all(name: str, steps: int) -> None:
     assert k > 30
 
 
-def test_nag_is_where_it_was_or_a_step_further() -> None:
+def test_an_interrupted_step_of_nag_happens_wholly_or_not_at_all() -> None:
     def make() -> tuple[Any, list[Any]]:
         params = [torch.nn.Parameter(torch.linspace(-1.0, 1.0, 5)), torch.nn.Parameter(torch.ones(4, 3))]
         opt = ours.NAG(params, lr=0.1)

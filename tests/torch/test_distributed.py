@@ -68,7 +68,7 @@ CASES += [("fsdp_in_backward", "Adam"), ("checkpoint", "Adam"), ("checkpoint", "
 
 
 @pytest.mark.parametrize(("job", "name"), CASES)
-def test_as_one_process(job: str, name: str, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(job: str, name: str, tmp_path: Path) -> None:
     assert_close(run(job, tmp_path, name), alone(name))
 
 

@@ -1,6 +1,6 @@
-"""A step that remembers against one that looks anew, through random lives of parameters, gradients and states.
+"""Random changes of parameters, gradients and states: a step with records of earlier steps equals one without records.
 
-Errors are part of a life: the step after one must be as right as any other, and so it goes on.
+A sequence goes on after an error: the next step must be right, too.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def _numbers(x: Any) -> Any:
 
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_step_that_remembers_is_a_step_that_looks(name: str, seed: int) -> None:
-    remembering, forgetting = Life(name, seed, False), Life(name, seed, True)
+def test_records_of_earlier_steps_change_no_result(name: str, seed: int) -> None:
+    with_records, without_records = Life(name, seed, False), Life(name, seed, True)
     for moment in range(60):
-        assert remembering.some_time() == forgetting.some_time(), f"after {moment} moments"
+        assert with_records.some_time() == without_records.some_time(), f"after {moment} moments"

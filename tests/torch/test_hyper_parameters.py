@@ -24,7 +24,7 @@ from tests.support.torch_rows import (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_value_is_read_again_in_each_step(name: str) -> None:
+def test_changed_hyper_parameters_count_from_the_next_step_on(name: str) -> None:
     a, b, mine, peers = pair(name, **FULL[name])
     changes: list[dict[str, Any]] = [{"lr": 0.02}, {"weight_decay": 0.3}, {"maximize": not FULL[name].get("maximize")}]
     changes += [{k: v} for k, v in {"eps": 1e-3, "momentum": 0.7, "alpha": 0.9, "rho": 0.5}.items() if k in a.defaults]
@@ -96,7 +96,7 @@ def test_schedulers(name: str, scheduler: str) -> None:
     assert len(rates) > 1
 
 
-def test_all_of_torchs_schedulers_are_here() -> None:
+def test_every_scheduler_of_torch_is_tested() -> None:
     theirs = {name for name in torch.optim.lr_scheduler.__all__ if name not in ("LRScheduler",)}
     assert theirs <= SCHEDULERS.keys()
 

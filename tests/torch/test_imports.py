@@ -20,7 +20,7 @@ def test_fastopt_itself_loads_no_torch() -> None:
 @pytest.mark.parametrize("first", ["torch", "fastopt"])
 @pytest.mark.skipif(sys.platform != "linux", reason="not here: reads /proc")
 def test_one_openmp_runtime_in_either_order(first: str) -> None:
-    """Both libraries have run in parallel, and no second libgomp (or other runtime) is in the process."""
+    """After both libraries have used threads, the process has loaded one OpenMP runtime."""
     code = f"""
 import {first}
 import torch, fastopt.torch, re

@@ -26,7 +26,7 @@ def _model() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_in_backward_is_the_ordinary_step(name: str) -> None:
+def test_in_backward_gives_the_bits_of_the_ordinary_step(name: str) -> None:
     """The same bits; no gradient stays; a parameter that is used twice is stepped once."""
     x = torch.randn(32, 4)
     models = [_model(), _model()]
@@ -50,7 +50,7 @@ def test_in_backward_is_the_ordinary_step(name: str) -> None:
 
 
 def test_in_backward_frees_each_gradient() -> None:
-    """At no moment are two of the large gradients alive."""
+    """No gradient is alive when the next one is computed."""
     layers = [torch.nn.Linear(64, 64, bias=False) for _ in range(6)]
     params = [layer.weight for layer in layers]
     opt = ours.SGD(params, lr=0.1)

@@ -24,8 +24,8 @@ def _quadratic(w: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("way", ["context", "closure"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_nag_is_the_textbooks(way: str, dtype: torch.dtype, threads: int) -> None:
-    """a ← β a + ∇L(W − η β a);  W ← W − η a, bit for bit; with a schedule of η, where torch's form parts from it."""
+def test_nag_follows_the_textbook_bit_for_bit(way: str, dtype: torch.dtype, threads: int) -> None:
+    """a ← β a + ∇L(W − η β a);  W ← W − η a, bit for bit, with a schedule of η, which torch's form does not follow."""
     runtime.set_num_threads(threads)
     _testing.set_serial_threshold(0)
     generator = torch.Generator().manual_seed(0)
@@ -57,7 +57,7 @@ def test_nag_is_the_textbooks(way: str, dtype: torch.dtype, threads: int) -> Non
         assert torch.equal(opt.state[p]["momentum_buffer"], a)
 
 
-def test_nag_refuses_what_is_not_the_lookahead_point() -> None:
+def test_nag_refuses_gradients_of_another_point() -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours.NAG([p], lr=0.1)
     p.grad = torch.ones(3)
@@ -158,7 +158,7 @@ LOST: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("what", LOST)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("failing", [False, True], ids=["left", "left by an error"])
-def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_back(
+def test_a_parameter_that_cannot_be_put_back_is_named_and_all_others_are_put_back(
     what: str, dtype: torch.dtype, failing: bool
 ) -> None:
     params, opt = walked(5, 8, 3, 9, dtype=dtype)
@@ -200,7 +200,7 @@ KEPT: dict[str, Callable[[Any, list[Any]], Any]] = {
 
 
 @pytest.mark.parametrize("what", KEPT)
-def test_whatever_else_is_done_inside_the_block_the_parameters_come_back(what: str) -> None:
+def test_other_changes_inside_the_block_do_not_prevent_putting_back(what: str) -> None:
     params, opt = walked(5, 8, 3, 9)
     before = [p.detach().clone() for p in params]
     with opt.lookahead():
@@ -210,7 +210,7 @@ def test_whatever_else_is_done_inside_the_block_the_parameters_come_back(what: s
     assert not opt._native.ahead
 
 
-def test_a_block_that_cannot_be_entered_moves_nothing_and_makes_no_state() -> None:
+def test_a_failed_lookahead_moves_nothing_and_makes_no_state() -> None:
     params, opt = walked(5, 8)
     before = [p.detach().clone() for p in params]
     opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(4, 4)[:, ::2])]})
@@ -222,7 +222,7 @@ def test_a_block_that_cannot_be_entered_moves_nothing_and_makes_no_state() -> No
     take_step(opt, params)
 
 
-def test_a_bad_gradient_after_the_block_may_be_given_again() -> None:
+def test_a_refused_gradient_after_the_block_can_be_replaced() -> None:
     params, opt = walked(5, 8)
     twin_params, twin = walked(5, 8)
     take_step(twin, twin_params)
@@ -239,8 +239,8 @@ def test_a_bad_gradient_after_the_block_may_be_given_again() -> None:
         opt.step()
 
 
-def test_a_step_of_the_plan_inside_the_block_is_refused() -> None:
-    """As of another thread that was let in before the block was entered."""
+def test_a_native_step_inside_the_block_is_refused() -> None:
+    """Another thread can begin a step before the block is entered."""
     params, opt = walked(5)
     work = [(group, group["params"]) for group in opt.param_groups]
     with opt.lookahead():

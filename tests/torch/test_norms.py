@@ -25,7 +25,7 @@ from tests.support.torch_rows import (
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("unscaled", [False, True])
 def test_grad_scaler(name: str, unscaled: bool) -> None:
-    """As torch's fused optimizers: unscaled in the pass, skipped on an infinity, the gradients not rewritten."""
+    """As with torch's fused optimizers, the step unscales and skips, and does not rewrite the gradients."""
     a, b, mine, peers = pair(name, **FULL[name])
     scalers = [torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=3) for _ in range(2)]
     way = [torch.zeros_like(p) for p in peers]
@@ -54,7 +54,7 @@ def test_grad_scaler(name: str, unscaled: bool) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -2.0, float("inf"), float("nan")])
-def test_a_scale_that_is_none_is_refused(scale: float) -> None:
+def test_an_invalid_gradient_scale_is_refused(scale: float) -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours.Adam([p])
     p.grad = torch.ones(3)
@@ -65,8 +65,8 @@ def test_a_scale_that_is_none_is_refused(scale: float) -> None:
     assert not opt.state
 
 
-def test_a_skipped_first_step_counts_for_nothing() -> None:
-    """Damped momentum: what was skipped was not the first step."""
+def test_a_skipped_first_step_leaves_no_momentum() -> None:
+    """With damped momentum, the step after a skipped one is the first."""
     p, q = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
     opt, peer = (m.SGD([x], lr=1.0, momentum=0.5, dampening=0.5) for m, x in ((ours, p), (torch.optim, q)))
     p.grad = torch.tensor([1.0, torch.nan])
@@ -129,7 +129,7 @@ def test_skip_nonfinite() -> None:
     assert float(opt.state[p]["step"]) == 1
 
 
-def test_threads_change_no_bit() -> None:
+def test_the_number_of_threads_changes_no_bit() -> None:
     results = []
     for threads in (1, 2, 3, 7):
         runtime.set_num_threads(threads)

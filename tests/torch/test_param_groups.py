@@ -19,8 +19,8 @@ from tests.support.torch_rows import (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_groups_and_steps_of_their_own(name: str) -> None:
-    """Groups with other values, one that is added later; parameters without a gradient are left out, step count too."""
+def test_groups_have_hyper_parameters_and_step_counts_of_their_own(name: str) -> None:
+    """Groups with other values, one that is added later. A parameter without a gradient keeps its step count."""
     mine, peers = parameters(), parameters()
     opts = []
     for module, params in ((ours, mine), (torch.optim, peers)):

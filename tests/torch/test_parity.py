@@ -67,7 +67,7 @@ class TestTorchOptimizers(TestCase):
                     optim_info.optim_cls(params, **given.kwargs)
 
     @optims(ROWS)
-    def test_goes_down(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
+    def test_the_loss_falls(self, device: str, dtype: torch.dtype, optim_info: Any) -> None:
         """A least-squares loss falls: with parameters that are dense or have gaps, with every scheduler of torch's."""
         for contiguous in (True, False):
             for schedulers in ((), *optim_info.scheduler_inputs):
@@ -119,7 +119,7 @@ def _descend(cls: Any, kwargs: dict[str, Any], schedulers: Any, contiguous: bool
     return first, float(loss().detach())
 
 
-def test_nested_signatures() -> None:
+def test_signatures_are_those_of_torch() -> None:
     """The signatures are torch's, whatever its version."""
     import inspect
 

@@ -1,4 +1,4 @@
-"""How fastopt.torch reads tensors: layouts, signs, types, moving addresses, what it refuses."""
+"""How fastopt.torch reads tensors: layouts, signs, types, changing addresses, and what it refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.torch_rows import NAMES, SHAPES, assert_same, pair, walk
 
 
 def one(name: str, p: torch.Tensor, g: torch.Tensor, steps: int = 3, **kwargs: Any) -> torch.Tensor:
-    """What torch's single-tensor loop makes of contiguous copies: the right answer for any layout."""
+    """The result of torch's single-tensor loop for contiguous copies, which is right for any layout."""
     q = torch.nn.Parameter(p.detach().resolve_neg().clone(memory_format=torch.contiguous_format))
     opt = getattr(torch.optim, name)([q], **kwargs)
     q.grad = g.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
@@ -66,7 +66,7 @@ def test_gradients_of_any_layout(name: str, kind: str, turned: bool) -> None:
 
 
 def test_torchs_fused_kernel_gets_a_transposed_gradient_wrong() -> None:
-    """What this package is careful about is no theory (torch 2.13): should torch be cured, this test may go."""
+    """torch 2.13 has this bug. Delete the test when torch has fixed it."""
     p, g = torch.randn(6, 4), torch.randn(4, 6).t()
     q = torch.nn.Parameter(p.clone())
     q.grad = g
@@ -79,7 +79,7 @@ def test_torchs_fused_kernel_gets_a_transposed_gradient_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sign_that_comes_later_is_seen(name: str) -> None:
+def test_a_gradient_that_is_negative_in_some_steps(name: str) -> None:
     p = torch.nn.Parameter(torch.randn(64))
     opt = getattr(ours, name)([p])
     q = torch.nn.Parameter(p.detach().clone())
@@ -93,7 +93,7 @@ def test_a_sign_that_comes_later_is_seen(name: str) -> None:
     close(p, q.detach())
 
 
-def test_one_element_whose_sign_turns_in_place() -> None:
+def test_a_gradient_of_one_element_that_becomes_negative_in_place() -> None:
     z = torch.tensor([2 + 3j])
     p = torch.nn.Parameter(torch.ones(1))
     opt = ours.SGD([p], lr=1.0)
@@ -162,8 +162,8 @@ def test_elements_that_share_memory_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_addresses_that_move_between_steps(name: str) -> None:
-    """p.data = ..., another layout of it, states that are replaced: everything is looked at again."""
+def test_parameters_and_states_given_other_memory_between_steps(name: str) -> None:
+    """p.data = ..., another layout of it, states that are replaced."""
     a, b, mine, peers = pair(name, weight_decay=0.1)
     old: list[Any] = []
 
@@ -230,8 +230,8 @@ def test_swapped_tensors() -> None:
 # -- overlap ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_gradient_that_comes_and_goes_changes_places() -> None:
-    """What was remembered of a place in the table must not be used for another parameter that moves up to it."""
+def test_gradients_that_are_missing_in_some_steps() -> None:
+    """A record of one parameter must not be used for another that takes its place in the table."""
     ps = [torch.nn.Parameter(torch.randn(64)) for _ in range(3)]
     qs = [torch.nn.Parameter(p.detach().clone()) for p in ps]
     opt, peer = ours.Adam(ps), torch.optim.Adam(qs)
@@ -245,7 +245,7 @@ def test_a_gradient_that_comes_and_goes_changes_places() -> None:
         close(p, q.detach())
 
 
-def test_overlaps_are_found_whenever_they_begin() -> None:
+def test_an_overlap_that_begins_between_steps_is_refused() -> None:
     base = torch.randn(100)
     p, q = torch.nn.Parameter(base[:50]), torch.nn.Parameter(base[50:])
     opt = ours.Adam([p, q])
@@ -268,7 +268,7 @@ def test_overlaps_are_found_whenever_they_begin() -> None:
 
 
 def test_overlaps_of_parameters_with_gaps() -> None:
-    """They are stepped through copies, which do not overlap: the originals must not either."""
+    """They are updated through copies, which never overlap; so their originals are checked."""
     base = torch.zeros(4, 6)
     p, q, r = (torch.nn.Parameter(base[:, i::3]) for i in range(3))
     opt = ours.SGD([p, q, r], lr=1.0)
@@ -404,7 +404,7 @@ def test_tensors_beyond_their_storage_are_refused(what: str, left: str, kind: st
     assert [float(opt.state[p]["step"]) for p in ps] == [3.0, 3.0, 3.0]
 
 
-def test_a_storage_may_be_larger_or_smaller_where_nothing_lies() -> None:
+def test_a_storage_may_change_its_size_outside_of_the_tensor() -> None:
     p, q = torch.nn.Parameter(torch.ones(5)), torch.nn.Parameter(torch.ones(0, 7))
     p.grad, q.grad = torch.ones(9)[2:7], torch.ones(0, 7)
     opt = ours.SGD([p, q], lr=1.0)
@@ -417,8 +417,8 @@ def test_a_storage_may_be_larger_or_smaller_where_nothing_lies() -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "NAG"])
 @pytest.mark.parametrize("gaps", [False, True], ids=["dense", "with gaps"])
-def test_parameters_made_in_inference_mode_are_stepped_there_alone(name: str, gaps: bool) -> None:
-    """As torch has it; it finds out behind the update."""
+def test_parameters_made_in_inference_mode_are_updated_only_there(name: str, gaps: bool) -> None:
+    """torch allows no update of them outside of inference mode."""
     with torch.inference_mode():
         x = torch.ones(6)[::2] if gaps else torch.ones(3)
     p = torch.nn.Parameter(torch.ones(3))
@@ -491,7 +491,7 @@ def test_advice_names_what_a_subclass_derives_from() -> None:
 
 
 def test_refused_hyper_parameters() -> None:
-    """As they may be put into a group, where nobody checks them; nothing is written."""
+    """They are written into a group, where torch does not check them. The step refuses them and writes nothing."""
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours.Adam([p])
     p.grad = torch.ones(3)
@@ -521,7 +521,7 @@ def test_refused_hyper_parameters() -> None:
     assert float(opt.state[p]["step"]) == 1
 
 
-def test_a_hyper_parameter_that_comes_later_counts() -> None:
+def test_a_hyper_parameter_that_is_added_to_a_group_counts() -> None:
     p = torch.nn.Parameter(torch.zeros(3))
     opt = ours.SGD([p], lr=1.0)
     p.grad = torch.ones(3)
@@ -532,7 +532,7 @@ def test_a_hyper_parameter_that_comes_later_counts() -> None:
     assert torch.equal(p.detach(), torch.zeros(3))
 
 
-def test_a_default_device_is_not_the_step_counts() -> None:
+def test_step_counts_are_on_the_cpu_whatever_the_default_device() -> None:
     p = torch.nn.Parameter(torch.zeros(3))
     p.grad = torch.ones(3)
     opt = ours.Adam([p])
@@ -565,5 +565,5 @@ def test_refused_options() -> None:
     assert torch.equal(p[0].detach(), torch.ones(3))
 
 
-def test_shapes_are_those_that_matter() -> None:
+def test_shapes_include_a_scalar_and_an_empty_one() -> None:
     assert {(), (0,)} < set(SHAPES)

@@ -91,7 +91,7 @@ def train(make: type[nn.Module], module: Any, name: str, kwargs: dict[str, Any])
 
 @pytest.mark.parametrize("model", [Transformer, Convolutions])
 @pytest.mark.parametrize("optimizer", SEVEN)
-def test_losses_and_accuracy_are_torchs(model: type[nn.Module], optimizer: str) -> None:
+def test_losses_and_accuracy_equal_those_of_torch(model: type[nn.Module], optimizer: str) -> None:
     name, peer, kwargs, more = SEVEN[optimizer]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
