@@ -1,8 +1,7 @@
 /* xoshiro256++, Blackman & Vigna (2021), "Scrambled linear pseudorandom number generators": eight generators side by
  * side, seeded by Philox. Random bits in order for a quarter of what Philox takes, where nobody asks for a number in
  * the middle. Knows no distribution. */
-#ifndef FASTOPT_XOSHIRO_H
-#define FASTOPT_XOSHIRO_H
+#pragma once
 
 #include "random/philox.h"
 
@@ -60,5 +59,3 @@ FO_INLINE void xoshiro_block(uint64_t *word, struct xoshiro *x)
         x->a[l] = s.a, x->b[l] = s.b, x->c[l] = s.c, x->d[l] = s.d;
     }
 }
-
-#endif
