@@ -15,7 +15,7 @@ FLAGS = [
     "-fvisibility=hidden",
 ]
 WINDOWS_FLAGS = ["/O2", "/fp:precise", "/std:c11"]
-INCLUDE = ["csrc", "csrc/include"]
+INCLUDE = ["csrc", "csrc/include", "fastopt/torch"]
 SOURCES = [
     "csrc/runtime/api.c",
     "csrc/runtime/dispatch.c",
@@ -40,11 +40,12 @@ RUNTIME = "fastopt._native.runtime"
 MODULES = [
     "fastopt._native.arrays",
     "fastopt._native.spans",
+    "fastopt._native.scalars",
     "fastopt._native.step",
     "fastopt._native.layers",
     "fastopt._native.network",
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
-    "fastopt._core",
+    "fastopt.torch._step",
 ]

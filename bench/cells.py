@@ -68,7 +68,7 @@ class Cell:
     work: str
     threads: int = 1
     convention: str = "textbook"
-    #: STEP, or PHASE: clip by the global norm, step, set the gradients to zero
+    #: STEP, or PHASE: clip by the global norm, step and set the gradients to zero
     phase: str = STEP
 
     @property

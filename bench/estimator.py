@@ -1,5 +1,7 @@
-"""Whole fits of one network: fastopt.sklearn, scikit-learn's MLPClassifier and a plain torch loop in turns, after their
-held-out accuracies over ten seeds; and ten folds of cross-validation over one fit."""
+"""Times of whole fits: fastopt.sklearn, scikit-learn's MLPClassifier and a plain torch loop, in turns.
+
+Their held-out accuracies over ten seeds are checked first. Also: ten folds of cross-validation against one fit.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def digits() -> tuple[Any, Any]:
 
 
 def images() -> tuple[Any, Any]:
-    """Synthetic, of MNIST's shape: ten patterns in so much noise that nobody tells all apart."""
+    """Synthetic data of MNIST's shape: ten patterns with so much noise that no classifier separates them all."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, 60_000)
     patterns = rng.normal(size=(10, 784)).astype(np.float32)
@@ -40,7 +42,7 @@ def images() -> tuple[Any, Any]:
 
 
 def contenders(batch: int, epochs: int) -> dict[str, Callable[[Any, Any, int], Callable[[Any], Any]]]:
-    """By name: fit (x, y, seed), which gives predict."""
+    """By name: a function fit(x, y, seed) that returns predict."""
     from sklearn.neural_network import MLPClassifier as Theirs
 
     from fastopt.sklearn import MLPClassifier
@@ -51,27 +53,32 @@ def contenders(batch: int, epochs: int) -> dict[str, Callable[[Any, Any, int], C
     def theirs(x: Any, y: Any, seed: int) -> Any:
         model = Theirs((128,), batch_size=batch, max_iter=epochs, alpha=0.0, n_iter_no_change=10**6, random_state=seed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it has not converged
+            warnings.simplefilter("ignore")  # warns that it has not converged
             return model.fit(x, y).predict
 
-    def torch_loop(x: Any, y: Any, seed: int) -> Any:
-        import torch
+    def by_torch(x: Any, y: Any, seed: int) -> Any:
+        return torch_loop(x, y, seed, batch, epochs)
 
-        import fastopt
+    return {"fastopt": ours, "scikit-learn": theirs, "torch": by_torch}
 
-        torch.set_num_threads(fastopt.get_num_threads())
-        torch.manual_seed(seed)
-        net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
-        optimizer, criterion = torch.optim.Adam(net.parameters()), torch.nn.CrossEntropyLoss()
-        a, b = torch.from_numpy(x), torch.from_numpy(y)
-        for _ in range(epochs):
-            for rows in torch.randperm(len(a)).split(batch):
-                optimizer.zero_grad()
-                criterion(net(a[rows]), b[rows]).backward()
-                optimizer.step()
-        return lambda z: net(torch.from_numpy(z)).argmax(1).numpy()
 
-    return {"fastopt": ours, "scikit-learn": theirs, "torch": torch_loop}
+def torch_loop(x: Any, y: Any, seed: int, batch: int, epochs: int) -> Any:
+    """The same network in plain torch. Returns a function that predicts."""
+    import torch
+
+    import fastopt
+
+    torch.set_num_threads(fastopt.get_num_threads())
+    torch.manual_seed(seed)
+    net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+    optimizer, criterion = torch.optim.Adam(net.parameters()), torch.nn.CrossEntropyLoss()
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(a)).split(batch):
+            optimizer.zero_grad()
+            criterion(net(a[rows]), b[rows]).backward()
+            optimizer.step()
+    return lambda z: net(torch.from_numpy(z)).argmax(1).numpy()
 
 
 def against(work: str, x: Any, y: Any, batch: int, epochs: int, rounds: int, seeds: int) -> list[dict[str, Any]]:
@@ -94,7 +101,7 @@ def against(work: str, x: Any, y: Any, batch: int, epochs: int, rounds: int, see
 
 
 def folds(rounds: int) -> list[dict[str, Any]]:
-    """Ten folds in one call over one fit to all samples, 30 epochs each."""
+    """Ten folds in one call, against one fit to all samples; 30 epochs each."""
     from fastopt.sklearn import MLPClassifier
     from fastopt.validation import cross_validate
 

@@ -63,7 +63,7 @@ def all_cells(options: Options, threads: int) -> tuple[list[Record], list[str]]:
 
 
 def compare(cell: Cell, present: Sequence[Contender], rounds: int, left_out: list[str]) -> list[Record]:
-    """All contenders of a cell, validated and then in turns."""
+    """Validate all contenders of a cell, then time them in turns."""
     peers = [c for c in present if c.has(cell) and c is not FASTOPT]
     records: list[Record] = []
     for group in groups(cell, peers):
@@ -76,7 +76,7 @@ def compare(cell: Cell, present: Sequence[Contender], rounds: int, left_out: lis
 
 
 def _build(contender: Contender, cell: Cell, left_out: list[str]) -> Run | None:
-    """The run, or None if it fails or its results are wrong; then the reason is reported and no time is shown."""
+    """The validated run of a contender; None, with the reason in the report, if it fails or its results are wrong."""
     try:
         return contender.run(cell)
     except Exception as error:

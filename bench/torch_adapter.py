@@ -1,7 +1,7 @@
 """fastopt.torch and torch.optim in turns: a step on the shapes of real models, and a whole training step.
 
-Each contender is validated first (cells.validate), as everywhere here. The gradients stay where they are between steps,
-which is the worst case for nobody: torch's kernels and ours read the same tensors.
+Each contender is validated first (cells.validate). Gradients keep their addresses between steps. All contenders read
+the same kind of tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench.contenders import Contender, torch_optim
 from bench.report import Options, Report, between, duration, ratios, seconds
 from bench.timing import Run, Spread, interleave, ratio
 
-#: row, work -> how many times faster than torch's best path it shall be
+#: (row, work) -> the target for the time of torch fused, or of torch's fastest path without one, over ours
 TARGETS: dict[tuple[str, str], float] = {
     ("adam", "100x64"): 15.0,
     ("adam", "resnet50"): 1.2,
@@ -36,7 +36,7 @@ def report(options: Options) -> Report:
     records = [r for (rule, work), least in TARGETS.items() if work in WORKS for r in step(rule, work, least, options)]
     records += [*training(threads, options.rounds), *after_backward(threads, options.rounds)]
     head = ["work", "threads", "contender", "time", "quartiles", "time / fastopt's", "target", ""]
-    missing = [f"not measured: {work} is no work of bench.cells" for _, work in TARGETS if work not in WORKS]
+    missing = [f"not measured: bench.cells has no work {work}" for _, work in TARGETS if work not in WORKS]
     return Report("torch", "fastopt.torch and torch.optim", head, [_shown(r) for r in records], records, missing)
 
 
@@ -44,7 +44,7 @@ def report(options: Options) -> Report:
 
 
 def step(rule: str, work: str, least: float, options: Options) -> Iterator[Record]:
-    """Ours and every path of torch's, in turns; the target counts against the quickest of those."""
+    """Time fastopt.torch and every path of torch in turns. The target is for torch fused, or for the fastest path."""
     cell = Cell(rule, work, max(options.threads), "torch")
     samples = interleave(list(_contenders(cell)), options.rounds)
     best = min((name for name in samples if name != OURS), key=lambda name: Spread.of(samples[name]).median)
@@ -88,7 +88,7 @@ LAYERS, WIDTH, VOCABULARY, TOKENS, SEQUENCES = 4, 128, 1000, 32, 4
 
 
 def _transformer() -> tuple[Any, Callable[[], Any]]:
-    """A small language model, and a function that makes its loss."""
+    """A small language model, and a function that computes its loss."""
     import torch
     from torch import nn
 
@@ -105,7 +105,7 @@ def _transformer() -> tuple[Any, Callable[[], Any]]:
 
 
 def training(threads: int, rounds: int) -> Iterator[Record]:
-    """Forward, backward, clip, step, zero: with torch's default Adam, its fused one, and ours in either way to clip."""
+    """Time forward, backward, clip, step and zero with torch's default and fused Adam, and ours with both clippings."""
     import torch
 
     import fastopt.torch
@@ -145,12 +145,14 @@ def _training(name: str, cls: Any, how: dict[str, bool], in_pass: bool) -> Run:
 # -- right after backward ---------------------------------------------------------------------------------------------
 
 
-CACHES = 1 << 27  # bytes; more than any level holds
+CACHES = 1 << 27  # bytes, more than all caches hold
 
 
 def after_backward(threads: int, rounds: int) -> Iterator[Record]:
-    """A step whose threads have just been torch's, and one before which this thread alone emptied the caches: a second
-    pool of threads would make the first one slower, as the old team spins where the new one has to run."""
+    """Time a step right after torch's parallel backward, and one after this thread has emptied the caches.
+
+    If fastopt had its own pool of threads, the first would be slower: torch's threads spin on the cores that it needs.
+    """
     import numpy as np
     import torch
 

@@ -43,7 +43,7 @@ __all__ = [
     "set_num_threads",
 ]
 
-for _cls in Optimizer.registry.values():  # one more optimizer is public without a word here
+for _cls in Optimizer.registry.values():  # a new optimizer class becomes public without a change of this file
     if _cls.__name__ not in __all__:
         globals()[_cls.__name__] = _cls
         __all__.append(_cls.__name__)
@@ -53,7 +53,7 @@ runtime.set_num_threads(default_num_threads())
 
 
 def __getattr__(name: str) -> Any:
-    """These modules are loaded when they are first asked for: `import fastopt` stays short."""
+    """Import these modules when they are first used, so that `import fastopt` stays fast."""
     if name in ("functional", "regularization"):
         import importlib
 

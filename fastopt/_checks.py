@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 3.4028234663852886e38  # the largest float32: every hyper-parameter ends as one
+LARGEST = 3.4028234663852886e38  # the largest float32: the kernels use hyper-parameters as float32
 
 Check = Callable[[str, Any], Any]
 
@@ -28,23 +28,24 @@ def number(
     *,
     above: bool = False,
     below: bool = False,
+    infinite: bool = False,
 ) -> float:
-    """A finite float with low <= value <= high. `above` excludes low, `below` excludes high."""
+    """A finite float with low <= value <= high. `above` excludes low, `below` excludes high, `infinite` permits inf."""
     if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
         x = float(value)
-    except OverflowError:  # an int beyond every float
+    except OverflowError:  # an int that is too large for a float
         x = math.nan
     inside = (low < x if above else low <= x) and (x < high if below else x <= high)
-    if not inside or math.isinf(x):  # NaN is never inside
-        raise ValueError(f"{name} must be {interval(low, high, above, below)}, got {value!r}")
+    if not inside or (math.isinf(x) and not infinite):  # NaN is in no range
+        raise ValueError(f"{name} must be {interval(low, high, above, below, infinite)}, got {value!r}")
     return x
 
 
-def interval(low: float, high: float, above: bool, below: bool) -> str:
-    """The words for a range: "in [0, 1)", "> 0", "finite"."""
-    if math.isinf(high):
+def interval(low: float, high: float, above: bool, below: bool, infinite: bool) -> str:
+    """A range as text for a message: "in [0, 1)", "> 0 and finite", "finite"."""
+    if math.isinf(high) and not infinite:
         return "finite" if math.isinf(low) else f"{'>' if above else '>='} {low:g} and finite"
     return f"in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
 
@@ -96,7 +97,7 @@ def rng_like(name: str, value: Any, kinds: str = "a Generator or a SeedSequence 
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """A warning that points at the user's line: the first one outside of this package."""
+    """Warn with the file and line of the caller: the first frame outside this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastopt":
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""The door to optional packages: imported when asked for, and an error that says which extra brings them."""
+"""Imports optional packages when they are needed. If one is missing, the error names the extra that installs it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from types import ModuleType
 
 
 def require(module: str, needed_by: str, extra: str, package: str | None = None) -> ModuleType:
-    """Import an optional module; an ImportError that names the extra if it is not installed."""
+    """Import an optional module. If it is not installed, raise an ImportError that names its extra."""
     top = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != top:
-            raise  # the package is there, and something that it needs is not
+            raise  # the package is installed, but a package that it imports is not
         raise ImportError(f"{needed_by} needs {package or top}: pip install 'fastopt[{extra}]'") from None

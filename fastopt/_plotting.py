@@ -1,4 +1,4 @@
-"""How every picture of this project looks: colours, styles, and figures that need neither a display nor pyplot."""
+"""The colours and the style of all plots. The figures need neither a display nor pyplot."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ STYLE = {
 
 @contextmanager
 def style(needed_by: str, extra: str) -> Iterator[Any]:
-    """Within it matplotlib draws in this project's style, whatever the user's settings are; yields matplotlib."""
+    """A block in which matplotlib uses this project's style and ignores the user's settings. Yields matplotlib."""
     matplotlib = require("matplotlib", needed_by, extra)
     with require("matplotlib.style", needed_by, extra).context("default"), matplotlib.rc_context(STYLE):
         yield matplotlib
 
 
 def new_figure(needed_by: str, extra: str, **options: Any) -> Any:
-    """A Figure of its own, to be drawn on within `style`."""
+    """A new Figure, without pyplot. Draw on it inside a `style` block."""
     return require("matplotlib.figure", needed_by, extra).Figure(**options)

@@ -8,5 +8,5 @@ import numpy as np
 
 #: any NumPy array; the docstring says which dtype and shape
 Array: TypeAlias = np.ndarray[Any, Any]
-#: a source of randomness: None (fresh entropy), a seed, or a generator
+#: a source of randomness: None (a random seed), a seed, or a generator
 Rng: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastopt.conventions import flag
+from fastopt._checks import flag, integer
 
 
 class Batches:
@@ -23,7 +23,7 @@ class Batches:
     ) -> None:
         if not arrays:
             raise TypeError("batches() needs at least one array")
-        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays)  # a mask stays
+        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays)  # keeps masks
         for i, a in enumerate(self.arrays):
             if a.ndim == 0:
                 raise ValueError(f"array {i} has no dimensions: there are no samples to batch")
@@ -31,12 +31,7 @@ class Batches:
         for i, a in enumerate(self.arrays):
             if len(a) != self.n_samples:
                 raise ValueError(f"array {i} has {len(a)} samples, array 0 has {self.n_samples}")
-        if batch_size is not None:
-            if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-                raise TypeError(f"batch_size must be an int or None, got {batch_size!r}")
-            if batch_size < 1:
-                raise ValueError(f"batch_size must be >= 1, or None for the full batch, got {batch_size}")
-        self.batch_size = None if batch_size is None else int(batch_size)
+        self.batch_size = None if batch_size is None else integer("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
         self.drop_last = flag("drop_last", drop_last)
         self.rng = np.random.default_rng(rng)
@@ -50,7 +45,7 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         if self.batch_size is None:
             if self.n_samples:
-                yield self._one(self.arrays)  # all of them, and a sum over all does not ask for the order
+                yield self._one(self.arrays)  # not shuffled: the order does not matter if all samples are one batch
             return
         order = self.rng.permutation(self.n_samples) if self.shuffle else None
         for i in range(len(self)):
@@ -80,10 +75,10 @@ def batches(
 
     Parameters
     ----------
-    arrays : (n, ...) each, batched along the first axis. Anything numpy.asarray takes.
+    arrays : (n, ...) each, split along the first axis. Anything that numpy.asarray accepts.
     batch_size : 1 (stochastic), n (mini-batch) or None (the full batch: the arrays themselves).
-    shuffle : a new random order in each pass. Without it, batches are views; with it, one gather per array and batch.
-    rng : None, a seed or a numpy.random.Generator, which the passes draw from one after another.
+    shuffle : if True, each pass has a new random order and batches are copies. If False, batches are views.
+    rng : None, a seed or a numpy.random.Generator. Each pass draws its order from the same generator.
     drop_last : leave out a last batch that is smaller than the others.
 
     Yields tuples of arrays, or the array itself if there is only one. Raises ValueError for unequal lengths.

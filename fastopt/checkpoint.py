@@ -1,4 +1,4 @@
-"""State to disk and back, whole or not at all: one .npz, no pickle, a checksum over every byte of the content."""
+"""Saves and loads an optimizer's state as one .npz file without pickle, with a checksum of the whole content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "fastopt checkpoint 1"
 
 
 def save(path: str | Path, state_dict: Mapping[str, Any], params: Sequence[np.ndarray[Any, Any]] | None) -> None:
-    """Write a temporary file beside `path`, flush it to disk, put it in place: readers see the old or the new."""
+    """Write a temporary file beside `path`, flush it to disk and rename it: readers see the old file or the new one."""
     arrays, header = _flatten(state_dict, params)
     text = json.dumps({"format": FORMAT, "sha256": _digest(arrays, header), **header}).encode()
     path = Path(path)
@@ -34,8 +34,8 @@ def save(path: str | Path, state_dict: Mapping[str, Any], params: Sequence[np.nd
 
 
 def load(path: str | Path) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]] | None]:
-    """The state_dict and the parameters (None if they were not saved); ValueError if the file is damaged or foreign."""
-    with open(path, "rb") as opened:  # a missing file is not a damaged one: its OSError goes to the caller
+    """Return the state_dict, and the parameters or None if they were not saved. ValueError if the file is invalid."""
+    with open(path, "rb") as opened:  # outside of `try`: the OSError of a missing file goes to the caller
         try:
             with np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -45,14 +45,14 @@ def load(path: str | Path) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]] |
             if header.pop("sha256") != _digest(arrays, header):
                 raise ValueError("checksum mismatch")
             return _unflatten(arrays, header)
-        except Exception as error:  # what zipfile, zlib, json and NumPy raise for rubbish has no common base
-            raise ValueError(f"{path} is damaged or no fastopt checkpoint: {error}") from error
+        except Exception as error:  # zipfile, zlib, json and NumPy raise errors without a common base class
+            raise ValueError(f"{path} is damaged or not a fastopt checkpoint: {error}") from error
 
 
 def _flatten(
     state_dict: Mapping[str, Any], params: Sequence[np.ndarray[Any, Any]] | None
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Arrays by name, and the rest as JSON with their places marked by the names of the states."""
+    """The arrays by name, and the rest as plain values for JSON, with a list of each state's array names."""
     arrays = {}
     states = []
     for i, state in enumerate(state_dict["state"]):
@@ -87,7 +87,7 @@ def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], header: Mapping[str, Any
 
 
 def _sync_directory(directory: Path) -> None:
-    """So that the new name, too, survives a power cut. Windows has no handle of a directory to flush."""
+    """Flush the directory, so that the new file name survives a power cut. Windows cannot flush a directory."""
     if os.name == "posix":
         handle = os.open(directory, os.O_RDONLY)
         try:

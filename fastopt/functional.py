@@ -1,8 +1,8 @@
-"""The kernels without state: one in-place function per rule, on buffers that the caller owns. Same kernels and checks.
+"""One in-place function per update rule, on arrays that the caller owns. Kernels and checks are the optimizers' own.
 
-`adam_(param, grad, exp_avg, exp_avg_sq, *, step, lr=..., betas=..., ...)` and its like, one per row of csrc/rules.h:
+Each row of csrc/rules.h has a function like `adam_(param, grad, exp_avg, exp_avg_sq, *, step, lr=..., betas=..., ...)`:
 sgd_, momentum_, nesterov_, nag_, adagrad_, adadelta_, rmsprop_, rmsprop_centered_, rmsprop_momentum_,
-rmsprop_centered_momentum_, adam_, amsgrad_. They are made from the optimizer classes, so that none can be forgotten.
+rmsprop_centered_momentum_, adam_, amsgrad_. They are generated from the optimizer classes.
 """
 
 from __future__ import annotations
@@ -14,27 +14,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastopt._checks import flag
 from fastopt._native import runtime
 from fastopt._native import step as native_step
-from fastopt.conventions import COMMON, flag, fraction, nonnegative, resolve, scheduled
-from fastopt.optimizer import LR, MAX_STEPS, Array, Corrections, Optimizer, any_norm, any_number, prelude
+from fastopt._types import Array
+from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
+from fastopt.optimizer import LR, MAX_STEPS, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 
 Tensors = Array | Sequence[Array]
 
 
 class Recipe(NamedTuple):
-    """What a call's hyper-parameters come to: all that does not depend on its step."""
+    """The scalars that follow from a call's hyper-parameters, whatever its step is."""
 
     lr: LR
-    scalars: Callable[[float, int], dict[str, float]]  # of the learning rate and the step
+    scalars: Callable[[float, int], dict[str, float]]  # arguments: the learning rate and the step
     corrections: Corrections
 
 
 def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
-    """All hyper-parameters of a call, checked. Remembered where all are floats: a training loop repeats itself."""
+    """Check the hyper-parameters of a call. Cached if all are floats, because training loops repeat the same call."""
     plain = type(convention) is str
-    for value in given.values():  # 1 == True, but not to a check
+    for value in given.values():  # 1 == 1.0 == True for a cache, but the checks tell them apart
         plain &= type(value) is float or (type(value) is tuple and all(type(x) is float for x in value))
     return (_remembered if plain else _make_recipe)(rule, convention, tuple(given.items()))
 
@@ -56,7 +58,7 @@ _remembered = functools.lru_cache(maxsize=256)(_make_recipe)
 
 
 def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list[list[Array]]]:
-    """Every buffer as a list of arrays; whether they were single arrays."""
+    """Return whether the buffers are single arrays, and each buffer as a list of arrays."""
     single = not isinstance(buffers[0], (list, tuple))
     if single:
         return True, [[b] for b in buffers]  # type: ignore[list-item]
@@ -68,7 +70,7 @@ def _lists(names: Sequence[str], buffers: Sequence[Tensors]) -> tuple[bool, list
 
 
 def _as_step(step: Any) -> int:
-    """A NumPy integer as an int."""
+    """Convert a NumPy integer to int; ValueError for anything else."""
     if isinstance(step, np.integer) and 1 <= step <= MAX_STEPS:
         return int(step)
     raise ValueError(f"step must be an int in [1, 2**53], got {step!r}")
@@ -132,7 +134,7 @@ def _function(cls: type[Optimizer], rule: str) -> Callable[..., float | None]:
     def function(param: Tensors, grad: Tensors, *states: Tensors, step: int, **hyper: Any) -> float | None:
         options = {k: hyper.pop(k) for k in _OPTIONS if k in hyper}
         convention = hyper.pop("convention", "textbook")
-        if len(states) < len(names) - 1:  # states given by name
+        if len(states) < len(names) - 1:  # the other states are keyword arguments
             states += tuple(hyper.pop(n) for n in names[1 + len(states) :] if n in hyper)
         return _update(rule, names, param, grad, states, step, convention, options, hyper)
 
@@ -140,9 +142,9 @@ def _function(cls: type[Optimizer], rule: str) -> Callable[..., float | None]:
     function.__signature__ = signature  # type: ignore[attr-defined]
     function.__doc__ = f"""One in-place step of {cls.__name__}, rule {rule!r}.
 
-    param, grad, {", ".join(cls.rules[rule]) or "no states"}: float32 arrays of one shape, or lists of them (all in one
-    parallel region). step = 1, 2, ...; other arguments as in fastopt.{cls.__name__}, None meaning the convention's
-    value, and as in its step(). Returns the gradients' global norm if max_norm or skip_nonfinite asked for it.
+    param, grad, {", ".join(cls.rules[rule]) or "no states"}: float32 arrays of one shape, or lists of such arrays.
+    step = 1, 2, ... The others are the arguments of fastopt.{cls.__name__} and of its step(). None is the convention's
+    value. Returns the gradients' global norm if max_norm or skip_nonfinite is set, else None.
 
     {cls.__doc__}"""
     return function
@@ -154,7 +156,7 @@ for _rule in runtime.RULES:
 
 
 def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr: float, momentum: float = 0.9) -> None:
-    """origin ← W;  W ← W − lr·momentum·a: to the point where nag_ wants its gradient. Back with param[...] = origin."""
+    """origin ← W;  W ← W − lr·momentum·a. Take nag_'s gradient there, then restore W with param[...] = origin."""
     shift = nonnegative("lr", lr) * fraction("momentum", momentum)
     single, (params, buffers, origins) = _lists(
         ("param", "momentum_buffer", "origin"), (param, momentum_buffer, origin)
@@ -167,5 +169,5 @@ def lookahead_(param: Tensors, momentum_buffer: Tensors, origin: Tensors, *, lr:
 __all__ += ["lookahead_"]
 
 
-def __getattr__(name: str) -> Callable[..., float | None]:  # for type checkers: the names above are made at import
+def __getattr__(name: str) -> Callable[..., float | None]:  # type checkers do not see the functions generated above
     raise AttributeError(f"fastopt.functional has no function {name!r}; it has {', '.join(__all__)}")

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
+from fastopt._checks import LARGEST, Check, flag, number
+from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
-from fastopt.conventions import CHECKS, COMMON, LARGEST, Check, flag, number, resolve, scheduled
+from fastopt._types import Array
+from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
-    from pathlib import Path  # costs 4 ms
+    from pathlib import Path  # importing it takes 4 ms
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Params: TypeAlias = Array | Iterable[Array] | Iterable[dict[str, Any]]
 Grads: TypeAlias = Array | Iterable[Array] | Callable[[], Any]
 LR: TypeAlias = float | Callable[[int], Any]
@@ -26,17 +28,18 @@ Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
 STATE_VERSION = 1
 LINE = 16  # floats in a cache line
+UNSCALED = 1.0  # compared by identity: a grad_scale of any type may be given
 MAX_STEPS = 2**53  # the largest count that is exact in double
-any_number = number(-LARGEST)
-any_norm = number(0.0, math.inf)
-any_std = number(0.0)
+any_number = partial(number, low=-LARGEST, high=LARGEST)
+any_std = partial(number, low=0.0, high=LARGEST)
+any_norm = partial(number, low=0.0, infinite=True)  # with infinity a step computes the norm and clips nothing
 
 
 class Noise(Protocol):
-    """What a step asks about its noise."""
+    """The interface of the noise that a step can add to the gradients."""
 
     def draw(self, t: int) -> tuple[float, int]:
-        """Standard deviation and 64-bit key of the step after t others."""
+        """Return the standard deviation and the 64-bit key for a step, given the number t of earlier steps."""
 
 
 class Common(TypedDict, total=False):
@@ -58,26 +61,26 @@ class Optimizer:
     ----------
     params : a float32 array, or a list of them, or a list of dicts {"params": ..., "lr": ..., ...} (param groups, each
         with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
-    lr : the learning rate η >= 0, or a schedule: a callable that is given the count of steps done (0, 1, ...) and
-        returns it, the same number each time (NAG asks twice). None: the convention's.
+    lr : the learning rate η >= 0, or a schedule: a callable that gets the number of earlier steps (0, 1, ...) and
+        returns η, always the same for the same number (NAG calls it twice). None: the convention's value.
     weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
     l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
     clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
-    maximize : ascend instead.
-    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the form of that library. An
-        argument that is given always wins.
-    skip_nonfinite : a step whose gradients hold a NaN or an infinity changes nothing and is counted in `skipped`.
+    maximize : maximize the objective: the sign of the gradient is changed.
+    convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the equations of that library.
+        Explicit arguments override its defaults.
+    skip_nonfinite : if a gradient has a NaN or an infinity, the step changes nothing and is counted in `skipped`.
 
     Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
     """
 
     #: rule (a row of csrc/rules.h) -> names of its states, in the row's order
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    #: convention -> values of the hyper-parameters where they differ from the textbook's
+    #: convention -> the hyper-parameters whose values differ from the textbook's
     conventions: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    #: rule -> hyper-parameters whose value the choice of the rule implies
+    #: rule -> hyper-parameters that have a fixed value under this rule
     implied: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    #: ranges of hyper-parameters that conventions.CHECKS does not know
+    #: ranges of hyper-parameters that are not in conventions.CHECKS
     checks: ClassVar[Mapping[str, Check]] = {}
 
     _array_step: native_step.ArrayStep
@@ -94,31 +97,31 @@ class Optimizer:
             for rule in cls.rules:
                 Optimizer.registry[rule] = cls
 
-    # -- what a subclass says -----------------------------------------------------------------------------------------
+    # -- what a subclass defines ---------------------------------------------------------------------------------------
 
     @classmethod
     def rule_of(cls, h: Hyper) -> str:
-        """The rule that these hyper-parameters ask for."""
+        """The name of the rule for these hyper-parameters."""
         return next(iter(cls.rules))
 
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        """The rule's scalars in step t = 1, 2, ... with its learning rate; before the bias corrections."""
+        """The rule's scalars in step t = 1, 2, ... with learning rate lr, without the bias corrections."""
         return {"lr": lr}
 
     @classmethod
     def corrections(cls, h: Hyper) -> Corrections:
-        """Bias corrections: scalar -> ((β, power), ...), power −1 or ½; the step uses scalar · Π (1 − βᵗ)^power."""
+        """Bias corrections, scalar -> ((β, power), ...): a step uses scalar · Π (1 − βᵗ)^power, with powers −1 or ½."""
         return {}
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
-        """Whether scalars() depends on t at a constant learning rate: they are formed anew in each step then."""
+        """Whether scalars() depends on t even at a constant learning rate. Then every step calls it again."""
         return False
 
     @classmethod
     def initial(cls, h: Hyper) -> dict[str, float]:
-        """What a state is filled with at first, where that is not 0."""
+        """The initial values of states, by name. States that are not listed start at 0."""
         return {}
 
     # -- construction -------------------------------------------------------------------------------------------------
@@ -135,7 +138,7 @@ class Optimizer:
 
     @classmethod
     def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        """Checks values by name. Of the class: a group that held its optimizer would keep its arrays alive."""
+        """A function that checks hyper-parameters. It holds no optimizer: that would be a reference cycle."""
         return partial(check_values, cls.__name__, known=frozenset(known), checks=cls.checks)
 
     def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
@@ -148,7 +151,7 @@ class Optimizer:
         return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
 
     def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
-        """Checks and allocates everything for these groups, then makes them the optimizer's."""
+        """Check the groups, allocate their missing states, then replace the optimizer's groups and states by these."""
         self._check_groups(groups)
         skips = self._array_step.skips if hasattr(self, "_array_step") else 0
         states = list(states or [])
@@ -167,13 +170,13 @@ class Optimizer:
         self._array_step, self._groups, self._states = array_step, groups, states
 
     def _check_groups(self, groups: list[ParamGroup]) -> None:
-        """ValueError if these groups cannot be together."""
+        """Raise ValueError if one optimizer cannot have all these groups."""
 
     def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
-        """Each state in one block for all parameters of the group, as 1-d arrays.
+        """Allocate the states of a group, one block per state name, and return one 1-d view per parameter.
 
-        A state starts at the same place in its cache line as its parameter, so that one vector crosses a line's border
-        in all of them or in none.
+        A view has the same offset in a cache line as its parameter, so that a vector crosses a line's border in all
+        arrays or in none.
         """
         initial = self.initial(group)
         states: dict[str, list[Array]] = {}
@@ -190,7 +193,7 @@ class Optimizer:
         return states
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Add parameters with hyper-parameters of their own; their step count starts at 0."""
+        """Add a group of parameters with its own hyper-parameters. Its step count starts at 0."""
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
         single, self._single = self._single, False
@@ -203,12 +206,12 @@ class Optimizer:
 
     @property
     def skipped(self) -> int:
-        """Steps that skip_nonfinite left out so far."""
+        """The number of steps that skip_nonfinite has skipped."""
         return self._array_step.skips
 
     @property
     def param_groups(self) -> tuple[ParamGroup, ...]:
-        """Dicts of "params" and their hyper-parameters. A value that is set counts from the next step on."""
+        """Dicts of "params" and their hyper-parameters. An assigned value takes effect in the next step."""
         return tuple(self._groups)
 
     @property
@@ -222,80 +225,99 @@ class Optimizer:
         grads: Grads,
         *,
         max_norm: float | None = None,
-        grad_scale: float = 1.0,
+        grad_scale: float = UNSCALED,
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
-        """Update every parameter, wholly or not at all.
+        """Update all parameters, or on an error none.
 
         Parameters
         ----------
-        grads : gradients like the params: one float32 array if those were one array, else a list over all groups in
-            order; or a function without arguments that returns them. A gradient that is not contiguous is copied.
-        max_norm : clip the global L2 norm: all gradients times max_norm/norm if norm > max_norm. With infinity the norm
-            is only measured.
-        grad_scale : the gradients are multiplied by it first (1/loss_scale undoes loss scaling).
-        zero_grads : set the gradients to 0 in the same pass.
+        grads : one float32 array if the params were one array, else a list of arrays for the parameters of all groups
+            in order; or a function without arguments that returns these. A gradient that is not contiguous is copied.
+        max_norm : clip the global L2 norm: if norm > max_norm, multiply all gradients by max_norm/norm. With infinity
+            the norm is only computed.
+        grad_scale : the first operation multiplies the gradients by it (1/loss_scale undoes loss scaling).
+        zero_grads : set the gradients to 0 in the same pass over memory.
         noise : None, or a fastopt.regularization.GradientNoise: Gaussian noise is added after grad_scale and max_norm,
             before clip_value and the penalties, in the same pass and without writing to the gradients.
 
         Returns the global norm (after grad_scale, before clipping; the same bits on any thread count) if max_norm or
-        skip_nonfinite asked for it, else None. A norm that is NaN makes, with max_norm, every parameter NaN.
+        skip_nonfinite is set, else None. With max_norm, a norm of NaN makes every parameter NaN.
         """
-        if callable(grads):
+        if type(grads) is not list and callable(grads):
             grads = grads()
+        if (
+            max_norm is None
+            and noise is None
+            and zero_grads is False
+            and grad_scale is UNSCALED
+            and not self.skip_nonfinite
+        ):
+            norm: float | None = self._array_step.step_plainly(grads)
+            if norm is not NotImplemented:
+                return norm
+        return self._step(grads, max_norm, grad_scale, zero_grads, noise)
+
+    def _step(
+        self, grads: Any, max_norm: float | None, grad_scale: float, zero_grads: bool, noise: Noise | None
+    ) -> float | None:
         if max_norm is not None:
             max_norm = any_norm("max_norm", max_norm)
         if type(grad_scale) is not float or grad_scale != 1.0:
             grad_scale = any_number("grad_scale", grad_scale)
-        if type(zero_grads) is not bool:
-            zero_grads = flag("zero_grads", zero_grads)
+        zero_grads = flag("zero_grads", zero_grads)
         std, key = 0.0, 0
         if noise is not None:
             if not hasattr(noise, "draw"):
                 raise TypeError(f"noise must be a fastopt.regularization.GradientNoise or None, got {noise!r}")
             std, key = noise.draw(self._groups[0].clock.steps)
             std = any_std("standard deviation of the noise", std)
-        run = self._array_step.step
-        norm: float | None = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
-        while norm is NotImplemented:  # a hyper-parameter was set, or depends on the step
-            self._form_scalars()
-            norm = run(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
-        return norm
+        while True:
+            norm = self._array_step.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
+            if norm is not NotImplemented:
+                return norm  # type: ignore[no-any-return]
+            self._form_scalars()  # the scalars are out of date
 
     def _form_scalars(self) -> None:
-        """Form the scalars of the next step, in groups where they are not those of the last one."""
+        """Form the scalars of the next step for every group in which the previous scalars are out of date.
+
+        All schedules are called first, because one may set hyper-parameters of any group: they count for this step.
+        """
         array_step = self._array_step
         with array_step:
-            for i, group in enumerate(self._groups):
+            varying = [self._varies(group) for group in self._groups]
+            rates = [scheduled(group["lr"], group.clock.steps) for group in self._groups]
+            for i, (group, lr) in enumerate(zip(self._groups, rates, strict=True)):
                 if not array_step.is_formed(i):
-                    changes = group.clock.changes  # before the values: what is set meanwhile counts for the step after
-                    values, corrections = self._scalars(group)
-                    array_step.set(i, values, corrections, group.clock.steps + 1, changes, self._varies(group))
+                    # read first: a later change marks these scalars as out of date
+                    changes, steps = group.clock.changes, group.clock.steps
+                    array_step.set(i, *self._scalars(group, lr, steps), steps + 1, changes, varying[i])
 
     def _scalars_ahead(self, steps: int) -> list[list[tuple[dict[str, float], Corrections]] | None]:
-        """Per group the scalars of each of the next steps; None where only bias corrections depend on the step."""
+        """For each group, the scalars of each of the next steps; None if only bias corrections depend on the step."""
         self._form_scalars()
-        return [
-            [self._scalars(group, i) for i in range(steps)] if self._varies(group) else None for group in self._groups
-        ]
+        return [self._scalars_of(group, steps) if self._varies(group) else None for group in self._groups]
+
+    @classmethod
+    def _scalars_of(cls, group: ParamGroup, steps: int) -> list[tuple[dict[str, float], Corrections]]:
+        counts = range(group.clock.steps, group.clock.steps + steps)
+        return [cls._scalars(group, scheduled(group["lr"], count), count) for count in counts]
 
     @classmethod
     def _varies(cls, group: ParamGroup) -> bool:
         return callable(group["lr"]) or cls.depends_on_step(group)
 
     @classmethod
-    def _scalars(cls, group: ParamGroup, ahead: int = 0) -> tuple[dict[str, float], Corrections]:
-        """The scalars of the group's next step, or of the one `ahead` steps later, and their bias corrections."""
-        steps = group.clock.steps + ahead
-        lr = scheduled(group["lr"], steps)
+    def _scalars(cls, group: ParamGroup, lr: float, steps: int) -> tuple[dict[str, float], Corrections]:
+        """The scalars of the step that follows so many steps, and their bias corrections."""
         return {**cls.scalars(group, lr, steps + 1), **prelude(group, lr)}, cls.corrections(group)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> list[dict[str, Any]]:
-        """Per parameter, in order: its "step" count and views of its states by name."""
+        """One dict per parameter, in order: "step", its number of steps, and views of its states by name."""
         return [
             {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
             for group, flat in zip(self._groups, self._states, strict=True)
@@ -304,9 +326,9 @@ class Optimizer:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of all that a run needs to go on, as plain dicts, numbers and arrays.
+        """Return copies of everything that a run needs to continue, as plain dicts, numbers and arrays.
 
-        A schedule (a callable lr) is not part of it: it stands as None and stays that of the optimizer it is loaded to.
+        A schedule (a callable lr) is saved as None. An optimizer that loads the dict keeps its own schedule.
         """
         with self._array_step:
             return self._state_dict()
@@ -330,12 +352,12 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state_dict, copying it. Checks names, shapes, dtypes and version before touching anything."""
+        """Copy a state_dict into this optimizer. Names, shapes, dtypes and version are checked before any write."""
         with self._array_step:
             self._load(state_dict, [])
 
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
-        """Check all, then take it: an interruption before the copy undoes the rest, after it all is done."""
+        """Check everything, then copy. An interruption before the arrays are copied restores the hyper-parameters."""
         values = self._check_state_dict(d)
         mine = [(dict(group), group.clock.steps) for group in self._groups]
         targets = [a for state in self.state for name, a in state.items() if name != "step"]
@@ -345,20 +367,20 @@ class Optimizer:
         done: list[bool] = []
         try:
             self._set_values(theirs)
-            native_step.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
+            native_arrays.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
         finally:
             if not done:
                 self._set_values(mine)
         self._array_step.skips = d["skipped"]
 
     def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """The hyper-parameters and step counts of the groups."""
+        """Replace the hyper-parameters and step counts of all groups."""
         for group, (new, steps) in zip(self._groups, values, strict=True):
             group.update(new)
             group.clock.steps = steps
 
     def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The checked hyper-parameters of each group."""
+        """Check a state_dict and return the hyper-parameters for each group."""
         name = type(self).__name__
         if not isinstance(d, Mapping) or "version" not in d:
             raise ValueError("state_dict must be a dict from state_dict(), with a 'version'")
@@ -368,9 +390,9 @@ class Optimizer:
         if missing:
             raise ValueError(f"state_dict lacks {', '.join(sorted(missing))}")
         if d["optimizer"] != name:
-            raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this is {name}")
+            raise ValueError(f"state_dict is of optimizer {d['optimizer']}, this optimizer is {name}")
         if d["convention"] != self.convention:
-            raise ValueError(f"state_dict is of convention {d['convention']!r}, this {name}'s is {self.convention!r}")
+            raise ValueError(f"state_dict has convention {d['convention']!r}, this {name} has {self.convention!r}")
         _check_count("skipped", d["skipped"])
         _check_dicts("param groups", d["param_groups"], len(self._groups))
         _check_dicts("parameters", d["state"], len(self._params))
@@ -397,7 +419,9 @@ class Optimizer:
         if new["lr"] is None:
             new["lr"] = mine["lr"]
             if not callable(mine["lr"]):
-                raise ValueError(f"param group {index} was saved with a schedule for lr: make this optimizer with one")
+                raise ValueError(
+                    f"param group {index} was saved with a schedule for lr: create this optimizer with a schedule"
+                )
         new = self._checker(self.defaults)(new)
         rule = self.rule_of({**mine, **new})
         if rule != mine.rule:
@@ -405,7 +429,7 @@ class Optimizer:
         return new
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
-        """Write the state to one .npz file (no pickle), wholly or not at all; with params=True the parameters too."""
+        """Write the state, and with params=True the parameters, to one .npz file without pickle. All or nothing."""
         from fastopt import checkpoint
 
         with self._array_step:
@@ -414,7 +438,7 @@ class Optimizer:
         checkpoint.save(path, state, copies)
 
     def load(self, path: str | Path) -> None:
-        """Go on from a file of save(), with its parameters if it holds them; a damaged file changes nothing."""
+        """Load a file that save() has written, with the parameters if it has them. On an error nothing changes."""
         from fastopt import checkpoint
 
         state_dict, params = checkpoint.load(path)
@@ -465,7 +489,7 @@ class Optimizer:
 
 
 def prelude(h: Hyper, lr: float) -> dict[str, float]:
-    """The scalars of what happens to every gradient before its rule (fo_prelude in csrc/include/fastopt.h)."""
+    """The scalars of the operations before the rule (fo_prelude in csrc/include/fastopt.h)."""
     decoupled = h["decoupled"]
     return {
         "scale": -1.0 if h["maximize"] else 1.0,
@@ -477,7 +501,7 @@ def prelude(h: Hyper, lr: float) -> dict[str, float]:
 
 
 def _defaults_section(table: Mapping[str, Mapping[str, Any]]) -> str:
-    """The conventions' values for a docstring: from the table that counts, so that the two cannot part."""
+    """The docstring's section on defaults, generated from the table of conventions."""
     lines = ["", "    Defaults", "    --------"]
     for convention, values in table.items():
         lines.append(f"    {convention} : " + (", ".join(f"{k}={v!r}" for k, v in values.items()) or "the textbook's"))
@@ -503,7 +527,7 @@ def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def _word(a: Array) -> int:
-    """The address in units of four bytes."""
+    """The address of the array, in units of four bytes."""
     return int(a.__array_interface__["data"][0]) // 4
 
 
@@ -513,7 +537,7 @@ def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[
 
 
 def _shaped(state: Array, param: Array) -> Array:
-    """A parameter that was resized meanwhile will be refused by the next step; its state can still be looked at."""
+    """A flat view if the parameter was resized: the next step will raise an error, but the state is still readable."""
     if param.size != state.size:
         return state.view()
     return state.reshape(param.shape, order="C" if param.flags.c_contiguous else "F")
@@ -550,11 +574,11 @@ def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
 
 
 def check_registry() -> None:
-    """Every row of csrc/rules.h has a class that names its states and forms its scalars. Runs once at import."""
+    """Check once, at import, that every row of csrc/rules.h has a class that names its states and forms its scalars."""
     for rule, (buffers, scalars) in runtime.RULES.items():
         cls = Optimizer.registry.get(rule)
         if cls is None:
-            raise ImportError(f"rule {rule} has no optimizer class: name it in the class's `rules`")
+            raise ImportError(f"rule {rule} has no optimizer class: add it to the `rules` of a class")
         if len(cls.rules[rule]) != len(buffers) - 1:
             raise ImportError(f"{cls.__name__}.rules[{rule!r}] names {cls.rules[rule]}, the rule has {buffers[1:]}")
         h = {**COMMON, **cls.conventions["textbook"], **cls.implied.get(rule, {})}
@@ -563,7 +587,7 @@ def check_registry() -> None:
             raise ImportError(f"{cls.__name__} does not form {', '.join(sorted(missing))} for rule {rule}")
         unknown = set(h) - CHECKS.keys() - cls.checks.keys()
         if unknown:
-            raise ImportError(f"{cls.__name__} says no range for {', '.join(sorted(unknown))}: name it in `checks`")
+            raise ImportError(f"{cls.__name__} has no range for {', '.join(sorted(unknown))}: add it to `checks`")
     for rule in Optimizer.registry:
         if rule not in runtime.RULES:
             raise ImportError(f"{Optimizer.registry[rule].__name__} names rule {rule!r}, which csrc/rules.h lacks")

@@ -1,7 +1,7 @@
-"""One small class per optimizer: its hyper-parameters, its conventions, and the scalars that its rule is given.
+"""One small class per optimizer: its hyper-parameters, its conventions, and the scalars of its rule.
 
-The formulas are in csrc/rules.h; the steps, the states and the checks, common to all, in base.py. A class names its
-rules and the states of each; `scalars` forms the scalars in double, `corrections` names their bias corrections.
+The formulas are in csrc/rules.h; steps, states and checks are in optimizer.py. A class names its rules and the states
+of each. `scalars` forms the scalars in double precision, `corrections` defines their bias corrections.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 import numpy as np
 
 from fastopt._native.step import Lookahead
+from fastopt._types import Array
 from fastopt.conventions import scheduled
-from fastopt.optimizer import LR, Array, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
+from fastopt.optimizer import LR, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,20 +26,20 @@ __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RM
 
 
 def _denominator(h: Hyper) -> dict[str, float]:
-    """ε inside the root, as the textbook has it, or outside, as torch has it: √(s + eps_in) + eps_out."""
+    """The scalars of √(s + eps_in) + eps_out: ε inside the root as in the textbook, or outside as in torch."""
     inside = h["eps"] if h["eps_in_sqrt"] else 0.0
     return {"eps_in": inside + h.get("eps_root", 0.0), "eps_out": h["eps"] - inside}
 
 
 def _momentum(h: Hyper, lr: float, gain: float = 1.0) -> dict[str, float]:
-    """a ← βa + gain·g, W ← W − η a; with η inside the momentum a is Keras' velocity: a ← βa − η g, W ← W + a."""
+    """The scalars of a ← βa + gain·g, W ← W − η a; or of Keras' velocity, with η inside: a ← βa − η g, W ← W + a."""
     return {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent: W ← W − η g.
 
-    Source: Robbins & Monro (1951), A Stochastic Approximation Method. No state. For momentum: Momentum, NAG.
+    Source: Robbins & Monro (1951), A Stochastic Approximation Method. It has no state. See Momentum and NAG.
     """
 
     rules: ClassVar = {"sgd": ()}
@@ -61,9 +62,9 @@ class Momentum(Optimizer):
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
-    dampening : in [0, 1], 0; as in torch, the first step is not damped.
-    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v. The two agree while η
-        is constant; under a schedule they part.
+    dampening : in [0, 1], 0. As in torch, the first step has no dampening.
+    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v. Both forms give the same
+        W if η is constant, but not under a schedule.
 
     State: momentum_buffer (a, or v). Source: Polyak (1964), Some methods of speeding up the convergence of iteration
     methods.
@@ -109,15 +110,15 @@ class NAG(Optimizer):
             grads = backward(params)
         opt.step(grads)              # or, the same in one call: opt.step(lambda: backward(params))
 
-    lookahead=False (torch, keras, optax, sklearn) is the shifted form, with the gradient at the current W, which then
-    is the lookahead point itself: a ← β a + g;  W ← W − η (g + β a). Under a schedule of η the two forms part.
+    lookahead=False (torch, keras, optax, sklearn) is the shifted form: a ← β a + g;  W ← W − η (g + β a). Here W itself
+    is the lookahead point, and the gradient is taken at W. Under a schedule of η the two forms give different results.
 
     Parameters
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
     momentum : β in [0, 1), 0.9.
-    lookahead : which form.
-    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g, and W moves by v, or by β v − η g in
+    lookahead : True for the textbook's form, False for the shifted form.
+    lr_in_momentum : η inside the momentum (Keras, scikit-learn): v ← β v − η g;  W ← W + v, or W ← W + β v − η g in
         the shifted form.
 
     State: momentum_buffer (a, or v). Sources: Nesterov (1983); Sutskever et al. (2013), On the importance of
@@ -145,7 +146,7 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         self._origins: list[np.ndarray[Any, Any]] = []
-        self._looked_with: list[Any] = []  # what the shifts of the last lookahead were made of
+        self._looked_with: list[Any] = []  # lr and momentum at the last lookahead
         own = {"lr": lr, "momentum": momentum, "lookahead": lookahead, "lr_in_momentum": lr_in_momentum}
         super().__init__(params, common, own)
 
@@ -159,14 +160,14 @@ class NAG(Optimizer):
         return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
+        """A block in which the parameters hold W − η β a. Its end restores W bit for bit, after an exception as well.
 
-        RuntimeError behind the block for parameters resized or made read-only inside: all others hold W again.
+        If a parameter was resized or made read-only in the block, its end restores all others and raises RuntimeError.
         """
         if not self._looks_ahead():
             raise RuntimeError(
-                "this NAG is in the shifted form (lookahead=False): its parameters are the lookahead "
-                "point already, take the gradient as they stand"
+                "this NAG has the shifted form (lookahead=False): its parameters are the lookahead "
+                "point already, so take the gradient without lookahead()"
             )
         return Lookahead(self._lookahead_arguments)
 
@@ -179,8 +180,8 @@ class NAG(Optimizer):
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
-        """See Optimizer.step. In the textbook's form the gradients must have been taken inside `lookahead()`;
-        a callable is called there."""
+        """See Optimizer.step. In the textbook's form, compute the gradients inside `lookahead()`, or pass a callable:
+        it is called at the lookahead point."""
         if self._looks_ahead():
             if callable(grads):
                 with self.lookahead():
@@ -193,7 +194,9 @@ class NAG(Optimizer):
                     "'with opt.lookahead():', or pass a function as in opt.step(closure)"
                 )
             if self._looked_with != self._shift_values():
-                raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
+                raise RuntimeError(
+                    "lr or momentum was changed since lookahead(): the gradient belongs to another point"
+                )
         return super().step(grads, max_norm=max_norm, grad_scale=grad_scale, zero_grads=zero_grads, noise=noise)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
@@ -203,7 +206,7 @@ class NAG(Optimizer):
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
         super()._load(d, params)
-        self._array_step.looked_ahead = False  # it was at the lookahead point of another momentum
+        self._array_step.looked_ahead = False  # earlier gradients belong to the former momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
@@ -248,10 +251,10 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
-    eps : ε >= 0; 1e-16 inside the root (a value outside it, such as torch's 1e-10, corresponds to its square inside).
+    eps : ε >= 0; 1e-16 inside the root. An ε outside the root, such as torch's 1e-10, corresponds to ε² inside.
     eps_in_sqrt : √(G + ε) if True, √G + ε if False (torch).
-    lr_decay : η / (1 + (t − 1)·lr_decay), 0.
-    initial_accumulator_value : where G starts, 0 (Keras, optax: 0.1).
+    lr_decay : >= 0, 0: the learning rate of step t is η / (1 + (t − 1)·lr_decay).
+    initial_accumulator_value : the first value of G, 0 (Keras, optax: 0.1).
 
     State: sum (G). Source: Duchi, Hazan & Singer (2011), Adaptive Subgradient Methods.
     """
@@ -340,13 +343,13 @@ class RMSprop(Optimizer):
     params, lr (η) and the options of every optimizer : see Optimizer.
     alpha : α in [0, 1), 0.9 (torch 0.99).
     eps : ε >= 0; 1e-16 inside the root.
-    momentum : β in [0, 1), 0. Otherwise, with d = g / √(G + ε): a ← β a + d;  W ← W − η a.
-    centered : √(G − m² + ε) in place of √(G + ε), with m ← αm + (1−α)g; a negative G − m² counts as 0.
-    nesterov : with momentum (without it, nothing changes), W ← W − η (β a + d) (optax).
+    momentum : β in [0, 1), 0. If β > 0, with d = g / √(G + ε): a ← β a + d;  W ← W − η a.
+    centered : √(G − m² + ε) in place of √(G + ε), with m ← αm + (1−α)g; a negative G − m² is replaced by 0.
+    nesterov : W ← W − η (β a + d) (optax). Without momentum it has no effect.
     eps_in_sqrt : √(G + ε) if True, √G + ε if False (torch).
     lr_in_momentum : a ← β a + η d;  W ← W − a (Keras, optax).
 
-    States: square_avg (G), grad_avg (m), momentum_buffer (a), the last two if centered and with momentum.
+    States: square_avg (G); grad_avg (m) if centered; momentum_buffer (a) with momentum.
     Sources: Hinton (2012), Neural Networks for Machine Learning, lecture 6e; centered: Graves (2013).
     """
 
@@ -424,12 +427,12 @@ class Adam(Optimizer):
     params, lr (η) and the options of every optimizer : see Optimizer.
     betas : (β₁, β₂) in [0, 1), (0.9, 0.999).
     eps : ε >= 0; 1e-16 inside the root, 1e-8 outside it (torch, optax, sklearn), 1e-7 (Keras).
-    amsgrad : the largest v so far takes v's place.
+    amsgrad : use the largest v so far in place of v.
     eps_in_sqrt : √(v + ε) if True, √v + ε if False (all but the textbook).
     eps_root : added inside the root as well (optax), 0.
-    corrected_v : W ← W − η/(1−β₁ᵗ) · m / (√v̂ + ε) with v̂ = v/(1−β₂ᵗ): ε counts against the corrected root (torch,
-        optax) instead of the raw one.
-    max_corrected_v : amsgrad keeps the largest v̂ (optax) instead of the largest v.
+    corrected_v : W ← W − η/(1−β₁ᵗ) · m / (√v̂ + ε) with v̂ = v/(1−β₂ᵗ): ε is added to the root of the corrected v̂
+        (torch, optax), not of v.
+    max_corrected_v : amsgrad uses the largest v̂ (optax) instead of the largest v.
 
     States: exp_avg (m), exp_avg_sq (v), with amsgrad max_exp_avg_sq. Sources: Kingma & Ba (2015); Reddi, Kale & Kumar
     (2018). With decoupled weight decay: AdamW.
@@ -495,7 +498,7 @@ class Adam(Optimizer):
 
     @classmethod
     def corrections(cls, h: Hyper) -> Corrections:
-        """m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ); the textbook takes v̂'s correction out of the root."""
+        """Corrections of m̂ = m/(1−β₁ᵗ) and v̂ = v/(1−β₂ᵗ). The textbook's form multiplies η by √(1−β₂ᵗ) instead."""
         beta1, beta2 = h["betas"]
         if h["amsgrad"] and h["max_corrected_v"]:
             return {"lr": ((beta1, -1),), "cu": ((beta2, -1),)}
@@ -507,7 +510,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: W ← (1 − η·weight_decay) W before Adam's update.
 
-    The same as Adam(decoupled=True) with weight_decay 0.01 by default (Keras 0.004, optax 1e-4). Source: Loshchilov &
+    It is Adam(decoupled=True) with weight_decay=0.01 by default (Keras 0.004, optax 1e-4). Source: Loshchilov &
     Hutter (2019), Decoupled Weight Decay Regularization.
     """
 

@@ -1,4 +1,4 @@
-"""A param group: hyper-parameters shared by some parameters, checked whenever one is assigned. Knows no optimizer."""
+"""A param group: parameters and their hyper-parameters. Every assignment is checked. Knows no optimizer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fastopt._checks import Check
 from fastopt._native.step import Clock
-from fastopt.conventions import CHECKS, Check
+from fastopt.conventions import CHECKS
 
 
 def check_values(
     optimizer: str, values: Mapping[str, Any], *, known: Iterable[str], checks: Mapping[str, Check]
 ) -> dict[str, Any]:
-    """The values, converted; TypeError or ValueError for one that is unknown or out of range."""
+    """Check and convert the values. TypeError or ValueError if one is unknown or out of range."""
     checked = {}
     for name, value in values.items():
         if name == "name":
@@ -27,9 +28,9 @@ def check_values(
 
 
 class ParamGroup(dict[str, Any]):
-    """A dict like one of torch's param_groups. Assigning a value out of range raises and changes nothing.
+    """A dict like one of torch's param_groups. Assigning a value out of range raises an error and changes nothing.
 
-    "params" is a tuple and stays as it is; a value that would need other states than the group has is refused.
+    "params" is a tuple and cannot be replaced. A value that would need other states than the group has is an error.
     """
 
     __slots__ = ("_check", "_rule_of", "clock", "rule")

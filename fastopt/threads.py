@@ -1,4 +1,4 @@
-"""How many threads a step may use, and which instruction set is asked for: what the environment and the machine say."""
+"""The number of threads and the instruction set of a step, from environment variables, affinity and cgroups."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fastopt._native import runtime
 
 
 def set_num_threads(threads: int | None) -> None:
-    """Use at most this many threads in a step (1 to 4096); None: the default again. No result depends on it."""
+    """Use at most this many threads in a step (1 to 4096); None restores the default. No result depends on it."""
     runtime.set_num_threads(default_num_threads() if threads is None else threads)
 
 
 def default_num_threads() -> int:
-    """OMP_NUM_THREADS, else the CPUs that this process may use: its affinity and its cgroup's quota counted."""
+    """OMP_NUM_THREADS, or the number of CPUs that the process's affinity and its cgroup's quota allow."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdecimal() and int(asked) >= 1:
         return min(int(asked), 4096)
@@ -28,8 +28,8 @@ def _cpus() -> int:
 
 
 def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int:
-    """Whole CPUs that the quotas of this process's cgroup and of those above it allow, at least 1."""
-    allowed = [4096]  # more than any machine has: no quota
+    """The number of CPUs that the quotas of this process's cgroup and of its parents allow, rounded up, at least 1."""
+    allowed = [4096]  # stands for no quota
     for line in ["0::/", "0:cpu:/", *_read(own).splitlines()]:
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
@@ -53,14 +53,14 @@ def _quota_of(folder: str) -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return ""
 
 
 def choose_isa() -> None:
-    """Obey FASTOPT_ISA; an ImportError if this CPU or this build lacks what it names."""
+    """Use the instruction set that FASTOPT_ISA names. ImportError if this CPU or this build does not have it."""
     asked = os.environ.get("FASTOPT_ISA")
     if asked:
         try:

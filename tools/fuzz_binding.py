@@ -1,7 +1,7 @@
 """Fuzzes the checks of array arguments, guided by coverage: a call either succeeds or changes nothing.
 
 `python -m tools fuzz_binding [--seconds 600]`. Parameters and gradients are views of one block of memory with random
-shapes, strides, dtypes, byte orders and places (they may overlap), or subclasses, lists and objects that are no
+shapes, strides, dtypes, byte orders and positions (they may overlap), or subclasses, lists and objects that are not
 arrays. A bad argument must raise TypeError or ValueError and leave the block unchanged; a step may write to the
 parameters alone.
 """
@@ -39,7 +39,7 @@ class Draw:
 
 
 def buffer(draw: Draw, block: np.ndarray[Any, Any]) -> Any:
-    """A view of the block, or an object that is no array."""
+    """A view of the block, or an object that is not an array."""
     if draw(12) == 11:
         return NO_ARRAYS[draw(len(NO_ARRAYS))]
     dtype = np.dtype(DTYPES[draw(len(DTYPES))])
@@ -84,7 +84,7 @@ def gradients(draw: Draw, opt: Any, block: np.ndarray[Any, Any]) -> Any:
 
 
 def check(data: bytes) -> str:
-    """Make an optimizer and step it: "refused" or "taken"; anything else raises."""
+    """Make an optimizer and step it. Return "refused" or "taken"; raise on a wrong result."""
     import fastopt
 
     draw = Draw(data)
@@ -106,7 +106,7 @@ def check(data: bytes) -> str:
             assert zero or not (changed & ~inside).any(), f"words {np.flatnonzero(changed & ~inside)} were written"
             outcome, before = "taken", block.tobytes()
     except (TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "lookahead" not in str(error):  # NAG asks for a function
+        if isinstance(error, RuntimeError) and "lookahead" not in str(error):  # NAG needs a function
             raise
         assert block.tobytes() == before, "a refused call wrote something"
     return outcome

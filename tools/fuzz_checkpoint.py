@@ -42,7 +42,7 @@ def snapshot(opt: Any) -> bytes:
 
 
 def archive(header: bytes) -> bytes:
-    """An archive with this header over the arrays of `fresh`, and the checksum that belongs to it if it is JSON."""
+    """An archive of the arrays of `fresh` with this header. If the header is JSON, its checksum is corrected."""
     from fastopt import checkpoint
 
     opt = fresh()
@@ -55,14 +55,14 @@ def archive(header: bytes) -> bytes:
             {"format": checkpoint.FORMAT, "sha256": checkpoint._digest(arrays, content), **content}
         ).encode()
     except (ValueError, AttributeError, TypeError, RecursionError):
-        pass  # goes in as it is
+        pass  # not JSON: stored unchanged
     file = io.BytesIO()
     np.savez(file, header=np.frombuffer(header, np.uint8), **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 
 def check(data: bytes, folder: Path) -> str:
-    """Load these bytes: "refused" or "taken"; anything else raises."""
+    """Load these bytes. Return "refused" or "taken"; raise on a wrong result."""
     content = archive(data[1:]) if data[:1] >= b"\x80" else data[1:]
     path = folder / "checkpoint"
     path.write_bytes(content)
@@ -73,7 +73,7 @@ def check(data: bytes, folder: Path) -> str:
     except (ValueError, TypeError):
         assert snapshot(opt) == before, f"a refused file changed something: {hashlib.sha256(content).hexdigest()}"
         return "refused"
-    opt.step([np.ones(2, np.float32)])  # what was taken can go on
+    opt.step([np.ones(2, np.float32)])  # after an accepted file the optimizer must work
     return "taken"
 
 

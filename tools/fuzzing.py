@@ -18,7 +18,7 @@ SEEDS = Path(__file__).resolve().parent.parent / "tests" / "seeds"
 
 
 def instrument(*modules: ModuleType) -> None:
-    """Measure the coverage of modules that were imported before atheris, by changing the code of their functions."""
+    """Instrument the functions of modules that were imported before atheris, so that it measures their coverage."""
     import atheris
 
     for module in modules:

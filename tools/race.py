@@ -1,4 +1,4 @@
-"""ThreadSanitizer over the chunked step, every rule, from plain pthreads: libgomp's own barriers it cannot see through.
+"""Runs the parallel step of every rule on plain pthreads under ThreadSanitizer, which does not understand libgomp.
 
 `python -m tools.race [--source FOLDER]`. Builds tools/race.c with -fsanitize=thread and runs it; needs gcc on Linux.
 """
@@ -19,7 +19,7 @@ FLAGS = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fno-math-errno", "-fn
 
 def run(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build with the C files of `source` (a csrc/) and run; a race is exit code 66."""
-    own = ("step.c", "avx2.c", "avx512.c")  # included, and not built for plain x86
+    own = ("step.c", "avx2.c", "avx512.c")  # race.c includes step.c, and the kernels of AVX are not built
     files = [file for file in sorted(source.rglob("*.c")) if file.name not in own]
     program = folder / "race"
     command = [
@@ -32,9 +32,12 @@ def run(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         *map(str, files),
     ]
     subprocess.run([*command, "-lm", "-o", str(program)], check=True)
-    # without address randomization: this sanitizer's fixed layout does not fit that of newer kernels
+    # without address randomization: the sanitizer's fixed memory layout conflicts with that of newer kernels
     start = ["setarch", os.uname().machine, "-R", str(program)]
-    env = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}  # thousands of reports of one race take minutes
+    env = {
+        **os.environ,
+        "TSAN_OPTIONS": "halt_on_error=1",
+    }  # stop at the first report: thousands of one race take minutes
     return subprocess.run(start, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 

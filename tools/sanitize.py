@@ -26,7 +26,7 @@ LEFT_OUT = {
     "core/test_environment.py": "checks build flags and the resident set, which this build changes",
     "core/test_huge.py": "needs more memory than AddressSanitizer leaves",
 }
-#: of tests/validation only these run C code of their own
+#: the only tests of tests/validation that run their own C code
 VALIDATION = {"test_bootstrap.py", "test_bootstrap_refuse.py", "test_bias_variance.py"}
 
 

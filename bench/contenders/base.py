@@ -29,14 +29,14 @@ class Contender:
     phase_tolerance: float = 1e-5
     #: code written for this benchmark, as a user without an optimizer library would write it
     by_hand: bool = False
-    #: it is not measured on more tensors than this
+    #: the largest number of tensors on which it is measured
     most_tensors: int | None = None
 
     def missing(self) -> str | None:
-        """The reason why it cannot take part; None if it can."""
+        """The reason why this library cannot be timed, or None."""
         try:
             importlib.import_module(self.needs)
-        except Exception as error:  # some raise other errors, for instance without a compiler
+        except Exception as error:  # some libraries raise other errors, for instance without a compiler
             return f"{self.name} skipped: {type(error).__name__}: {error}"
         return None
 

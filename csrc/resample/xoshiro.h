@@ -1,6 +1,6 @@
 /* xoshiro256++, Blackman & Vigna (2021), "Scrambled linear pseudorandom number generators": eight generators side by
- * side, seeded by Philox. Random bits in order for a quarter of what Philox takes, where nobody asks for a number in
- * the middle. Knows no distribution. */
+ * side, seeded by Philox. They take a quarter of Philox's time per bit, but numbers can only be drawn in order. This
+ * file knows no distribution. */
 #pragma once
 
 #include "random/philox.h"
@@ -11,8 +11,9 @@ struct xoshiro {
     uint64_t a[XOSHIRO_LANES], b[XOSHIRO_LANES], c[XOSHIRO_LANES], d[XOSHIRO_LANES];
 };
 
-/* Sixteen counters are 32 words of 64 bits, first those of their first halves: word l of 8 is `a` of generator l, and
- * so on. The last three words of the counters and the key say which generators these are. */
+/* Philox turns sixteen counters into 32 words of 64 bits: first the lower halves of its results, then the upper halves.
+ * Words 0 … 7 are `a` of the eight generators, the next eight are `b`, and so on. The key and the last three words of
+ * the counters identify the generators. */
 FO_INLINE struct xoshiro xoshiro_seeded(uint32_t what, uint32_t stream, uint32_t purpose, const uint32_t key[2])
 {
     struct xoshiro x;
@@ -46,8 +47,8 @@ FO_INLINE uint64_t xoshiro_next(struct xoshiro_state *s)
     return result;
 }
 
-/* 32 words, of four steps: word 8 s + l is generator l's. The steps are written out, so that the loop over generators
- * is the one that is vectorized. */
+/* 32 words: word 8 s + l is that of step s of generator l. The four steps are written out, so that the compiler
+ * vectorizes the loop over generators. */
 FO_INLINE void xoshiro_block(uint64_t *word, struct xoshiro *x)
 {
     for (int l = 0; l < XOSHIRO_LANES; l++) {

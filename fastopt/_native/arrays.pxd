@@ -2,7 +2,41 @@
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
+
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FO_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define FO_PREFETCH(address) ((void)(address))
+    #endif
+
+    /* Whether x is native float32 with these flags, this shape and this address: it was checked before, then. */
+    static inline int fo_is_unchanged(PyObject *x, const void *data, const npy_intp *shape, int ndim, int flags)
+    {
+        PyArrayObject *a = (PyArrayObject *)x;
+        if (PyArray_DATA(a) != data || PyArray_TYPE(a) != NPY_FLOAT32 || !PyArray_ISNOTSWAPPED(a) ||
+            (PyArray_FLAGS(a) & flags) != flags || PyArray_NDIM(a) != ndim)
+            return 0;
+        for (int i = 0; i < ndim; i++)
+            if (PyArray_DIMS(a)[i] != shape[i])
+                return 0;
+        return 1;
+    }
+
+    static inline int fo_is_array(PyObject *x) { return Py_IS_TYPE(x, &PyArray_Type); }
+
+    /* The headers of thousands of arrays do not fit the first caches: prefetch those that come next. */
+    static inline void fo_fetch_header(PyObject *x) { FO_PREFETCH(x); FO_PREFETCH((char *)x + 64); }
+    static inline void fo_fetch_shape(PyObject *x) { FO_PREFETCH(PyArray_DIMS((PyArrayObject *)x)); }
+    """
+    bint fo_is_unchanged(PyObject *x, const void *data, const cnp.npy_intp *shape, int ndim, int flags) noexcept
+    bint fo_is_array(PyObject *x) noexcept
+    void fo_fetch_header(PyObject *x) noexcept
+    void fo_fetch_shape(PyObject *x) noexcept
 
 
 cdef struct interval:           # the memory of one buffer: addresses [start, end), and whose it is

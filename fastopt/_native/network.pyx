@@ -5,7 +5,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, strncmp, strstr
+from libc.string cimport strncmp, strstr
 
 cimport numpy as cnp
 
@@ -132,91 +132,6 @@ def entropy_rows(logits, targets, gradient, losses, double smoothing, double sca
     with nogil:
         api.layers.entropy(&job, threads)
     PyMem_Free(job.partial)
-
-
-def gather(list sources not None, list orders not None, int64_t start, out):
-    """out[k] ← sources[k][orders[k][start : start + rows]] for out (models, rows, ...): the batches of all models.
-
-    sources: C-contiguous arrays (n, ...) of the dtype of out; orders: int64 (n) positions in them."""
-    cdef cnp.ndarray target = out, source, order
-    cdef Py_ssize_t k, models = len(sources)
-    if target.ndim < 2 or target.shape[0] != models or len(orders) != models:
-        raise ValueError(f"out has shape {shape_of(target)} for {models} sources and {len(orders)} orders")
-    if not (cnp.PyArray_IS_C_CONTIGUOUS(target) and cnp.PyArray_ISWRITEABLE(target)):
-        raise ValueError("out must be C-contiguous and writable")
-    cdef int64_t rows = target.shape[1]
-    cdef int64_t size = cnp.PyArray_NBYTES(target) // (models * rows) if models * rows else 0
-    for k in range(models):
-        source, order = sources[k], orders[k]
-        _check_source(target, source, size, k)
-        if not (cnp.PyArray_TYPE(order) == cnp.NPY_INT64 and cnp.PyArray_IS_C_CONTIGUOUS(order) and order.ndim == 1):
-            raise ValueError(f"order {k} must be a contiguous int64 vector, got {order.dtype} of shape {shape_of(order)}")
-        if not 0 <= start <= order.shape[0] - rows:
-            raise ValueError(f"rows {start} to {start + rows} are not within order {k} of {order.shape[0]}")
-        _gather(<char *> cnp.PyArray_DATA(target) + k * rows * size, source,
-                <const int64_t *> cnp.PyArray_DATA(order) + start, rows, size)
-
-
-cdef int _check_source(cnp.ndarray target, cnp.ndarray source, int64_t size, Py_ssize_t k) except -1:
-    cdef int64_t n = source.shape[0] if source.ndim else 0
-    if cnp.PyArray_TYPE(source) != cnp.PyArray_TYPE(target) or not cnp.PyArray_IS_C_CONTIGUOUS(source):
-        raise ValueError(f"source {k} must be C-contiguous {target.dtype}, got {source.dtype}")
-    if n == 0 or cnp.PyArray_NBYTES(source) != n * size:
-        raise ValueError(f"source {k} has shape {shape_of(source)}, out has {shape_of(target)}")
-    return check_disjoint(target, "out", source, f"source {k}", False)
-
-
-cdef int _gather(char *out, cnp.ndarray source, const int64_t *order, int64_t rows, int64_t size) except -1:
-    cdef const char *data = <const char *> cnp.PyArray_DATA(source)
-    cdef int64_t r, n = source.shape[0]
-    for r in range(rows):
-        if not 0 <= order[r] < n:
-            raise IndexError(f"position {order[r]} is not within the {n} samples")
-    if rows * size < 4 * KEEP_GIL:
-        for r in range(rows):
-            memcpy(out + r * size, data + order[r] * size, size)
-    else:
-        with nogil:
-            for r in range(rows):
-                memcpy(out + r * size, data + order[r] * size, size)
-    return 0
-
-
-def weigh_rows(gradient, losses, weights):
-    """Row r of gradient (rows, units) and losses[r] times weights[r], float32, in place."""
-    cdef cnp.ndarray g = as_rows(gradient, "gradient"), loss, w
-    check_writeable(g, "gradient")
-    if g.ndim != 2:
-        raise ValueError(f"gradient must have shape (rows, units), got {shape_of(g)}")
-    loss = as_vector(losses, "losses", g.shape[0], cnp.NPY_FLOAT32)
-    w = as_vector(weights, "weights", g.shape[0], cnp.NPY_FLOAT32)
-    check_writeable(loss, "losses")
-    check_disjoint(g, "gradient", loss, "losses", False)
-    check_disjoint(g, "gradient", w, "weights", False)
-    check_disjoint(loss, "losses", w, "weights", False)
-    cdef float *a = <float *> cnp.PyArray_DATA(g)
-    cdef float *l = <float *> cnp.PyArray_DATA(loss)
-    cdef const float *f = <const float *> cnp.PyArray_DATA(w)
-    cdef int64_t r, i, units = g.shape[1]
-    for r in range(g.shape[0]):
-        l[r] *= f[r]
-        for i in range(units):
-            a[r * units + i] *= f[r]
-
-
-def add_losses(losses, totals):
-    """totals[k] += Σ losses[k] for float32 (models, rows), in double and in order."""
-    cdef cnp.ndarray l = as_rows(losses, "losses")
-    if l.ndim != 2:
-        raise ValueError(f"losses must have shape (models, rows), got {shape_of(l)}")
-    cdef cnp.ndarray t = as_vector(totals, "totals", l.shape[0], cnp.NPY_FLOAT64)
-    check_writeable(t, "totals")
-    cdef const float *x = <const float *> cnp.PyArray_DATA(l)
-    cdef double *total = <double *> cnp.PyArray_DATA(t)
-    cdef int64_t k, r, rows = l.shape[1]
-    for k in range(l.shape[0]):
-        for r in range(rows):
-            total[k] += x[k * rows + r]
 
 
 # -- a whole batch ----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ cdef class SpanTable:
     cdef bint single                # there is one parameter, and messages do not number it
     cdef bint ahead                 # the parameters hold the lookahead point
     cdef bint busy                  # a step is under way
+    cdef int most_threads           # the limit of this table's steps, beside the limit of the process; 0: none
     cdef int forks                  # fo_forks() when it began
 
     cdef int enter(self) except -1

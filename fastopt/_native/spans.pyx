@@ -145,6 +145,8 @@ cdef class SpanTable:
         step.want_norm = step.skip_nonfinite = step.zero_gradients = False
         step.noise = 0
         step.threads = api.runtime.threads_for(self.elements)
+        if 0 < self.most_threads < step.threads:
+            step.threads = self.most_threads
         return 0
 
     cdef int run(self, fo_step *step) except -1:

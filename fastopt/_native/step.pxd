@@ -1,42 +1,13 @@
-"""What other modules use of a step: the scalars of its groups, and a step over arrays that is ready to run in C."""
+"""What other modules use of a step over arrays: its arrays checked, its scalars formed, ready to run in C."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 
 from fastopt._native.capi cimport fo_group, fo_step
+from fastopt._native.scalars cimport GroupScalars
 from fastopt._native.spans cimport SpanTable
-
-
-cdef enum:
-    MAX_CORRECTIONS = 4     # scalars of a group that are bias-corrected
-    MAX_FACTORS = 2         # factors of each
-
-cdef struct correction:
-    int slot
-    double value            # before the correction
-    int n_factors
-    double beta[MAX_FACTORS]
-    double power[MAX_FACTORS]
-
-cdef struct corrections_of_group:
-    int n
-    correction scalar[MAX_CORRECTIONS]
-
-
-cdef class GroupScalars:
-    cdef fo_group *group
-    cdef corrections_of_group *corrections
-    cdef int64_t n_groups, capacity
-    cdef list slots                 # per group: scalar name -> its slot
-
-    cdef int grow(self, int64_t capacity) except -1
-    cdef int begin(self, int64_t index, str rule) except -1
-    cdef int set(self, int64_t index, dict values, dict corrections, int64_t t) except -1
-    cdef int set_values(self, int64_t index, dict values) except -1
-    cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1
-    cdef int correct(self, int64_t index, int64_t t) except -1
 
 
 cdef struct array_form:             # what an array was when it was checked
@@ -70,6 +41,7 @@ cdef class ArrayStep:
     cdef fo_group *form_ahead(self, int64_t steps, list ahead) except NULL
     cdef float *shifts_of(self, const fo_group *rows, int64_t steps) except NULL
 
+    cdef int _finish(self, int64_t n_spans, int64_t n_groups, list clocks) except -1
     cdef int _add_span(self, SpanTable table, int64_t s, int64_t g, tuple buffers) except -1
     cdef cnp.ndarray _buffer(self, SpanTable table, object x, int64_t s, int k)
     cdef int _record_forms(self) except -1
@@ -85,5 +57,6 @@ cdef class ArrayStep:
     cdef object _copy_gradient(self, int64_t s, cnp.ndarray a, cnp.ndarray parameter)
     cdef int _check_gradients_apart(self, list copies) except -1
     cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1
+    cdef object _step(self, fo_step *step, object grads)
     cdef int _run(self, fo_step *step, object grads) except -1
     cdef int _take_origins(self, list origins) except -1

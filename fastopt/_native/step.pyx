@@ -1,13 +1,11 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False, binding=False
 """One step over arrays: check every buffer, then call the kernel. Holds no formula and no default.
 
 Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
 """
 
-from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Free
 from cpython.ref cimport PyObject
-from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
@@ -16,14 +14,14 @@ cimport numpy as cnp
 
 import numpy as np
 
-from fastopt._native.runtime import PRELUDE, RULES
-
 from fastopt._native.arrays cimport (
-    address_of, allocate, as_buffer, as_float32, first_overlap, is_contiguous, is_float32, order_of, same_shape, shape_of
+    address_of, allocate, as_buffer, as_float32, first_overlap, fo_fetch_header, fo_fetch_shape, fo_is_array,
+    fo_is_unchanged, is_contiguous, is_float32, order_of, same_shape, shape_of
 )
-from fastopt._native.capi cimport FO_MAX_SCALARS, KEEP_GIL, fo_group, fo_prelude, fo_span, fo_step
+from fastopt._native.capi cimport FO_FLOAT, KEEP_GIL, fo_group, fo_span, fo_step
 from fastopt._native.runtime cimport api
-from fastopt._native.spans cimport SpanTable, grown, interval_of
+from fastopt._native.scalars cimport GroupScalars
+from fastopt._native.spans cimport SpanTable, interval_of
 
 cnp.import_array()
 
@@ -33,174 +31,9 @@ cdef extern from "Python.h":        # these return borrowed references, Cython's
     PyObject *PyList_GetItem(PyObject *items, Py_ssize_t i) except NULL
     PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t i) except NULL
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__)
-    #define FO_PREFETCH(address) __builtin_prefetch(address)
-    #else
-    #define FO_PREFETCH(address) ((void)(address))
-    #endif
-
-    /* Whether x is native float32 with these flags, this shape and this address: it was checked before, then. */
-    static inline int fo_is_unchanged(PyObject *x, const void *data, const npy_intp *shape, int ndim, int flags)
-    {
-        PyArrayObject *a = (PyArrayObject *)x;
-        if (PyArray_DATA(a) != data || PyArray_TYPE(a) != NPY_FLOAT32 || !PyArray_ISNOTSWAPPED(a) ||
-            (PyArray_FLAGS(a) & flags) != flags || PyArray_NDIM(a) != ndim)
-            return 0;
-        for (int i = 0; i < ndim; i++)
-            if (PyArray_DIMS(a)[i] != shape[i])
-                return 0;
-        return 1;
-    }
-
-    static inline int fo_is_array(PyObject *x) { return Py_IS_TYPE(x, &PyArray_Type); }
-
-    /* The headers of thousands of arrays do not fit the first caches: prefetch those that come next. */
-    static inline void fo_fetch_header(PyObject *x) { FO_PREFETCH(x); FO_PREFETCH((char *)x + 64); }
-    static inline void fo_fetch_shape(PyObject *x) { FO_PREFETCH(PyArray_DIMS((PyArrayObject *)x)); }
-    """
-    bint fo_is_unchanged(PyObject *x, const void *data, const cnp.npy_intp *shape, int ndim, int flags) noexcept
-    bint fo_is_array(PyObject *x) noexcept
-    void fo_fetch_header(PyObject *x) noexcept
-    void fo_fetch_shape(PyObject *x) noexcept
-
 cdef enum:
     AHEAD = 16              # how many arrays ahead headers are fetched
     MANY = 256              # arrays, from which on they are fetched
-    CLIP = 1                # the slot whose neutral value is infinity
-
-cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
-# rule -> name of a scalar -> slot; the slots of the prelude come first
-cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))} for rule, (_, scalars) in RULES.items()}
-
-
-# -- scalars ----------------------------------------------------------------------------------------------------------
-
-cdef int set_scalar(fo_group *group, int slot, double value) except -1:
-    """Slots 0 to 4 are those of PRELUDE, the others the rule's."""
-    if slot > 4:
-        group.scalars[slot - 5] = <float> value
-    elif slot == 0:
-        group.prelude.scale = value
-    elif slot == 1:
-        group.prelude.clip = <float> value
-    elif slot == 2:
-        group.prelude.weight_decay = <float> value
-    elif slot == 3:
-        group.prelude.l1 = <float> value
-    else:
-        group.prelude.decay = <float> value
-    return 0
-
-
-@cython.cdivision(True)
-cdef double corrected(const correction *c, double t) noexcept nogil:
-    """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double. It is not finite where β is 1."""
-    cdef double value = c.value
-    cdef int i
-    for i in range(c.n_factors):
-        if c.power[i] > 0:
-            value *= sqrt(1.0 - pow(c.beta[i], t))
-        else:
-            value /= 1.0 - pow(c.beta[i], t)
-    return value
-
-
-cdef int refuse_scalar(str name, double value) except -1:
-    raise ValueError(f"{name} of the step comes to {value!r}, which no float32 holds: a hyper-parameter is too large")
-
-
-cdef class GroupScalars:
-    """Per group the rule's scalars and those of the prelude, formed in double and rounded to float32 once."""
-
-    def __cinit__(self):
-        self.group = NULL
-        self.corrections = NULL
-        self.slots = []
-
-    def __dealloc__(self):
-        PyMem_Free(self.group)
-        PyMem_Free(self.corrections)
-
-    cdef int grow(self, int64_t capacity) except -1:
-        cdef int64_t old = self.capacity
-        self.group = <fo_group *> grown(self.group, old, capacity, sizeof(fo_group))
-        self.corrections = <corrections_of_group *> grown(self.corrections, old, capacity, sizeof(corrections_of_group))
-        self.slots += [None] * (capacity - old)
-        self.capacity = capacity
-        return 0
-
-    cdef int begin(self, int64_t index, str rule) except -1:
-        """The group follows this rule from now on; its scalars are not formed yet."""
-        cdef fo_group *group = &self.group[index]
-        cdef int i
-        group.rule = RULE_INDEX[rule]
-        group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=1.0)
-        for i in range(FO_MAX_SCALARS):
-            group.scalars[i] = NAN
-        self.corrections[index].n = 0
-        self.slots[index] = SLOTS[rule]
-        return 0
-
-    cdef int set(self, int64_t index, dict values, dict corrections, int64_t t) except -1:
-        """The scalars of step t by name. A name that the rule does not have is ignored: a class forms those of all its
-        rules, and optimizer.py makes sure at import that none is missing.
-
-        corrections: scalar -> ((β, power), ...), power −1 or ½: every step multiplies it by each (1 − βᵗ)^power.
-        """
-        self.set_values(index, values)
-        self.set_corrections(index, values, corrections)
-        return self.correct(index, t)
-
-    cdef int set_values(self, int64_t index, dict values) except -1:
-        cdef PyObject *slots = <PyObject *> self.slots[index]
-        cdef PyObject *name
-        cdef PyObject *number
-        cdef PyObject *slot
-        cdef Py_ssize_t position = 0
-        cdef double value
-        while PyDict_Next(values, &position, &name, &number):
-            value = <object> number
-            slot = PyDict_GetItemWithError(<object> slots, <object> name)
-            if slot != NULL:
-                if not isfinite(<float> value) and <int> <object> slot != CLIP:
-                    refuse_scalar(<object> name, value)
-                set_scalar(&self.group[index], <int> <object> slot, value)
-        return 0
-
-    cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1:
-        cdef corrections_of_group *own = &self.corrections[index]
-        cdef correction *c
-        cdef int i
-        own.n = 0
-        for name, factors in corrections.items():
-            if name not in self.slots[index]:
-                continue
-            if own.n == MAX_CORRECTIONS or len(factors) > MAX_FACTORS:
-                raise ValueError(f"at most {MAX_CORRECTIONS} corrected scalars with {MAX_FACTORS} factors each, "
-                                 f"got {corrections}")
-            c = &own.scalar[own.n]
-            c.slot, c.value, c.n_factors = self.slots[index][name], values[name], len(factors)
-            for i, (beta, power) in enumerate(factors):
-                if power not in (-1, 0.5):
-                    raise ValueError(f"the power of a bias correction must be -1 or 0.5, got {power!r} for {name}")
-                c.beta[i], c.power[i] = beta, power
-            own.n += 1
-        return 0
-
-    cdef int correct(self, int64_t index, int64_t t) except -1:
-        """The bias-corrected scalars of step t."""
-        cdef corrections_of_group *own = &self.corrections[index]
-        cdef double value
-        cdef int i
-        for i in range(own.n):
-            value = corrected(&own.scalar[i], <double> t)
-            if not isfinite(<float> value):
-                refuse_scalar([name for name, slot in self.slots[index].items() if slot == own.scalar[i].slot][0], value)
-            set_scalar(&self.group[index], own.scalar[i].slot, value)
-        return 0
-
 
 cdef class Clock:
     """The steps that a group has taken, and how often its hyper-parameters were assigned.
@@ -227,6 +60,7 @@ cdef class ArrayStep:
     """
 
     def __cinit__(self):
+        self.table, self.scalars, self.clocks = SpanTable(), GroupScalars(), []
         self.form = NULL
         self.shapes = NULL
         self.parameter = NULL
@@ -243,12 +77,11 @@ cdef class ArrayStep:
         PyMem_Free(self.varying)
 
     def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
-        if self.table is not None:
+        if self.parameters is not None:
             raise RuntimeError("an ArrayStep is made once")
         cdef int64_t g, s = 0, n_spans = sum([len(buffers) for _, buffers in groups])
-        cdef SpanTable table = SpanTable()
-        self.scalars = GroupScalars()
-        table.single, table.names, self.clocks = single, names, clocks or []
+        cdef SpanTable table = self.table
+        table.single, table.names = single, names
         if names and names[0][0] == "param":
             table.gradient_name = "grad"        # fastopt.functional's name of the argument
         self.parameters, self.keep_alive = [], []
@@ -263,12 +96,20 @@ cdef class ArrayStep:
             for buffers in tensors:
                 self._add_span(table, s, g, buffers)
                 s += 1
-        table.n_spans = n_spans
-        table.take_owned()
         self._record_forms()
-        table.lay_out()
-        self.scalars.n_groups = len(groups)
-        self.table = table                      # from here on there is something to step
+        self._finish(n_spans, len(groups), clocks or [])
+
+    cdef int _finish(self, int64_t n_spans, int64_t n_groups, list clocks) except -1:
+        """Nothing can be stepped before this has run."""
+        self.table.n_spans = n_spans
+        try:
+            self.table.take_owned()
+            self.table.lay_out()
+        except BaseException:
+            self.table.n_spans = 0
+            raise
+        self.scalars.n_groups, self.clocks = n_groups, clocks
+        return 0
 
     cdef int _add_span(self, SpanTable table, int64_t s, int64_t g, tuple buffers) except -1:
         cdef fo_span *span = &table.span[s]
@@ -387,9 +228,10 @@ cdef class ArrayStep:
     cdef float *shifts_of(self, const fo_group *rows, int64_t steps) except NULL:
         """Per step and group its scalar "shift": how far it looks ahead. The caller frees the memory."""
         cdef int64_t i, g, n = self.scalars.n_groups
+        cdef int slot
         cdef float *shift = <float *> allocate(steps * n, sizeof(float))
         for g in range(n):
-            slot = <int> self.scalars.slots[g]["shift"] - len(PRELUDE)
+            slot = self.scalars.slot_of(g, "shift")
             for i in range(steps):
                 shift[i * n + g] = rows[i * n + g].scalars[slot]
         return shift
@@ -540,7 +382,7 @@ cdef class ArrayStep:
         copied = () if copies is None else {s for s, _ in copies}
         for s in range(table.n_spans):
             if table.span[s].size > 0 and s not in copied:
-                table.others[n] = interval_of(table.span[s].gradient, table.span[s].size, 0, s, 0)
+                table.others[n] = interval_of(table.span[s].gradient, table.span[s].size, FO_FLOAT, s, 0)
                 n += 1
         n = first_overlap(table.others, n)
         if n > 0:
@@ -566,6 +408,12 @@ cdef class ArrayStep:
     def __exit__(self, *_):
         self.table.busy = False
 
+    def step_plainly(self, grads):
+        """The same as step(grads). One argument is passed several times faster than keywords with defaults."""
+        cdef fo_step step
+        self.table.describe(&step)
+        return self._step(&step, grads)
+
     def step(self, grads, double grad_scale=1.0, max_norm=None, bint skip_nonfinite=False, bint zero_gradients=False,
              double noise=0.0, uint64_t noise_key=0):
         """One step. Returns NotImplemented, having done nothing, if scalars must be formed first: see is_formed and set.
@@ -573,24 +421,26 @@ cdef class ArrayStep:
         Otherwise the gradients' norm if max_norm or skip_nonfinite asked for one, else None. noise: the standard
         deviation of what is added to the scaled gradients, drawn under the key.
         """
-        cdef SpanTable table = self.table
         cdef fo_step step
-        table.enter()
+        self.table.describe(&step)
+        step.grad_scale = grad_scale
+        if max_norm is not None:
+            step.max_norm = max_norm
+        step.want_norm = max_norm is not None or skip_nonfinite
+        step.skip_nonfinite, step.zero_gradients = skip_nonfinite, zero_gradients
+        step.noise = noise
+        step.noise_key[0], step.noise_key[1] = <uint32_t> (noise_key & 0xFFFFFFFF), <uint32_t> (noise_key >> 32)
+        return self._step(&step, grads)
+
+    cdef object _step(self, fo_step *step, object grads):
+        self.table.enter()
         try:
-            table.refuse_ahead()
+            self.table.refuse_ahead()
             if self.is_stale():
                 return NotImplemented
             self._correct()
-            table.describe(&step)
             step.group = self.scalars.group
-            step.grad_scale = grad_scale
-            if max_norm is not None:
-                step.max_norm = max_norm
-            step.want_norm = max_norm is not None or skip_nonfinite
-            step.skip_nonfinite, step.zero_gradients = skip_nonfinite, zero_gradients
-            step.noise = noise
-            step.noise_key[0], step.noise_key[1] = <uint32_t> (noise_key & 0xFFFFFFFF), <uint32_t> (noise_key >> 32)
-            self._run(&step, grads)
+            self._run(step, grads)
             self.skipped = step.skipped
             if step.skipped:
                 self.skips += 1
@@ -599,7 +449,7 @@ cdef class ArrayStep:
             self.looked_ahead = False
             return step.norm if step.want_norm else None
         finally:
-            table.busy = False
+            self.table.busy = False
 
     cdef int _run(self, fo_step *step, object grads) except -1:
         cdef tuple gradients = None
@@ -638,6 +488,10 @@ cdef class ArrayStep:
     def ahead(self):
         """Whether the parameters hold the lookahead point."""
         return self.table.ahead
+
+    def limit_threads(self, int most):
+        """Let the steps of this object use at most so many threads, and at most those of the process."""
+        self.table.most_threads = most
 
     def check(self):
         """Raise if a parameter is not where it was, or cannot be written."""
@@ -746,19 +600,3 @@ cdef class Lookahead:
         # leaves a block that was entered by hand and that nobody can leave any more
         if self.inside:
             self.step.restore()
-
-
-def copy_all(list targets not None, list sources not None, list done not None):
-    """Copy each source into its target, arrays of equal shapes; then append True to done.
-
-    In C, so that no signal comes between the first copy and the last. A caller that is interrupted later sees it in done.
-    """
-    cdef int64_t i
-    if len(targets) != len(sources):
-        raise ValueError(f"{len(targets)} targets, {len(sources)} sources")
-    for i in range(len(targets)):
-        if not same_shape(<cnp.ndarray?> targets[i], <cnp.ndarray?> sources[i]):
-            raise ValueError(f"target {i} has shape {targets[i].shape}, its source {sources[i].shape}")
-    for i in range(len(targets)):
-        cnp.PyArray_CopyInto(<cnp.ndarray> targets[i], <cnp.ndarray> sources[i])
-    done.append(True)

@@ -1,4 +1,4 @@
-"""AdaBoost: each learner gets larger weights on what the learners before it got wrong. SAMME and AdaBoost.R2."""
+"""AdaBoost (SAMME and AdaBoost.R2): each learner gets larger weights on the errors of the learners before it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class AdaBoostClassifier(AdaBoost, BoostingClassifier):
     Attributes
     ----------
     estimators_, estimator_weights_ (α), estimator_errors_ (e) : one entry per round.
-    estimator_ : what the estimators are copies of.
+    estimator_ : the unfitted estimator that was copied for each round.
     classes_, n_classes_ : the sorted classes; their number.
     feature_importances_ : the mean of the estimators' importances, by α.
     n_features_in_, feature_names_in_ : the columns of X; the names if X was a DataFrame.

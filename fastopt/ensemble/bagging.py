@@ -21,7 +21,7 @@ from fastopt.validation.estimators import fit_all, fresh, predictions, probabili
 
 @dataclass(frozen=True, eq=False)
 class PartSampler:
-    """Draws the part of each estimator: `rows` of n rows and `columns` of all features, from a seed."""
+    """Draws the rows and columns for each estimator from a seed: `rows` of n rows, `columns` of all features."""
 
     n: int
     rows: int
@@ -32,7 +32,7 @@ class PartSampler:
     probability: Array | None
 
     def check_same(self, old: PartSampler) -> None:
-        """Raise ValueError if `old` drew other parts: a warm start draws the old parts again from their seeds."""
+        """Raise ValueError if `old` drew other parts. A warm start repeats the draws of its fitted estimators."""
         fields = {"the number of samples in X": "n", "max_samples": "rows", "max_features": "columns"}
         fields |= {name: name for name in ("bootstrap", "bootstrap_features")}
         for name, field in fields.items():
@@ -40,7 +40,7 @@ class PartSampler:
                 raise ValueError(f"{name} is {getattr(self, field)} now, warm_start goes on from {getattr(old, field)}")
         p, q = self.probability, old.probability
         if (p is None) != (q is None) or (p is not None and q is not None and not np.array_equal(p, q)):
-            raise ValueError("sample_weight has changed: warm_start goes on with the same")
+            raise ValueError("sample_weight has changed: warm_start needs the same weights")
 
     def draw(self, seed: np.random.SeedSequence) -> tuple[Array, Array]:
         """(row indices, ascending column indices)"""
@@ -60,7 +60,9 @@ def _part(X: Any, rows: Array | None, columns: Array) -> Any:
         return part
     if not hasattr(part, "iloc"):
         return part[:, columns]
-    repeats = [int((columns[:i] == c).sum()) for i, c in enumerate(columns)]  # named as pandas names duplicate columns
+    repeats = [
+        int((columns[:i] == c).sum()) for i, c in enumerate(columns)
+    ]  # the names that pandas gives to duplicate columns
     names = [f"{part.columns[c]}.{k}" if k else part.columns[c] for c, k in zip(columns, repeats, strict=True)]
     return part.iloc[:, columns].set_axis(names, axis=1)
 
@@ -79,7 +81,7 @@ def _fit_one(*item: Any, rng: np.random.Generator) -> Any:
 
 
 def _fit_each(items: list[tuple[Any, ...]], n_jobs: int | None) -> list[Any]:
-    """Fit all of them, together if their class has fit_many; then all parts are in memory at once."""
+    """Fit all estimators. If their class has fit_many, they are fitted together with all parts in memory."""
     together = len(items) > 1 and callable(getattr(items[0][0], "fit_many", None))
     if not together or n_jobs is not None:
         return parallel.run(_fit_one, items, n_jobs=n_jobs, rng=0)
@@ -194,7 +196,7 @@ class Bagging(Estimator):
 
     @abstractmethod
     def _output(self, estimator: Any, X: Any) -> Array:
-        """The prediction of one estimator that enters the mean."""
+        """The prediction of one estimator, as it is averaged."""
 
 
 @dataclass(eq=False, repr=False)
@@ -219,7 +221,7 @@ class BaggingClassifier(Bagging, Classifier):
     Attributes
     ----------
     classes_, n_classes_ : the sorted classes; their number.
-    estimators_ : fitted to the indices of the labels in classes_. estimator_ : what they are copies of.
+    estimators_ : fitted to the indices of the labels in classes_. estimator_ : the unfitted estimator that was copied.
     estimators_samples_, estimators_features_ : the rows and the columns of their parts.
     oob_score_, oob_decision_function_ : the out-of-bag accuracy, and the (n, classes) mean probabilities; NaN for a
         sample that is in every part.

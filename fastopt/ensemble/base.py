@@ -1,6 +1,6 @@
-"""What all models here share: parameters, fit, scores, random streams. The API is scikit-learn's, without importing it.
+"""The base classes of all ensembles: parameters, fit, scores, random streams. The API is scikit-learn's.
 
-scikit-learn's tags and its NotFittedError are used where scikit-learn is already loaded.
+scikit-learn is not imported. If it is already loaded, its tags and its NotFittedError are used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Estimator(ABC):
         """
         fitted = copy.copy(self)
         for name in [name for name in vars(fitted) if name.startswith("oob_") and name.endswith("_")]:
-            delattr(fitted, name)  # only some settings compute them
+            delattr(fitted, name)  # attributes that only some settings compute
         x = fitted._check_features(X)
         weight = inputs.weights(sample_weight, x.shape[0])
         fitted._fit(x, y, weight, sample_weight is not None)
@@ -126,7 +126,7 @@ class Estimator(ABC):
         )
 
     def _foreign_estimator(self) -> Any:
-        """The innermost estimator that gets the samples and is not of this package; None if all of them are stumps."""
+        """The innermost estimator that gets the samples, if it is not a class of this package; None for stumps."""
         inner: Any = getattr(self, "estimator", None)
         inner = example(inner) if is_factory(inner) else inner
         return inner._foreign_estimator() if isinstance(inner, Estimator) else inner
@@ -216,7 +216,7 @@ class Regressor(Estimator):
 
 
 def root_seed(random_state: Any) -> np.random.SeedSequence:
-    """The SeedSequence that all random numbers of a fit come from. random_state may also be a RandomState."""
+    """The SeedSequence from which all random numbers of a fit derive. random_state may also be a RandomState."""
     if isinstance(random_state, np.random.RandomState):
         random_state = np.random.SeedSequence(random_state.randint(2**31, size=4).tolist())
     kinds = "a Generator, a SeedSequence or a RandomState of numpy.random"

@@ -1,4 +1,4 @@
-"""What AdaBoost and gradient boosting share: settings, random streams, and predictions after every round."""
+"""The base classes of AdaBoost and gradient boosting: settings, random streams, predictions after every round."""
 
 from __future__ import annotations
 

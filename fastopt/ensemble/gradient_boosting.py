@@ -108,11 +108,11 @@ class GradientBoosting(Boosting):
         order = self._rng(0, 0).permutation(n)
         if self._loss.newton:
             order = order[np.argsort(y[order], kind="stable")]
-        cumulative = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 · 100 must give 29
+        cumulative = np.floor(np.arange(n + 1) * self.validation_fraction + 1e-9)  # 0.29 · 100 gives 29
         held = order[np.diff(cumulative) > 0]
         train = np.setdiff1d(np.arange(n), held)
         lost = self._loss.newton and _weighted_classes(y, weight) > _weighted_classes(y[train], weight[train])
-        has_weight = weight[held].any() and weight[train].any()  # False for an empty part
+        has_weight = weight[held].any() and weight[train].any()  # False if a part is empty
         if not has_weight or lost:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {n} samples leaves too few on one side"
@@ -208,7 +208,7 @@ class GradientBoosting(Boosting):
         return TreeWithValues(learner, leaves, newton_steps(self._loss, *of_rows, index))
 
     def _has_stalled(self, loss: float, earlier: list[float]) -> bool:
-        """Whether this held-out loss is not lower by more than tol than any of the last n_iter_no_change ones."""
+        """Whether none of the last n_iter_no_change losses exceeds this held-out loss by more than tol."""
         recent = earlier[-int(self.n_iter_no_change or 1) :]
         earlier.append(loss)
         return len(recent) == self.n_iter_no_change and not any(loss + self.tol < value for value in recent)
@@ -279,12 +279,12 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
     Attributes
     ----------
-    estimators_ : (rounds, 1) regressors. n_estimators_ : the number of rounds. estimator_ : what they are copies of.
+    estimators_ : (rounds, 1) regressors. n_estimators_ : the number of rounds. estimator_ : the unfitted estimator.
     train_score_ : (rounds,) the mean loss of the samples that the round was fitted to, after the round.
     oob_scores_, oob_improvement_ : with subsample < 1, (rounds,) the mean loss of the other samples after the round,
         and by how much it fell. oob_score_ : the last of oob_scores_.
     init_ : the fitted init estimator, or None.
-    feature_importances_ : see there.
+    feature_importances_ : (features,), how much splits on each feature lowered the error; their sum is 1.
     n_features_in_, feature_names_in_ : the columns of X; the names if X was a DataFrame.
 
     Raises TypeError or ValueError naming the argument.

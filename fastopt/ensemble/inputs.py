@@ -1,6 +1,6 @@
-"""Checks of what ensembles are fitted on: features, targets, sample weights, feature names. Knows no estimator.
+"""Checks of the data for ensembles: features, targets, sample weights, feature names. Knows no estimator.
 
-Where scikit-learn's estimator checks look for a phrase in an error message, the message contains that phrase.
+Some messages contain the phrases that scikit-learn's estimator checks require.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def weights(sample_weight: Any, n: int) -> Array:
 
 
 def numbers(y: Any, n: int, several: bool = False) -> Array:
-    """A new (n,) float64 array, or (n, targets) if `several` allows it; so bounded that sums over n do not overflow."""
+    """A new (n,) float64 array, or (n, targets) if `several` allows it. ValueError if sums over n could overflow."""
     a = np.array(_numbers("y", _targets(y, n, several), np.float64))
     _check_finite("y", a)
     if np.abs(a).max() > LARGEST / (4 * n):
@@ -117,7 +117,7 @@ def labels(y: Any, n: int, weight: Array, least: int = 2) -> tuple[Array, Array]
     """
     a = _targets(y, n)
     if a.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in a):
-        a = np.asarray(a.tolist())  # not float64 for all: there integers above 2**53 become equal
+        a = np.asarray(a.tolist())  # not converted to float64, in which different integers above 2**53 can be equal
     if a.dtype.kind == "f":
         _check_finite("y", a)
         if (a != np.floor(a)).any():

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastopt._types import Array
 
-LEAST_CURVATURE = 1e-150  # a leaf with less takes no step
+LEAST_CURVATURE = 1e-150  # a leaf with less curvature takes no step
 
 
 class Squared:

@@ -1,4 +1,4 @@
-"""The command line: compare the optimizers on real data, print what runs here.
+"""The command line: compare the optimizers on real data, and print what runs here.
 
-Stands above everything else in the package and is imported by nothing; not a training framework.
+Nothing in the package imports it. It is no training framework.
 """

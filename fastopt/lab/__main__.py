@@ -1,6 +1,6 @@
-"""The command `fastopt`: arguments in, exit code out.
+"""The command `fastopt`: parses the arguments and returns an exit code. compare.py does the training.
 
-0 done, 2 bad input (one line on stderr), 130 interrupted. Refuses to compute: that is compare.py's.
+Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SEVEN = "SGD,Momentum,NAG,Adagrad,Adadelta,RMSprop,Adam"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but one line per mistake in place of the usage text."""
+    """argparse, with one line per mistake in place of the usage text."""
 
     def error(self, message: str) -> NoReturn:
         raise LabError(message)
@@ -31,7 +31,7 @@ def parser() -> Parser:
     top = Parser(prog="fastopt", description="Gradient-descent optimizers on a CPU, compared on real data.")
     top.add_argument("--version", action="version", version=f"fastopt {fastopt.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="{compare,info}")
-    summary = "train one network with each optimizer and show who learns how fast"
+    summary = "train one network with each optimizer and show how fast each one learns"
     _add_compare(commands.add_parser("compare", help=summary, description=summary))
     info = commands.add_parser("info", help="version, instruction set, threads, OpenMP runtime, build flags")
     info.add_argument("--json", action="store_true", help="as one JSON object")
@@ -42,20 +42,42 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     add = compare.add_argument
     add("--data", metavar="FILE", help="CSV, TSV, NPZ or Parquet; default: scikit-learn's handwritten digits")
     add("--target", metavar="COLUMN", help="the column of FILE to learn")
-    add("--task", choices=("classification", "regression"), help="default: told from the target")
+    add("--task", choices=("classification", "regression"), help="default: depends on the target's values")
     add("--optimizers", default=SEVEN, metavar="A,B,...", help="default: %(default)s")
-    add("--lr", type=_learning_rate, metavar="NUMBER|search", help="default: one that suits each optimizer")
-    add("--epochs", type=_whole(1), default=30, metavar="N", help="passes over the training rows (30)")
-    add("--batch-size", type=_whole(1), default=32, metavar="N", help="rows per step, no smaller rest (32)")
+    add("--lr", type=_learning_rate, metavar="NUMBER|search", help="default: a tested rate for each optimizer")
+    add("--epochs", type=_int_from(1), default=30, metavar="N", help="passes over the training rows (30)")
+    add(
+        "--batch-size",
+        type=_int_from(1),
+        default=32,
+        metavar="N",
+        help="rows per step; a smaller last batch is dropped (32)",
+    )
     add("--hidden", type=_layers, default=(64,), metavar="N[,N...]", help="sizes of the hidden layers (64)")
     add("--test-size", type=_share, default=0.2, metavar="SHARE", help="share of rows held out (0.2)")
-    add("--seed", type=_whole(0), default=0, metavar="N", help="of split, weights and batches (0)")
-    add("--threads", type=_whole(1), metavar="N", help="of fastopt; default: the CPUs this process may use")
-    add("--out", default=".", metavar="DIR|PREFIX", help="where compare.png and compare.json go (here)")
-    add("--quiet", action="store_true", help="no progress bars and no table: the two files alone")
+    add(
+        "--seed",
+        type=_int_from(0),
+        default=0,
+        metavar="N",
+        help="seed of the split, the first weights and the batches (0)",
+    )
+    add(
+        "--threads",
+        type=_int_from(1),
+        metavar="N",
+        help="threads of fastopt; default: the CPUs that this process may use",
+    )
+    add(
+        "--out",
+        default=".",
+        metavar="DIR|PREFIX",
+        help="where compare.png and compare.json are written (the current folder)",
+    )
+    add("--quiet", action="store_true", help="write the two files, without progress bars and table")
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _int_from(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         with contextlib.suppress(ValueError):
             if (value := int(text)) >= least:
@@ -66,7 +88,7 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    return tuple(map(_whole(1), text.split(",")))
+    return tuple(map(_int_from(1), text.split(",")))
 
 
 def _learning_rate(text: str) -> float | str:
@@ -99,7 +121,7 @@ def set_threads(threads: int) -> None:
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Check all that can be wrong before the training, train, write both files, then print."""
+    """Check all arguments and the data, train, write both files, then print."""
     for module, package in (("matplotlib", None), ("rich", None), ("threadpoolctl", "scikit-learn")):
         require(module, package)
     from fastopt.lab import picture, report
@@ -124,7 +146,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code comes back, and no traceback leaves for what a user can cause."""
+    """Run a command and return its exit code. A user's mistake gives one line on stderr, no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # µ and ² must not end a run on an ASCII terminal
     try:
@@ -142,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fastopt: interrupted before an epoch was over, nothing written", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone, and Python would complain again when it flushes at exit.
+        # Python flushes stdout again at exit, which would print a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

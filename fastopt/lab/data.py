@@ -1,7 +1,7 @@
 """Real data as arrays: scikit-learn's digits, or one CSV, TSV, NPZ or Parquet file, checked and encoded.
 
-Refuses to repair anything: a missing, infinite or half-numeric column is an error that names the column and
-the row, never a silently dropped row.
+Repairs nothing: a missing or infinite cell, or a column of numbers and text, is an error that names the column and the
+row. No row is dropped.
 """
 
 import csv
@@ -21,20 +21,20 @@ from fastopt.lab.errors import LabError, require
 Task = Literal["classification", "regression"]
 Columns = dict[str, Array]
 
-FEW_INTEGERS = 20  # at most so many distinct whole numbers in a target are taken for classes
-MAX_CATEGORIES = 100  # one-hot columns that one text column may become
+FEW_INTEGERS = 20  # a target with at most so many distinct whole numbers holds classes
+MAX_CATEGORIES = 100  # the most one-hot columns for one text column
 MIN_ROWS = 10
 INTEGER = re.compile("[+-]?[0-9]+")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """All rows, encoded but not scaled: y holds class numbers, or values for a regression."""
+    """All rows, encoded but not scaled. y : class numbers, or values for a regression."""
 
     source: str
     target: str
     task: Task
-    features: int  # columns in the source; x has more where text was one-hot encoded
+    features: int  # columns of the source; x has more if text was one-hot encoded
     x: Array
     y: Array
     classes: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Split:
 
 
 def load(path: str | None, target: str | None, task: Task | None) -> Problem:
-    """Read and encode the data set; without a path, scikit-learn's handwritten digits."""
+    """Read and encode a file, or scikit-learn's handwritten digits if there is no path."""
     if path is None:
         if target is not None:
             raise LabError("--target needs --data FILE")
@@ -71,7 +71,7 @@ def load(path: str | None, target: str | None, task: Task | None) -> Problem:
 
 
 def read_columns(path: Path) -> Columns:
-    """Every column of a file (of an NPZ: every array) by its name, as a NumPy array."""
+    """Every column of a file, or every array of an NPZ file, by name."""
     readers: dict[str, Callable[[Path], Columns]] = {
         ".csv": _read_text,
         ".tsv": _read_text,
@@ -89,7 +89,7 @@ def read_columns(path: Path) -> Columns:
         raise
     except UnicodeDecodeError:
         raise LabError(f"{path} is not UTF-8 text") from None
-    except Exception as error:  # a damaged file makes the readers raise almost anything
+    except Exception as error:  # readers raise many kinds of errors for a damaged file
         reason = getattr(error, "strerror", None) or error
         raise LabError(f"cannot read {path}: {reason}") from error
 
@@ -114,13 +114,13 @@ def _read_text(path: Path) -> Columns:
                 path, sep=separator, names=names, header=0, index_col=False, low_memory=False,
                 encoding="utf-8-sig", skipinitialspace=True, float_precision="round_trip",
             )  # fmt: skip
-        except pandas.errors.ParserWarning:  # pandas would only warn, and cut them
+        except pandas.errors.ParserWarning:  # pandas only warns, and drops the extra cells
             raise LabError(f"{path}: the rows have more cells than the header") from None
     return {name: _large_integers(values) for name, values in _from_frame(frame).items()}
 
 
 def _large_integers(values: Array) -> Array:
-    """Integers of more than 64 bits, which pandas before 3 leaves as the text that they were, as numbers."""
+    """Numbers from integers of more than 64 bits, which pandas before 3 leaves as text."""
     if values.dtype.kind == "O" and all(isinstance(cell, str) and INTEGER.fullmatch(cell) for cell in values):
         return values.astype(np.float64)
     return values
@@ -134,7 +134,7 @@ def _read_parquet(path: Path) -> Columns:
 
 
 def _from_frame(frame: Any) -> Columns:
-    """A pandas frame's columns, with None for every kind of missing value among objects."""
+    """A pandas frame's columns. In columns of objects every missing value becomes None."""
     columns: Columns = {}
     for name, series in frame.items():
         values = series.to_numpy()
@@ -159,7 +159,7 @@ def _read_npz(path: Path) -> Columns:
 
 
 def encode(source: str, columns: Columns, target: str, y: Array, task: Task | None) -> Problem:
-    """Check every cell; features to float64 columns, the target to class numbers or values."""
+    """Check every cell. Features become float64 columns, the target class numbers or values."""
     if not columns:
         raise LabError(f"{source} has no column beside the target {target!r}")
     if len(y) < MIN_ROWS:
@@ -172,14 +172,14 @@ def encode(source: str, columns: Columns, target: str, y: Array, task: Task | No
     x = np.concatenate(blocks, axis=1)
     if x.shape[1] == 0:
         raise LabError(f"{source} has no column beside the target {target!r}")
-    if (task or _told_from(y)) == "classification":
+    if (task or _task_of(y)) == "classification":
         classes, labels = _classes(target, y)
         return Problem(source, target, "classification", features, x, labels, classes)
     return Problem(source, target, "regression", features, x, _values(target, y))
 
 
 def _checked(name: str, values: Array) -> Array:
-    """The column as bool, number or text; an error where a cell is missing, infinite or anything else."""
+    """The column as bools, numbers or text; an error for missing, infinite and other cells."""
     bad: Array = np.zeros(len(values), bool)
     if values.dtype.kind == "O":
         bad = np.array([cell is None for cell in values])
@@ -199,12 +199,12 @@ def _checked(name: str, values: Array) -> Array:
     if values.dtype.kind not in "biufU":
         raise LabError(f"column {name!r} holds {values.dtype}; only numbers, bools and text can be used")
     if values.dtype.kind == "U":
-        _refuse_half_numeric(name, values)
+        _check_not_half_numeric(name, values)
     return values
 
 
-def _refuse_half_numeric(name: str, values: Array) -> None:
-    """One typing error turns a numeric column into text: say so instead of one-hot encoding it."""
+def _check_not_half_numeric(name: str, values: Array) -> None:
+    """Raise an error for a column of numbers with a typing error, which would be encoded as text."""
     levels = np.unique(values)
     odd = [level for level in levels if not _is_number(level)]
     if len(levels) > FEW_INTEGERS and len(odd) <= len(levels) // 10:
@@ -236,8 +236,8 @@ def _encoded(name: str, values: Array) -> Array:
     return np.eye(len(levels))[codes]
 
 
-def _told_from(y: Array) -> Task:
-    """Text, bools and few distinct whole numbers are classes; anything else is a quantity."""
+def _task_of(y: Array) -> Task:
+    """Classification for text, bools and few distinct whole numbers; else regression."""
     if y.dtype.kind in "bU":
         return "classification"
     distinct = np.unique(y)
@@ -265,9 +265,9 @@ def _values(target: str, y: Array) -> Array:
 
 
 def split(problem: Problem, share: float, rng: np.random.Generator, rows: Array | None = None) -> tuple[Array, Array]:
-    """Row numbers (of `rows` if given) to train on and to hold out, every class divided alike.
+    """(rows to train on, rows to hold out), from all rows or from `rows`, with the same share of every class.
 
-    At least one row of a class is held out and at least one is trained on, which comes first.
+    Of a class, at least one row is trained on and, if there are two, at least one is held out.
     """
     rows = np.arange(len(problem.y)) if rows is None else rows
     groups = problem.y[rows] if problem.classes else np.zeros(len(rows), np.int64)
@@ -281,7 +281,7 @@ def split(problem: Problem, share: float, rng: np.random.Generator, rows: Array 
 
 
 def scale(problem: Problem, train: Array, test: Array) -> Split:
-    """Standardise by the mean and deviation of the training rows alone."""
+    """Standardise by mean and standard deviation of the training rows only."""
     x_train, x_test = _standardised(problem.x, train, test)
     if problem.classes:
         return Split(x_train, problem.y[train], x_test, problem.y[test])
@@ -292,7 +292,7 @@ def scale(problem: Problem, train: Array, test: Array) -> Split:
 def _standardised(values: Array, train: Array, test: Array) -> tuple[Array, Array]:
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = values[train].mean(axis=0), values[train].std(axis=0)
-        # A column that never varies in training keeps its random first weights: it may only ever be zero.
+        # The weights of a column that is constant in training stay random, so the column becomes 0.
         varies = deviation > 1e-12 * np.abs(values[train]).max(axis=0)
         factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
         parts = [((values[rows] - mean) * factor).astype(np.float32) for rows in (train, test)]

@@ -1,4 +1,4 @@
-"""The one error that the command line shows as a single line, and the door to optional packages."""
+"""The error that the command line prints as one line, and the import of optional packages."""
 
 from types import ModuleType
 
@@ -6,21 +6,21 @@ from fastopt import _optional
 
 
 class LabError(Exception):
-    """Something that the user can put right: one line on stderr and exit code 2, never a traceback."""
+    """A mistake that the user can correct: one line on stderr and exit code 2, no traceback."""
 
     def __str__(self) -> str:
         return " ".join(super().__str__().split())
 
 
 def require(module: str, package: str | None = None) -> ModuleType:
-    """Import an optional module, or say which extra brings it, in one line.
+    """Import an optional module, or raise a LabError that names the extra which installs it.
 
-    Everything outside NumPy is imported through here and inside functions, so that `fastopt info` and
-    `--help` stay quick and work without the extra.
+    All packages but NumPy are imported this way, inside functions, so that `fastopt info` and `--help` are quick and
+    work without the extra.
     """
     try:
         return _optional.require(module, "fastopt compare", "lab", package)
-    except ModuleNotFoundError:  # the package is there, and something that it needs is not
+    except ModuleNotFoundError:  # the package is installed, but one that it needs is not
         raise
     except ImportError as error:
         raise LabError(str(error)) from None

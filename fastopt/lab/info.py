@@ -1,4 +1,4 @@
-"""What runs here: versions, instruction set, threads, OpenMP runtime, build. Needs NumPy alone."""
+"""Versions, instruction set, threads, OpenMP runtime and build flags. Needs NumPy alone."""
 
 import platform
 
@@ -8,7 +8,7 @@ import fastopt
 
 
 def collect() -> dict[str, object]:
-    """Name to value, the build's own account last."""
+    """All values by name, those of `fastopt.build_info` last."""
     return {
         "fastopt": fastopt.__version__,
         "python": platform.python_version(),

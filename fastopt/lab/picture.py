@@ -1,6 +1,6 @@
-"""The picture of a comparison: both losses and the held-out score by epoch, labelled at the lines' ends.
+"""The picture of a comparison: both losses and the held-out score by epoch, with labels at the ends of the lines.
 
-Refuses to need a display, pyplot or the user's matplotlib settings.
+Needs no display and no pyplot, and does not use the user's matplotlib settings.
 """
 
 import io
@@ -36,7 +36,7 @@ def draw(comparison: Comparison) -> bytes:
 
 def _captions(figure: Any, comparison: Comparison) -> None:
     title = figure.suptitle(describe(comparison), x=0.05, y=0.975, ha="left", fontsize=10.5, color="#333333")
-    title.set_parse_math(False)  # a file's name may hold a $
+    title.set_parse_math(False)  # a file's name may contain a $
     lrs = "   ".join(f"{run.optimizer} {run.lr:g}" for run in comparison.runs)
     how = "learning rates, searched" if comparison.searched else "learning rates"
     note = "   (×: diverged)" if any(run.diverged for run in comparison.runs) else ""
@@ -50,7 +50,7 @@ def _captions(figure: Any, comparison: Comparison) -> None:
 def _loss_panel(axes: Any, title: str, unit: str, runs: list[Run], field: str) -> None:
     lines = [_line(run, field) for run in runs]
     _draw_lines(axes, lines, runs)
-    # Losses beyond ten times the untrained network's leave the panel: they would flatten all others.
+    # Losses above ten times the untrained network's are not shown: they would flatten all other lines.
     ceiling = 10 * max((run.series(field)[0] for run in runs), default=1.0)
     heights = np.concatenate([line.y for line in lines])
     shown = heights[(heights > 0) & (heights <= ceiling)]
@@ -79,7 +79,7 @@ def _score_panel(axes: Any, title: str, comparison: Comparison) -> None:
 
 
 def _score_limits(scores: Array) -> tuple[float, float]:
-    """Lowest to best score; an R² has no floor, so that half the best below the best is the least shown."""
+    """From the lowest to the best score, but at most half of the best below it: R² has no lower bound."""
     best = float(scores.max(initial=0.0))
     bottom = max(float(scores.min(initial=best)), best - max(0.5 * best, 0.05))
     margin = max(0.04 * (best - bottom), 0.005)
@@ -95,20 +95,20 @@ def _label(run: Run, with_score: bool = False) -> str:
 class Line(NamedTuple):
     x: Array
     y: Array
-    whole: bool  # reaches the last epoch
+    complete: bool  # reaches the last epoch
 
 
 def _line(run: Run, field: str) -> Line:
-    """From epoch 1: epoch 0, before any training, is the same for all and would only squeeze the rest."""
+    """From epoch 1 on: epoch 0 is the same for all optimizers and would take space from the others."""
     return Line(np.arange(1, run.epochs + 1), np.array(run.series(field)[1:]), not run.diverged)
 
 
 def _draw_lines(axes: Any, lines: list[Line], runs: list[Run]) -> None:
-    """Epochs on a logarithmic axis: who is quick shows in the first ones."""
+    """Epochs on a logarithmic axis: the first ones show which optimizer is quick."""
     for index, line in enumerate(lines):
         axes.plot(*line[:2], color=_colour(index), linestyle=DASHES[index % len(DASHES)], linewidth=1.7)
-        if len(line.x) and (len(line.x) == 1 or not line.whole):
-            axes.plot(line.x[-1], line.y[-1], color=_colour(index), marker="o" if line.whole else "x")
+        if len(line.x) and (len(line.x) == 1 or not line.complete):
+            axes.plot(line.x[-1], line.y[-1], color=_colour(index), marker="o" if line.complete else "x")
     last = max([1, *(run.epochs for run in runs)])
     axes.set_xscale("log")
     axes.set_xlim(1 if last > 1 else 0.9, max(last, 1.1))
@@ -120,10 +120,10 @@ def _draw_lines(axes: Any, lines: list[Line], runs: list[Run]) -> None:
 
 
 def _label_ends(axes: Any, lines: list[Line], texts: list[str], lost: float) -> None:
-    """Each line's text in the right margin, with a thin lead from its end; at `lost` if there is no line."""
+    """Each line's text in the right margin, with a thin lead from its end. At height `lost` if the end is not shown."""
     ends = [(line.x[-1], line.y[-1]) if len(line.y) else (1, 1) for line in lines]
     heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
-    visible = (heights >= 0) & (heights <= 1) & np.array([line.whole for line in lines])
+    visible = (heights >= 0) & (heights <= 1) & np.array([line.complete for line in lines])
     wanted = np.where(visible, heights, lost)
     for index, height in enumerate(spread(wanted, LABEL_GAP)):
         lead = {"arrowstyle": "-", "color": _colour(index), "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0}
@@ -139,9 +139,9 @@ def _colour(index: int) -> str:
 
 
 def spread(wanted: Array, gap: float) -> Array:
-    """The heights in [0, 1] at least `gap` apart, in the same order, with the least squared shift.
+    """Heights in [0, 1], at least `gap` apart, in the order of `wanted`, with the least sum of squared shifts.
 
-    With the gaps taken off, an isotonic regression: max over j <= i of min over k >= i of mean(w[j..k]).
+    After the gaps are subtracted, this is isotonic regression: max over j <= i of min over k >= i of mean(w[j..k]).
     """
     order = np.argsort(wanted, kind="stable")
     count = len(wanted)

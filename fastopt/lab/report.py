@@ -1,6 +1,6 @@
-"""What a comparison looks like: progress bars, a table, a JSON document; files appear wholly or not at all.
+"""Progress bars, the table and the JSON document of a comparison. A file is written completely or not at all.
 
-Refuses to compute: every number comes from compare.py.
+Every number comes from compare.py.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import fastopt
 from fastopt.lab.compare import GOAL_SHARE, SEARCH_POINTS, Comparison, Epoch, Run, Settings, Watch
 from fastopt.lab.errors import LabError, require
 
-Cell = tuple[str, float]  # text, and what it is ranked by: the smallest of a column is its best
+Cell = tuple[str, float]  # text, and a rank: the smallest rank of a column is its best
 
 
 def score_name(comparison: Comparison) -> str:
@@ -27,12 +27,12 @@ def score_name(comparison: Comparison) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits, in powers of ten only where that is shorter."""
+    """Four decimals; in powers of ten if the value is small or large."""
     return f"{value:.4f}" if 0.001 <= abs(value) < 1000 else f"{value:.2e}"
 
 
 def describe(comparison: Comparison) -> str:
-    """One sentence on what was trained on what."""
+    """One sentence: the data, the network and the training."""
     settings, problem, sizes = comparison.settings, comparison.problem, comparison.sizes
     kind = f"{len(problem.classes)} classes" if problem.classes else "regression"
     rows = comparison.train_rows + comparison.held_out_rows
@@ -48,7 +48,7 @@ def describe(comparison: Comparison) -> str:
 
 @contextlib.contextmanager
 def progress(settings: Settings, quiet: bool) -> Iterator[Watch]:
-    """One bar per optimizer on stderr while it is a terminal, and one for the search of learning rates."""
+    """One bar per optimizer, and one for the search of learning rates, on stderr if it is a terminal."""
     rich = require("rich.progress")
     console = require("rich.console").Console(stderr=True)
     bars = rich.Progress(
@@ -57,7 +57,7 @@ def progress(settings: Settings, quiet: bool) -> Iterator[Watch]:
         rich.MofNCompleteColumn(),
         rich.TextColumn("{task.fields[note]}"),
         console=console,
-        refresh_per_second=4,  # each refresh takes the interpreter from the training for a moment
+        refresh_per_second=4,  # each refresh interrupts the training for a moment
         disable=quiet or not console.is_terminal,
     )
     steps = len(settings.optimizers) * SEARCH_POINTS * settings.epochs
@@ -73,7 +73,9 @@ def progress(settings: Settings, quiet: bool) -> Iterator[Watch]:
         else:
             bars.update(tasks[run.optimizer], advance=1, note=note)
 
-    with contextlib.nullcontext() if bars.disable else bars:  # rich before 14.3 ends a disabled one with an empty line
+    with (
+        contextlib.nullcontext() if bars.disable else bars
+    ):  # rich before 14.3 prints an empty line after a disabled bar
         yield watch
 
 
@@ -95,7 +97,7 @@ def cells(run: Run, goal: float | None) -> list[Cell]:
 def table(comparison: Comparison) -> Any:
     """A rich table, one row per optimizer; the best of each column is bold."""
     rich, box, score = require("rich.table"), require("rich.box"), score_name(comparison)
-    title = require("rich.text").Text(describe(comparison), style="italic")  # a file's name is no markup
+    title = require("rich.text").Text(describe(comparison), style="italic")  # a file's name must not be read as markup
     result = rich.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     share = f"{100 * GOAL_SHARE:.0f} %"
     if comparison.goal is not None:
@@ -117,7 +119,7 @@ def table(comparison: Comparison) -> Any:
 
 
 def show(comparison: Comparison, paths: list[Path]) -> None:
-    """The table and the files' names on stdout; a terminal narrower than the table breaks its lines."""
+    """Print the table and the files' names. A terminal narrower than the table breaks its lines."""
     console = require("rich.console").Console()
     console.width = max(console.width, 80)
     console.print(table(comparison))
@@ -125,12 +127,12 @@ def show(comparison: Comparison, paths: list[Path]) -> None:
 
 
 def finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 def as_json(comparison: Comparison) -> str:
-    """Every number of the comparison; entry e of a list is the state after e epochs."""
+    """All numbers of the comparison. Entry e of a list is the state after e epochs."""
     problem = comparison.problem
     document = {
         "fastopt": fastopt.__version__,
@@ -190,7 +192,7 @@ def environment() -> dict[str, object]:
 
 
 def output_paths(out: str) -> tuple[Path, Path]:
-    """Where picture and JSON go: DIR/compare.* for a directory, else PREFIX.*; tried before any training."""
+    """The paths of picture and JSON: DIR/compare.* for a directory, else PREFIX.*. Checked before the training."""
     base = Path(out)
     if base.is_dir() or out.endswith(("/", os.sep)):
         base /= "compare"
@@ -200,7 +202,7 @@ def output_paths(out: str) -> tuple[Path, Path]:
     for path in paths:
         if path.is_dir():
             raise LabError(f"cannot write {path}: it is a directory")
-    with _told(paths[0]):
+    with _as_lab_error(paths[0]):
         base.parent.mkdir(parents=True, exist_ok=True)
         scratch = _scratch(paths[0])
         scratch.write_bytes(b"")
@@ -209,9 +211,9 @@ def output_paths(out: str) -> tuple[Path, Path]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """The whole file or, on any failure, what was there before."""
+    """Write the whole file. On an error the old file stays."""
     scratch = _scratch(path)
-    with _told(path):
+    with _as_lab_error(path):
         try:
             scratch.write_bytes(content)
             os.replace(scratch, path)
@@ -224,7 +226,7 @@ def _scratch(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_lab_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

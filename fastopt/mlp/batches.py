@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastopt._native import network as network_kernels
 from fastopt._types import Array
 from fastopt.mlp.network import Network, Pass
 from fastopt.regularization import Mix, add_noise, cutmix, mixup
@@ -78,10 +77,10 @@ class BatchSource:
         if self.sparse:
             one.sparse = tasks[0].x[orders[0][batch.start : batch.start + one.rows]]
         else:
-            network_kernels.gather([task.x for task in tasks], orders, batch.start, one.x)
-        network_kernels.gather([task.y for task in tasks], orders, batch.start, batch.targets)
+            _gather([task.x for task in tasks], orders, batch.start, one.x)
+        _gather([task.y for task in tasks], orders, batch.start, batch.targets)
         if self.weighted:
-            network_kernels.gather([self.weights[k] for k in batch.models], orders, batch.start, batch.weights)
+            _gather([self.weights[k] for k in batch.models], orders, batch.start, batch.weights)
         if not self.settings.changes_samples:
             return batch.targets
         mixes = [self._change(x, task.streams.noise) for x, task in zip(one.x, tasks, strict=True)]
@@ -124,3 +123,10 @@ def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"augment returned samples of dtype {array.dtype}, expected real numbers")
     return array
+
+
+def _gather(sources: list[Array], orders: list[Array], start: int, out: Array) -> None:
+    """Per model k the rows of its next batch: out[k] ← sources[k][orders[k][start : start + rows]]."""
+    for source, order, rows in zip(sources, orders, out, strict=True):
+        # mode="clip" spares a buffer of the size of rows; every order is a permutation of the samples
+        np.take(source, order[start : start + len(rows)], axis=0, out=rows, mode="clip")

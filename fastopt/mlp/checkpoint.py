@@ -19,19 +19,19 @@ NOT_COMPARED = ("epochs", "verbose", "callbacks")  # parameters that may differ 
 
 
 def check_path(path: Any, random_state: Any) -> None:
-    """Raise before the training what would fail after its first epoch."""
+    """Check path and random_state before the training, because otherwise saving would fail after its first epoch."""
     if path is None:
         return
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint must be a path, got {path!r}")
     if not isinstance(random_state, (int, np.integer)):
-        raise ValueError(f"checkpoint needs an int as random_state to go on from, got {random_state!r}")
+        raise ValueError(f"checkpoint needs an int as random_state to continue from, got {random_state!r}")
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"checkpoint {path}: there is no folder {Path(path).parent}")
 
 
 def describe_fit(class_name: str, params: Mapping[str, Any], task: TrainingTask) -> dict[str, Any]:
-    """What a checkpoint must have in common with the fit that continues it: settings as text, arrays as hashes."""
+    """The description of a fit, settings as text and arrays as hashes. A checkpoint continues only an equal fit."""
     x_val, y_val, w_val = task.validation or (None, None, None)
     start = None if task.start is None else vars(task.start)
     arrays = {"X": _arrays(task.x), "y": task.y, "sample_weight": task.weight, "the weights it starts from": start}

@@ -24,7 +24,7 @@ INFERENCE_ROWS = 8192  # rows of one chunk: a few MB of activations for data of 
 
 @dataclass(frozen=True)
 class Shape:
-    """What networks must share to be trained together.
+    """The shape of a network. Networks that are trained together have the same shape.
 
     sizes : numbers of features, of units of each hidden layer, of outputs.
     classes : True if the outputs are logits of classes; False if they are numbers.
@@ -37,9 +37,9 @@ class Shape:
     dropout: float = 0.0
 
     def sgemm_for(self, rows: int) -> Any:
-        """SciPy's sgemm, if batches of so many rows run in one call into C; None otherwise.
+        """SciPy's sgemm if batches of this many rows run in one call into C, else None.
 
-        They do if their products are small, and without dropout and batch norm, which the C code does not compute.
+        The products must be small. Dropout and batch norm are not implemented in the C code.
         """
         in_c = is_small(self.sizes, rows) and not (self.dropout or self.batch_norm)
         return find_sgemm() if in_c else None
@@ -135,7 +135,7 @@ class Network:
         return norm
 
     def batch(self, first: int, last: int, rows: int) -> Pass:
-        """The pass of models first to last (excluded) over batches of so many rows; made at the first call."""
+        """The pass of models first to last (excluded) over batches of this many rows. It is made once and kept."""
         key = (first, last, rows)
         if key not in self._passes:
             self._passes[key] = Pass(self, first, last, rows)

@@ -1,7 +1,8 @@
-"""What is recorded after each epoch: losses, validation, early stopping. Trains nothing."""
+"""Records losses and validation scores after each epoch, and decides on early stopping. Trains nothing."""
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,9 @@ def new_stopper(wanted: Any) -> EarlyStopping:
     Without early stopping it never stops: it keeps the best weights in case Ctrl-C ends the training.
     """
     if isinstance(wanted, EarlyStopping):
-        names = ("patience", "min_delta", "relative", "mode", "baseline", "start_from", "cooldown", "restore_best")
-        own = {name: getattr(wanted, name) for name in (*names, "check_finite", "reduce")}
-        return EarlyStopping(own.pop("patience"), **own)
+        stopper = copy.copy(wanted)
+        stopper.reset()
+        return stopper
     return EarlyStopping() if wanted else EarlyStopping(2**62, restore_best=False)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import fastopt
 from fastopt._checks import flag, integer, number, one_of, optional
 from fastopt._types import Array
+from fastopt.conventions import positive
 from fastopt.mlp.network import ACTIVATIONS
 from fastopt.regularization import EarlyStopping
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything about a training but the network's shape and the data. `check_settings` makes one from parameters."""
+    """All settings of a training except the shape and the data. `check_settings` makes them from parameters."""
 
     optimizer: Any = "adam"
     lr: Any = None
@@ -50,12 +51,12 @@ class TrainingSettings:
         return bool(self.mixes or self.input_noise or self.augment is not None)
 
     def shared(self) -> list[Any]:
-        """The values that must be equal in networks that are trained together: all but lr, l1 and l2."""
+        """The settings that must be equal in networks that are trained together: all except lr, l1 and l2."""
         return [plain(getattr(self, f.name)) for f in fields(self) if f.name not in ("lr", "l1", "l2")]
 
 
 def check_settings(p: Mapping[str, Any]) -> TrainingSettings:
-    """Check the estimator's parameters p, as far as they do not depend on data.
+    """Check those parameters p of the estimator that can be checked without data.
 
     Raises a TypeError or ValueError that names the parameter.
     """
@@ -74,7 +75,7 @@ def check_settings(p: Mapping[str, Any]) -> TrainingSettings:
         cutmix=number("cutmix", p["cutmix"], 0.0),
         augment=p["augment"],
         sample_shape=optional(_check_sizes, "sample_shape", p["sample_shape"]),
-        max_norm=optional(number, "max_norm", p["max_norm"], 0.0, above=True),
+        max_norm=optional(positive, "max_norm", p["max_norm"]),
         early_stopping=p["early_stopping"],
     )
     _check_combinations(settings, p)

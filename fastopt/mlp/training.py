@@ -26,7 +26,7 @@ from fastopt.regularization import EarlyStopping, max_norm_, perturbed
 
 # Multiplications in one call into C, about 20 ms. Ctrl-C is handled between calls.
 MULTIPLICATIONS_PER_CALL = 2**30
-STEP_COST = 2**16  # the cost of a step without its products, in multiplications
+STEP_COST = 2**16  # the time of a step without its products, as a number of multiplications
 
 
 class Streams(NamedTuple):
@@ -65,9 +65,9 @@ class TrainingTask:
     weights: Weights | None = None
     finished: bool = False
     interrupted: bool = False
-    lr: Any = None  # the setting, or what the search found
+    lr: Any = None  # the setting, or the result of the search
     lr_search: dict[str, list[float]] | None = None
-    samples: int = 0  # per epoch, counted before equal ones were merged
+    samples: int = 0  # samples per epoch; equal samples that were merged count separately
 
     def __post_init__(self) -> None:
         self.lr = self.settings.lr if self.lr is None else self.lr
@@ -104,10 +104,10 @@ class TrainingTask:
 
 
 class BatchedTrainer:
-    """Trains tasks of one shape and one number of batches. by_step: never an epoch in C, so that steps can be seen.
+    """Trains tasks of one shape and one number of batches. by_step: take single steps and never an epoch in C.
 
-    net : the networks' arrays. gradients : those of the optimizer's parameters. totals : float64 (tasks,), the sums of
-    the losses of an epoch. step : takes a step of the optimizer with `gradients`.
+    net : the networks' arrays. gradients : of the optimizer's parameters, in order. totals : float64 (tasks,), the sums
+    of the losses of an epoch. step : a function of `gradients` that updates the parameters.
     """
 
     def __init__(self, tasks: Sequence[TrainingTask], *, by_step: bool = False) -> None:
@@ -147,11 +147,15 @@ class BatchedTrainer:
         others = [*net.biases, *net.scales]
         self.optimizer: Any = make_optimizer(self.settings, net.matrices, others, rates[:1] if same else rates)
         by_id = {id(p): g for p, g in zip(net.params, net.gradients, strict=True)}
+        # Threads of a step wait actively and would take the cores that BLAS or another fit needs.
+        self.optimizer._array_step.limit_threads(1)
         order = [by_id[id(p)] for p in (*net.matrices, *others)]
         self.gradients = order if same else [g[k] for k in range(len(self.tasks)) for g in order]
         self.looks_ahead = bool(self.optimizer.param_groups[0].get("lookahead", False))
         state = self.tasks[0].optimizer_state
-        if state is not None:  # states and step counts continue; rates and penalties are those of the settings
+        if (
+            state is not None
+        ):  # continue with these states and step counts, but with the rates and penalties of the settings
             pairs = zip(self.optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
             groups = [{**mine, "steps": former["steps"]} for mine, former in pairs]
             self.optimizer.load_state_dict({**state, "param_groups": groups})
@@ -194,7 +198,7 @@ class BatchedTrainer:
     def train_on(self, batches: list[Batch]) -> None:
         """One step: the gradients of these batches, and the optimizer's update."""
         with contextlib.ExitStack() as stack:
-            if self.looks_ahead:  # the gradients are those at the optimizer's lookahead point
+            if self.looks_ahead:  # the optimizer needs gradients at its lookahead point
                 stack.enter_context(self.optimizer.lookahead())
             for noise in self.noise:
                 stack.enter_context(noise)
@@ -216,8 +220,10 @@ class BatchedTrainer:
         one.forward()
         one.loss(targets, self.smoothing)
         if weighted:
-            network_kernels.weigh_rows(one.flat_output_grads, one.flat_losses, batch.weights.reshape(-1))
-        network_kernels.add_losses(one.losses, totals)
+            one.flat_output_grads *= batch.weights.reshape(-1, 1)
+            one.losses *= batch.weights
+        # one sample after another in float64: a pairwise sum would round in another way
+        totals[:] = np.cumsum(np.column_stack((totals, one.losses)), axis=1)[:, -1]
         one.backward()
 
     # -- after an epoch -----------------------------------------------------------------------------------------------
@@ -227,7 +233,7 @@ class BatchedTrainer:
         return all(task.finished for task in self.tasks)
 
     def record(self, seconds: float) -> None:
-        """Record the epoch of every task that is not finished. Tasks that end with it get their weights."""
+        """Record the epoch of every unfinished task, and store the weights of tasks that end with it."""
         for k, task in enumerate(self.tasks):
             if not task.finished:
                 record_epoch(task, float(self.totals[k]) / self.trained[k], self._lr(k), seconds, self.net, k)
@@ -241,7 +247,7 @@ class BatchedTrainer:
         return float(group["lr"](max(0, group.clock.steps - 1)) if callable(group["lr"]) else group["lr"])
 
     def finish(self, k: int, *, interrupted: bool = False) -> None:
-        """Give task k copies of its weights and of its optimizer state; the trainer may go on with other tasks."""
+        """Give task k copies of its weights and of its optimizer state. The trainer may continue with other tasks."""
         task = self.tasks[k]
         task.finished, task.interrupted = True, interrupted
         arrays = final_arrays(task, self.net, k, interrupted=interrupted)
@@ -299,7 +305,7 @@ def take_turns(
         while waiting:
             try:
                 trainer = waiting.popleft()
-            except IndexError:  # another thread took the last one
+            except IndexError:  # another thread took the last trainer
                 return
             if not trainer.finished:
                 trainer.epoch(stop)

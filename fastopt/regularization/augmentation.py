@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._checks import flag, integer, number, one_of, optional, pair
+from fastopt._checks import flag, integer, one_of, optional, pair
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
-from fastopt.regularization.layer import Layout, choose_key, nonnegative, probability
+from fastopt.regularization.layer import Layout, any_number, choose_key, nonnegative, positive, probability
 
 MODES = ("constant", "reflect")
 MOST_ELEMENTS = 2**62  # in one random stream
@@ -30,7 +30,7 @@ class Transform(ABC):
     returns the new batch, written to `out` if given. Sample i of the batch has the index first + i in its stream.
     """
 
-    in_place = False  # whether out may be x itself
+    in_place = False  # whether out may be x
 
     def __call__(
         self, x: Array, rng: Rng = None, *, key: int | None = None, first: int = 0, out: Array | None = None
@@ -98,12 +98,12 @@ class Compose(Transform):
         return y
 
 
-def _interval(name: str, value: Any, check: Any = number) -> tuple[float, float]:
+def _interval(name: str, value: Any, check: Any = any_number) -> tuple[float, float]:
     """A pair (a, b) with a <= b, or one number x for (−x, x)."""
     if isinstance(value, (tuple, list)):
         a, b = pair(name, value, check)
     else:
-        b = number(name, value, 0.0)
+        b = nonnegative(name, value)
         a = -b
     if a > b:
         raise ValueError(f"{name} must be an interval, got {value!r}")
@@ -338,7 +338,7 @@ class RandomBrightnessContrast(_Images):
         if self.contrast[0] < -1.0:
             raise ValueError(f"contrast must be >= -1 (below that the image becomes a negative), got {contrast!r}")
         self.pivot = probability("pivot", pivot)
-        self.max_value = optional(number, "max_value", max_value, 0.0, above=True)
+        self.max_value = optional(positive, "max_value", max_value)
         self.clip = flag("clip", clip)
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:

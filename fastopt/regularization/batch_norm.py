@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag, integer, number, one_of
+from fastopt._checks import flag, integer, one_of
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
-from fastopt.regularization.layer import Layer, Layout, layout_of, probability
+from fastopt.regularization.layer import Layer, Layout, layout_of, positive, probability
 
-#: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is.
+#: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is unbiased.
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "torch": {"eps": 1e-5, "momentum": 0.1, "keeps": False, "unbiased": True},
     "keras": {"eps": 1e-3, "momentum": 0.99, "keeps": True, "unbiased": False},
@@ -95,7 +95,7 @@ class BatchNorm(Layer):
         self.num_features = n = integer("num_features", num_features, 1)
         self.convention = one_of("convention", convention, CONVENTIONS)
         defaults = CONVENTIONS[self.convention]
-        self.eps = number("eps", defaults["eps"] if eps is None else eps, 0.0, above=True)
+        self.eps = positive("eps", defaults["eps"] if eps is None else eps)
         momentum = defaults["momentum"] if momentum is None else momentum
         self.momentum = momentum if momentum == "cumulative" else probability("momentum", momentum)
         self.track_running_stats = flag("track_running_stats", track_running_stats)

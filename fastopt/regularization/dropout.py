@@ -162,7 +162,7 @@ class GaussianDropout(_DropoutLayer):
 class StochasticDepth(_DropoutLayer):
     """Drops a whole residual branch, per sample (mode "row") or for the whole batch (mode "batch"), as in torchvision.
 
-    What remains is divided by 1 − p. Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    The other branches are divided by 1 − p. Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
     >>> from fastopt.regularization import StochasticDepth
     >>> StochasticDepth(0.5, rng=2).forward(np.ones((4, 2), np.float32))

@@ -134,12 +134,12 @@ class EarlyStopping(layer_kernels.Restorer):
         return bool(value < other - delta if self.mode == "min" else value > other + delta)
 
     def _keep(self, tensors: list[Array], improved: bool) -> None:
-        self._check_same_shapes(tensors)  # in every update: at the end of the block it is too late to raise
+        self._check_same_shapes(tensors)  # checked in every update, because the end of the block must not raise
         if improved and self._best is None:
             # a copy of each tensor onto itself checks all of them and changes nothing
             layer_kernels.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))
             self._best = [p.copy(order="K") for p in tensors]
-        elif improved:
+        elif improved and self._best is not None:
             layer_kernels.each_of("copy", tensors, self._best, names=("parameter", "best parameter", ""))
         self._params = tensors
 

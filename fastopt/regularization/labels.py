@@ -151,7 +151,9 @@ def _partners(n: int, pairing: str, mode: str, rng: np.random.Generator) -> Arra
             raise ValueError("mode='pair' needs pairing='permutation' or 'flip': a roll makes no pairs")
         order = rng.permutation(n)
         partner = np.empty(n, np.int64)
-        partner[order] = order[np.minimum(np.arange(n) ^ 1, n - 1)]  # neighbours in `order`; with odd n one is alone
+        partner[order] = order[
+            np.minimum(np.arange(n) ^ 1, n - 1)
+        ]  # pairs of neighbours in `order`; if n is odd, one sample has no partner
         return partner
     return np.roll(np.arange(n), 1) if pairing == "roll" else rng.permutation(n)
 
@@ -271,7 +273,7 @@ class MixupCutmix:
 
     Parameters
     ----------
-    mixup_alpha, cutmix_alpha : >= 0; 0 never applies that one.
+    mixup_alpha, cutmix_alpha : >= 0; 0 switches that one off.
     p : as in `mixup`.
     switch_p : the probability of cutmix if both may be applied.
     mode, pairing : as in `mixup`.

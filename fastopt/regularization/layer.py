@@ -1,4 +1,4 @@
-"""What the layers share: their base classes, keys of random streams, memory layouts. Knows no technique."""
+"""The base classes of layers, keys of random streams, memory layouts. Knows no technique."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def nonnegative(name: str, value: Any) -> float:
     return number(name, value, 0.0, LARGEST)
 
 
+def positive(name: str, value: Any) -> float:
+    """A number > 0 that float32 can hold."""
+    return number(name, value, 0.0, LARGEST, above=True)
+
+
+def any_number(name: str, value: Any) -> float:
+    """A number that float32 can hold."""
+    return number(name, value, -LARGEST, LARGEST)
+
+
 def draw_key(rng: Rng) -> int:
     """Draw a key of 64 bits from the generator. All random numbers of one call are a function of its key."""
     return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
@@ -36,7 +46,7 @@ def choose_key(rng: Rng, key: int | None) -> int:
     if key is None:
         return draw_key(rng)
     if rng is not None:
-        raise TypeError("give rng or key, not both: the key is what rng would draw")
+        raise TypeError("give rng or key, not both: rng would only draw a key")
     return integer("key", key, 0, 2**64 - 1)
 
 
@@ -105,7 +115,7 @@ class RandomLayer(Layer, ABC):
         self.key: int | None = None
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        """The layer's output; new random numbers in each training call, x unchanged in inference."""
+        """The layer's output. Each call in training draws new random numbers; inference returns x."""
         key = draw_key(self.rng) if self.training and self._active else None
         y = unchanged(x, out, "x") if key is None else self._apply(x, key, out, "x")
         self.key, self._ran = key, True

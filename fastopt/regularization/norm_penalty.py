@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._checks import number
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
-from fastopt.regularization.layer import Layout, as_list, nonnegative
+from fastopt.regularization.layer import Layout, as_list, nonnegative, positive
 
 #: A function of (index, parameter) that is True for a parameter without penalty.
 Predicate = Callable[[int, Array], bool]
@@ -130,7 +129,7 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
     array([[0.6, 0.8],
            [0.3, 0.4]], dtype=float32)
     """
-    limit = number("max_norm", max_norm, 0.0, above=True)
+    limit = positive("max_norm", max_norm)
     if axis not in (0, 1):
         raise ValueError(f"axis must be 0 or 1, got {axis!r}")
     if not isinstance(w, np.ndarray) or w.ndim < 2:

@@ -26,16 +26,16 @@ from fastopt.mlp.blas import blas_threads_for
 from fastopt.mlp.lr_search import search
 from fastopt.mlp.network import Shape, Weights
 from fastopt.mlp.training import BatchedTrainer, Streams, TrainingTask, train
-from fastopt.sklearn import samples
 from fastopt.sklearn.fit_many import fit_many
 from fastopt.sklearn.progress import progress_bar
+from fastopt.sklearn.samples import prepare
 
 INTERRUPTED = "Training interrupted by user after {} epochs: the estimator is fitted, with the {} weights so far."
 
 
 @dataclass(eq=False, repr=False)
 class _MLP(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share. The fields are the parameters."""
+    """The base class of both estimators. Its fields are their parameters."""
 
     hidden_layer_sizes: Any = (100,)
     activation: str = "relu"
@@ -142,29 +142,14 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if again and s.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True without X_val")
         reset = not again or not (hasattr(self, "coefs_") or self._classes)
-        chosen = samples.weighted(self, samples.check_samples(self, X, y, reset=reset), sample_weight)
-        chosen, held_out = samples.split(self, s, chosen, X_val, y_val, streams.split)
-        samples.check_fits(self, s, chosen, held_out)
-        rows, features = chosen.x.shape
-        if not (s.changes_samples or dropout or batch_norm):  # a repeated sample is one with twice the weight
-            chosen = samples.merged(chosen, s)
-        outputs = len(self.classes_) if self._classes else chosen.y.shape[1]
-        shape = Shape((features, *hidden, outputs), activation, self._classes, batch_norm, dropout)
+        data = prepare(self, s, X, y, sample_weight, X_val, y_val, streams.split, reset=reset)
+        outputs = len(self.classes_) if self._classes else data.y.shape[1]
+        shape = Shape((data.x.shape[1], *hidden, outputs), activation, self._classes, batch_norm, dropout)
         start = self._start(shape, again)
         state = getattr(self, "_optimizer_state", None) if again and start is not None else None
-        return TrainingTask(
-            shape,
-            s,
-            chosen.x,
-            chosen.y,
-            samples.over_mean(chosen.weight),
-            streams,
-            held_out,
-            self._score,
-            start,
-            state,
-            samples=rows,
-        )
+        task = TrainingTask(shape, s, data.x, data.y, data.weight, streams, data.held_out, self._score, start, state)
+        task.samples = data.n
+        return task
 
     def _params(self) -> dict[str, Any]:
         """The parameters, also those that the __init__ of a subclass does not have."""
@@ -180,7 +165,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
         if again and isinstance(params.get("class_weight"), str):
             raise ValueError(
                 f"class_weight {params['class_weight']!r} is not supported for partial_fit, "
-                "where it would be another one in each part: pass the weights as a dict"
+                "because each part would give other weights: pass the weights as a dict"
             )
         return params
 
@@ -198,12 +183,10 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             return None
         weights = Weights(self.coefs_, self.intercepts_, self.batch_norms_)
         if weights.sizes != shape.sizes:
-            raise ValueError(
-                f"the weights to go on from are of layers {weights.sizes}, now they would be {shape.sizes}"
-            )
+            raise ValueError(f"the weights of the last fit have layers {weights.sizes}, this fit needs {shape.sizes}")
         if len(shape.sizes) > 2 and (self.batch_norms_[0] is not None) != shape.batch_norm:
             raise ValueError(
-                f"the weights to go on from are of batch_norm={not shape.batch_norm}, now it is {shape.batch_norm}"
+                f"the weights of the last fit are of batch_norm={not shape.batch_norm}, now it is {shape.batch_norm}"
             )
         return weights
 
@@ -345,7 +328,7 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc]
     lr : a number >= 0; a schedule (steps done -> number); "search": by a learning-rate range test (Smith 2017) before
         the training, see lr_ and lr_search_; None: the optimizer's default.
     batch_size : 1 (stochastic), n (mini-batches, the last one may be smaller) or None (the full batch).
-    epochs : >= 1, passes over the samples. Early stopping may end the training before.
+    epochs : >= 1, passes over the samples. Early stopping may end the training earlier.
     l1, l2 : >= 0, penalties l1·|W| + l2/2·W² of the weights, not of biases; None: the optimizer's default. The losses
         in history_ do not contain them.
     decoupled : True applies l2 as decoupled weight decay, W ← (1 − η l2) W.

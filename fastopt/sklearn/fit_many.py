@@ -32,7 +32,7 @@ def fit_many(
     weights = [None] * len(estimators) if sample_weights is None else list(sample_weights)
     if not len(Xs) == len(ys) == len(weights) == len(estimators):
         raise ValueError(f"{len(estimators)} estimators, {len(Xs)} Xs, {len(ys)} ys, {len(weights)} sample_weights")
-    copies = [copy.copy(e) for e in estimators]  # an error leaves the estimators as they were
+    copies = [copy.copy(e) for e in estimators]  # until here an error changes no estimator
     tasks = [_make_task(*each) for each in zip(copies, Xs, ys, weights, strict=True)]
     if not tasks:
         return []
@@ -47,7 +47,7 @@ def fit_many(
     for fitted, task in zip(copies, tasks, strict=True):
         fitted._set_fit(task)
     for estimator, fitted in zip(estimators, copies, strict=True):
-        estimator.__dict__ = vars(fitted)  # one assignment: Ctrl-C cannot leave half of it
+        estimator.__dict__ = vars(fitted)  # one assignment, so that Ctrl-C cannot come in the middle
     for estimator, task in zip(estimators, tasks, strict=True):
         estimator._warn_if_interrupted(task)
     return list(estimators)
@@ -67,11 +67,13 @@ def _make_task(estimator: Any, X: Any, y: Any, w: Any) -> TrainingTask:
     if estimator.callbacks or estimator.verbose or estimator.warm_start:
         raise CannotFitTogether("callbacks, verbose and warm_start are for fits one after the other")
     if isinstance(estimator.random_state, (np.random.Generator, np.random.RandomState)):
-        raise CannotFitTogether("a generator as random_state would be drawn from before it is known that all fit")
+        raise CannotFitTogether(
+            "a generator as random_state would advance before it is known that all can be fitted together"
+        )
     try:
         task: TrainingTask = estimator._make_task(X, y, w)
     except (TypeError, ValueError) as error:
-        raise CannotFitTogether(f"one of them cannot be fitted at all: {error}") from error
+        raise CannotFitTogether(f"one of the fits would fail: {error}") from error
     if not isinstance(task.x, np.ndarray):
         raise CannotFitTogether("sparse samples are fitted one after the other")
     return task

@@ -1,4 +1,4 @@
-"""X, y and sample_weight as the training takes them: checked, weighted, held out, equal samples merged. No network."""
+"""Prepares X, y and sample_weight for the training: checks, weights, held-out part, merging of equal samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastopt._checks import number
 from fastopt._types import Array
 from fastopt.mlp.settings import TrainingSettings
 
-MOST_MERGED = 4096  # equal samples are looked for among at most so many
+MOST_MERGED = 4096  # only this many samples are searched for equal ones
 
 
 class Samples(NamedTuple):
@@ -25,15 +25,49 @@ class Samples(NamedTuple):
     weight: Array | None
 
 
+class Prepared(NamedTuple):
+    """x, y : for the training. weight : float32, with mean 1. held_out : for validation. n : before merging."""
+
+    x: Any
+    y: Array
+    weight: Array | None
+    held_out: Samples | None
+    n: int
+
+
+def prepare(
+    estimator: Any,
+    s: TrainingSettings,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    X_val: Any,
+    y_val: Any,
+    rng: np.random.Generator,
+    *,
+    reset: bool,
+) -> Prepared:
+    """Check, weight, split and merge the samples of a fit. reset: X defines the number of features."""
+    given = weighted(estimator, check_samples(estimator, X, y, reset=reset), sample_weight)
+    given, held_out = split(estimator, s, given, X_val, y_val, rng)
+    check_fits(estimator, s, given, held_out)
+    n = given.x.shape[0]
+    if not (s.changes_samples or estimator.dropout or estimator.batch_norm):
+        given = merged(given, s)
+    w = given.weight
+    weight = None if w is None else np.ascontiguousarray(w / w.mean(), np.float32)
+    return Prepared(given.x, given.y, weight, held_out, n)
+
+
 def check_samples(estimator: Any, X: Any, y: Any, *, reset: bool) -> Samples:
-    """scikit-learn's checks, and targets encoded by the estimator. reset: X says how many features there are."""
+    """Run scikit-learn's checks and encode the targets."""
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
     numbers = not estimator._classes
     options: dict[str, Any] = {"accept_sparse": "csr", "dtype": np.float32, "order": "C", "reset": reset}
     X, y = validate_data(estimator, X, y, multi_output=numbers, y_numeric=numbers, **options)
     if not isinstance(X, np.ndarray) and not X.has_canonical_format:
-        X = X.copy()  # the caller's matrix stays as it is
+        X = X.copy()  # sum_duplicates must not change the caller's matrix
         X.sum_duplicates()
     return Samples(X, estimator._encode(y, reset), None)
 
@@ -75,7 +109,7 @@ def _scaled(w: Array) -> Array:
 def split(
     estimator: Any, s: TrainingSettings, samples: Samples, X_val: Any, y_val: Any, rng: np.random.Generator
 ) -> tuple[Samples, Samples | None]:
-    """(training samples, validation samples): given ones, or a part of X if early stopping needs it, or None."""
+    """(training samples, validation samples). The latter are X_val, or a part of X for early stopping, or None."""
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together")
     if X_val is not None:
@@ -145,8 +179,3 @@ def _rows(x: Any) -> Iterator[bytes]:
         return
     for start, end in zip(x.indptr[:-1], x.indptr[1:], strict=True):
         yield x.indices[start:end].tobytes() + x.data[start:end].tobytes()
-
-
-def over_mean(w: Array | None) -> Array | None:
-    """Weights with the mean 1, in float32."""
-    return None if w is None else np.ascontiguousarray(w / w.mean(), np.float32)

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from fastopt.torch._step import TensorPlan
-from fastopt.torch.optimizers import NAG, Fast
+from fastopt.torch._step import TensorStep
+from fastopt.torch.optimizers import NAG, TorchOptimizer
 
 
 class InBackward:
     """What step_in_backward returns: remove() ends it, as does leaving a `with` block."""
 
-    def __init__(self, optimizer: Fast) -> None:
+    def __init__(self, optimizer: TorchOptimizer) -> None:
         self._optimizer = weakref.ref(optimizer)
         self._hooks: list[Any] = []
         for group in optimizer.param_groups:
@@ -45,21 +45,21 @@ class InBackward:
 class _Hook:
     """Steps one parameter. Its param group is looked up by the way: load_state_dict replaces the groups."""
 
-    def __init__(self, optimizer: weakref.ref[Fast]) -> None:
+    def __init__(self, optimizer: weakref.ref[TorchOptimizer]) -> None:
         self.optimizer = optimizer
         self.at: tuple[int, int] = (0, 0)
-        self.plan: TensorPlan | None = None
+        self.native: TensorStep | None = None
 
     def __call__(self, p: Any) -> None:
         optimizer = self.optimizer()
         if optimizer is None or p.grad is None:
             return
-        if self.plan is None:
-            self.plan = TensorPlan(type(optimizer))
-        self.plan.update([(self._group(optimizer, p), [p])], optimizer.state)
+        if self.native is None:
+            self.native = optimizer._new_step()
+        optimizer._take_step(self.native, [(self._group(optimizer, p), [p])], optimizer.state)
         p.grad = None
 
-    def _group(self, optimizer: Fast, p: Any) -> dict[str, Any]:
+    def _group(self, optimizer: TorchOptimizer, p: Any) -> dict[str, Any]:
         g, i = self.at
         groups: list[dict[str, Any]] = optimizer.param_groups
         if not (g < len(groups) and i < len(groups[g]["params"]) and groups[g]["params"][i] is p):
@@ -70,7 +70,7 @@ class _Hook:
         return groups[g]
 
 
-def step_in_backward(optimizer: Fast) -> InBackward:
+def step_in_backward(optimizer: TorchOptimizer) -> InBackward:
     """From now on every backward() updates each parameter as soon as its gradient is accumulated, and frees it.
 
     The gradients of a model are then never all in memory at once. The results are those of step() after backward();
@@ -87,7 +87,7 @@ def step_in_backward(optimizer: Fast) -> InBackward:
     RuntimeError meanwhile; so does this call for NAG, whose parameters are elsewhere during backward, and with several
     processes whose parameters are not sharded tensors (DTensor): their gradients are not averaged yet at that moment.
     """
-    if not isinstance(optimizer, Fast):
+    if not isinstance(optimizer, TorchOptimizer):
         raise TypeError(f"step_in_backward needs an optimizer of fastopt.torch, got {type(optimizer).__name__}")
     if isinstance(optimizer, NAG):
         raise RuntimeError("NAG cannot step in backward: its parameters hold the lookahead point there")
@@ -98,7 +98,7 @@ def step_in_backward(optimizer: Fast) -> InBackward:
     return handle
 
 
-def _refuse_replicas(optimizer: Fast) -> None:
+def _refuse_replicas(optimizer: TorchOptimizer) -> None:
     from fastopt.torch.tensors import is_distributed
 
     distributed = torch.distributed

@@ -1,7 +1,7 @@
 """The optimizers for torch: torch's constructors and states, the step of fastopt's core.
 
 Each class derives from its namesake in torch.optim and names the fastopt optimizer that forms its scalars: no formula
-is written here. See _step.TensorPlan for how tensors are read.
+is written here. See _step.TensorStep for how tensors are read.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import torch.optim.optimizer as _of_all
 from fastopt import optimizers
 from fastopt._native.step import Lookahead
 from fastopt.conventions import resolve
-from fastopt.optimizer import Optimizer as Twin
+from fastopt.optimizer import Optimizer as Equations
 from fastopt.optimizer import any_norm, prelude
 from fastopt.torch import tensors
-from fastopt.torch._step import Form, TensorPlan
+from fastopt.torch._step import TensorStep, UpdateSpec
 
 Group = dict[str, Any]
 Work = list[tuple[Group, list[Any]]]
 
 
-class Fast(torch.optim.Optimizer):
+class TorchOptimizer(torch.optim.Optimizer):
     """The step of every class here, on torch's param_groups and state.
 
     Parameters may be float32, bfloat16 or float16, on the CPU. Arithmetic and states are float32; a bfloat16 or float16
@@ -37,10 +37,10 @@ class Fast(torch.optim.Optimizer):
     """
 
     #: the optimizer of fastopt that forms the scalars
-    twin: ClassVar[type[Twin]]
+    equations: ClassVar[type[Equations]]
     #: torch's name of a hyper-parameter -> fastopt's
     renamed: ClassVar[Mapping[str, str]] = {}
-    #: the hyper-parameters that choose the twin
+    #: the hyper-parameters that choose the equations
     choosing: ClassVar[tuple[str, ...]] = ()
     #: whether the state has a "step"
     counts: ClassVar[bool] = True
@@ -96,17 +96,46 @@ class Fast(torch.optim.Optimizer):
         if scale is not None and not 0.0 < float(scale) < math.inf:
             raise ValueError(f"grad_scale must be > 0 and finite, got {float(scale)}")
         grad_scale = 1.0 if scale is None else 1.0 / float(scale)
-        norm = self._plan.update(work, self.state, grad_scale, max_norm, skip_nonfinite)
+        norm = self._take_step(self._native, work, self.state, grad_scale, max_norm, skip_nonfinite)
         if norm is not None:
             self.grad_norm = norm
 
+    @classmethod
+    def _take_step(
+        cls,
+        native: TensorStep,
+        work: Work,
+        state: dict[Any, Any],
+        grad_scale: float = 1.0,
+        max_norm: float | None = None,
+        skip_nonfinite: bool = False,
+    ) -> float | None:
+        """Check everything, form the scalars, then write. Returns the gradients' norm if it was asked for."""
+        with native:
+            for index, spec, t in native.read(cls._with_specs(native, work), state):
+                native.set(index, spec, spec.scalars(t), t)
+            return native.apply(grad_scale, max_norm, skip_nonfinite)
+
+    @classmethod
+    def _with_specs(cls, native: TensorStep, work: Work) -> list[tuple[UpdateSpec, Group, list[Any]]]:
+        """The work with the UpdateSpec of each group, made anew where a hyper-parameter has changed."""
+        specs = native.specs
+        for i, (group, _) in enumerate(work):
+            if i == len(specs) or not specs[i].matches(group):
+                specs[i : i + 1] = [cls._spec(group)]
+        return [(spec, *item) for spec, item in zip(specs, work, strict=False)]
+
+    @classmethod
+    def _new_step(cls) -> TensorStep:
+        return TensorStep(cls._new_state, tensors.instead(cls))
+
     @property
-    def _plan(self) -> TensorPlan:
-        """Made when it is first needed: copies and pickles of the optimizer go without."""
-        plan = self.__dict__.get("_tensor_plan")
-        if plan is None:
-            plan = self.__dict__["_tensor_plan"] = TensorPlan(type(self))
-        return plan
+    def _native(self) -> TensorStep:
+        """The native step. It is made when first needed, and copies and pickles of the optimizer do not have it."""
+        native = self.__dict__.get("_tensor_step")
+        if native is None:
+            native = self.__dict__["_tensor_step"] = self._new_step()
+        return native
 
     def _check_norm(self, max_norm: Any) -> float:
         if any(tensors.is_distributed(p) for group in self.param_groups for p in group["params"]):
@@ -127,26 +156,26 @@ class Fast(torch.optim.Optimizer):
     # -- what the core asks -------------------------------------------------------------------------------------------
 
     @classmethod
-    def _twin(cls, group: Group) -> type[Twin]:
+    def _equations(cls, group: Group) -> type[Equations]:
         """The optimizer of fastopt whose equations these hyper-parameters ask for."""
-        return cls.twin
+        return cls.equations
 
     @classmethod
-    def _form(cls, group: Group) -> Form:
+    def _spec(cls, group: Group) -> UpdateSpec:
         """How the group is updated, by its present hyper-parameters."""
         _refuse_options(tensors.instead(cls), group)
-        twin = cls._twin(group)
-        known = resolve(twin.__name__, twin.conventions, "torch")
+        equations = cls._equations(group)
+        known = resolve(equations.__name__, equations.conventions, "torch")
         names = tuple(k for k in group if cls.renamed.get(k, k) in known or k in (*cls.choosing, *OPTIONS))
         given = {cls.renamed.get(k, k): _value(k, group[k], known.get(k)) for k in names}
         h = {**known, **cls.fixed(), **given}
-        rule, lr = twin.rule_of(h), float(h["lr"])
+        rule, lr = equations.rule_of(h), float(h["lr"])
 
         def scalars(t: int) -> dict[str, float]:
-            return {**twin.scalars(h, lr, t), **prelude(h, lr)}
+            return {**equations.scalars(h, lr, t), **prelude(h, lr)}
 
-        changing, corrections = twin.depends_on_step(h), twin.corrections(h)
-        return Form(rule, twin.rules[rule], cls.counts, scalars, corrections, changing, names, group)
+        changing, corrections = equations.depends_on_step(h), equations.corrections(h)
+        return UpdateSpec(rule, equations.rules[rule], cls.counts, scalars, corrections, changing, names, group)
 
     @classmethod
     def fixed(cls) -> dict[str, Any]:
@@ -155,15 +184,15 @@ class Fast(torch.optim.Optimizer):
 
     @classmethod
     @torch.no_grad()
-    def _new_state(cls, form: Form, group: Group, p: Any) -> dict[str, Any]:
+    def _new_state(cls, spec: UpdateSpec, group: Group, p: Any) -> dict[str, Any]:
         """The states of a parameter that has none yet, in its memory layout, as float32."""
         made: dict[str, Any] = {}
         if cls.counts:
             default = torch.get_default_dtype()
             wide = default == torch.float64 and not group.get("fused")
             made["step"] = torch.zeros((), dtype=default if wide else torch.float32, device="cpu")
-        initial = cls.twin.initial(group)
-        for name in form.states:
+        initial = cls.equations.initial(group)
+        for name in spec.states:
             made[name] = tensors.filled_like(p, initial.get(name, 0.0))
         return made
 
@@ -182,7 +211,7 @@ class Fast(torch.optim.Optimizer):
                     or p.dtype not in tensors.TYPES
                     or p.device.type not in ("cpu", "meta")
                 ):
-                    tensors.refuse(p, f"parameter {i} of group {first}", type(self))
+                    tensors.refuse(p, f"parameter {i} of group {first}", tensors.instead(type(self)))
         except BaseException:
             del self.param_groups[first:]
             raise
@@ -222,7 +251,7 @@ class Fast(torch.optim.Optimizer):
                     self.state[p][name] = value.to(device=p.device, dtype=torch.float32)
 
 
-def _is_watched(optimizer: Fast) -> bool:
+def _is_watched(optimizer: TorchOptimizer) -> bool:
     """Whether a hook or the profiler must be told of the step."""
     return bool(
         optimizer._optimizer_step_pre_hooks
@@ -233,7 +262,7 @@ def _is_watched(optimizer: Fast) -> bool:
     )
 
 
-def _step_of(optimizer: Fast, *args: Any, **kwargs: Any) -> Any:
+def _step_of(optimizer: TorchOptimizer, *args: Any, **kwargs: Any) -> Any:
     return optimizer._step(*args, **kwargs)
 
 
@@ -263,15 +292,15 @@ def _value(name: str, x: Any, like: Any = None) -> Any:
     return number
 
 
-class SGD(Fast, torch.optim.SGD):
+class SGD(TorchOptimizer, torch.optim.SGD):
     """torch.optim.SGD: with momentum, dampening and torch's Nesterov form (the gradient at the present parameters)."""
 
-    twin = optimizers.Momentum
+    equations = optimizers.Momentum
     choosing = ("momentum", "nesterov", "dampening")
     counts = False
 
     @classmethod
-    def _twin(cls, group: Group) -> type[Twin]:
+    def _equations(cls, group: Group) -> type[Equations]:
         if group["momentum"] == 0:
             return optimizers.SGD
         if not group["nesterov"]:
@@ -281,10 +310,10 @@ class SGD(Fast, torch.optim.SGD):
         return optimizers.NAG
 
 
-class Adagrad(Fast, torch.optim.Adagrad):
+class Adagrad(TorchOptimizer, torch.optim.Adagrad):
     """torch.optim.Adagrad."""
 
-    twin = optimizers.Adagrad
+    equations = optimizers.Adagrad
 
     @functools.wraps(torch.optim.Adagrad.__init__)  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -295,33 +324,33 @@ class Adagrad(Fast, torch.optim.Adagrad):
                 state["sum"] = tensors.filled_like(p, value)
 
 
-class Adadelta(Fast, torch.optim.Adadelta):
+class Adadelta(TorchOptimizer, torch.optim.Adadelta):
     """torch.optim.Adadelta."""
 
-    twin = optimizers.Adadelta
+    equations = optimizers.Adadelta
 
 
-class RMSprop(Fast, torch.optim.RMSprop):
+class RMSprop(TorchOptimizer, torch.optim.RMSprop):
     """torch.optim.RMSprop. Centered, a variance that rounding makes negative counts as 0 (torch: NaN)."""
 
-    twin = optimizers.RMSprop
+    equations = optimizers.RMSprop
 
 
-class Adam(Fast, torch.optim.Adam):
+class Adam(TorchOptimizer, torch.optim.Adam):
     """torch.optim.Adam."""
 
-    twin = optimizers.Adam
+    equations = optimizers.Adam
     renamed: ClassVar = {"decoupled_weight_decay": "decoupled"}
 
 
-class AdamW(Fast, torch.optim.AdamW):
+class AdamW(TorchOptimizer, torch.optim.AdamW):
     """torch.optim.AdamW."""
 
-    twin = optimizers.Adam
+    equations = optimizers.Adam
     renamed = Adam.renamed
 
 
-class NAG(Fast):
+class NAG(TorchOptimizer):
     """Nesterov's accelerated gradient as the textbook has it: a ← β a + ∇L(W − η β a);  W ← W − η a.
 
     The gradient is taken at the lookahead point, by context or by closure::
@@ -346,7 +375,7 @@ class NAG(Fast):
     State: momentum_buffer (a). See fastopt.NAG.
     """
 
-    twin = optimizers.NAG
+    equations = optimizers.NAG
     counts = False
 
     def __init__(
@@ -375,9 +404,10 @@ class NAG(Fast):
         RuntimeError behind the block for parameters given other memory inside (p.data = …): all others hold W again.
         """
 
-        def arguments() -> tuple[TensorPlan, Work, dict[Any, Any]]:
+        def arguments() -> tuple[TensorStep, Any, list[float]]:
             self._looked_with = self._shifts()
-            return self._plan, [(group, group["params"]) for group in self.param_groups], self.state
+            work = self._with_specs(self._native, [(group, group["params"]) for group in self.param_groups])
+            return self._native, (work, self.state), [spec.scalars(1)["shift"] for spec, _, _ in work]
 
         return Lookahead(arguments)
 
@@ -391,7 +421,7 @@ class NAG(Fast):
             with self.lookahead(), torch.enable_grad():
                 loss = closure()
         if any(lr * momentum for lr, momentum in self._shifts()):  # else the lookahead point is W itself
-            if not self._plan.looked_ahead:
+            if not self._native.looked_ahead:
                 raise RuntimeError(
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with optimizer.lookahead():', or pass a function as in optimizer.step(closure)"
@@ -399,14 +429,14 @@ class NAG(Fast):
             if self._looked_with != self._shifts():
                 raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
         super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
-        self._plan.looked_ahead = False
+        self._native.looked_ahead = False
         return loss
 
     def _shifts(self) -> list[tuple[float, float]]:
         return [(_value("lr", group["lr"]), _value("momentum", group["momentum"])) for group in self.param_groups]
 
     def _refuse_at_lookahead(self, what: str) -> None:
-        if self._plan.ahead:
+        if self._native.ahead:
             raise RuntimeError(f"the parameters hold W − η β a inside lookahead(): {what}")
 
     def add_param_group(self, param_group: Group) -> None:
@@ -424,4 +454,4 @@ class NAG(Fast):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self._refuse_at_lookahead("leave the block to load a state")
         super().load_state_dict(state_dict)
-        self._plan.looked_ahead = False  # it was at the lookahead point of another momentum
+        self._native.looked_ahead = False  # it was at the lookahead point of another momentum

@@ -25,7 +25,7 @@ from fastopt.validation.estimators import FitTask, check_estimator, example, fit
 from fastopt.validation.intervals import Interval, t_quantile
 from fastopt.validation.plots import axes_or_new, numeric_axis
 from fastopt.validation.prediction_error import loss_of, losses, target_of
-from fastopt.validation.resampling import Plan, key_from, plan_of
+from fastopt.validation.resampling import ResamplingScheme, key_from, scheme_for
 
 BATCHES = 10  # of training sets, from whose spread the intervals are computed
 
@@ -85,17 +85,17 @@ class TrainingSets:
 
     X: Any
     y: Any
-    plan: Plan | None
+    scheme: ResamplingScheme | None
     key: int
     sampler: Callable[..., Any] | None
 
     def draw(self, i: int, rng: np.random.Generator) -> tuple[Any, Any]:
-        if self.plan is None or self.sampler is not None:
+        if self.scheme is None or self.sampler is not None:
             drawn = self.sampler(rng)  # type: ignore[misc]
             if not isinstance(drawn, tuple) or len(drawn) != 2:
                 raise TypeError(f"sampler must return (X, y), got {drawn!r:.80}")
             return drawn
-        index = self.plan.samples_of(self.key, i)
+        index = self.scheme.samples_of(self.key, i)
         return take(self.X, index), take(self.y, index)
 
 
@@ -238,7 +238,7 @@ def _training_sets(X: Any, y: Any, sampler: Any, key: int) -> TrainingSets:
     if y is None:
         raise TypeError("y is None: there is nothing to train on")
     same_length(n, y=y)
-    return TrainingSets(X, y if hasattr(y, "iloc") else np.asarray(y), plan_of(n), key, None)
+    return TrainingSets(X, y if hasattr(y, "iloc") else np.asarray(y), scheme_for(n), key, None)
 
 
 def _noise(noise: Any, loss: str, X: Any, y: Array, truth: Array | None) -> tuple[float, str]:

@@ -53,7 +53,7 @@ def corrected_t_test(
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(f"a and b must hold the scores of the same splits, two at least: got {a.shape} and {b.shape}")
     if test_share is None:
-        raise ValueError("test_share is None: give n_test / n_train, which the scores alone do not show")
+        raise ValueError("test_share is None: give n_test / n_train, because the scores do not contain it")
     share, level = number("test_share", test_share, 0, above=True), number("level", level, 0, 1, above=True, below=True)
     d = a - b
     mean, error = float(np.mean(d)), math.sqrt(corrected_variance(d, share))

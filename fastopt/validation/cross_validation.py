@@ -124,7 +124,7 @@ def setup(estimator: Any, X: Any, y: Any, groups: Any, cv: Any, scoring: Any) ->
 
 @dataclass
 class Scores:
-    """What is kept of one fit; times in seconds."""
+    """The record of one fit. Times are in seconds."""
 
     test: dict[str, float]
     train: dict[str, float]
@@ -173,8 +173,8 @@ class CrossValidation:
     n_train, n_test : sizes.
     tests : the positions held out, per split.
     predictions : (n, …) out-of-fold predictions, each by a model that was not trained on the sample; the mean if
-        several splits held it out, NaN (None for labels) if none did. None if they were not asked for.
-    estimators : the fitted ones, if they were asked for.
+        several splits held it out, NaN (None for labels) if none did. None if predictions=False.
+    estimators : the fitted estimators if estimators=True.
     """
 
     name: str
@@ -204,7 +204,7 @@ class CrossValidation:
         return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
     def interval(self, name: str | None = None, level: float = 0.95) -> Interval:
-        """Of the mean, with the variance corrected for training sets that overlap (Nadeau and Bengio 2003)."""
+        """The interval of the mean, its variance corrected for overlapping training sets (Nadeau and Bengio 2003)."""
         level = number("level", level, 0, 1, above=True, below=True)
         return interval(self.scores(name), self.test_share, level)
 
@@ -214,13 +214,13 @@ class CrossValidation:
         return float(np.mean(self.n_test / self.n_train))
 
     def to_dict(self) -> dict[str, Array]:
-        """With the keys of scikit-learn's cross_validate: fit_time, score_time, test_…, train_…"""
+        """A dict with the keys of scikit-learn's cross_validate: fit_time, score_time, test_…, train_…"""
         tests = {f"test_{name}": values for name, values in self.test_scores.items()}
         trains = {f"train_{name}": values for name, values in self.train_scores.items()}
         return {"fit_time": self.fit_times, "score_time": self.score_times, **tests, **trains}
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame of the same and the sizes, one row per split."""
+        """A pandas DataFrame with the entries of to_dict and the sizes, one row per split."""
         sizes = {"n_train": self.n_train, "n_test": self.n_test}
         return require("pandas", "to_frame()", parallel.EXTRA).DataFrame({**self.to_dict(), **sizes})
 
@@ -326,7 +326,7 @@ def _check_method(s: Setup, method: Any) -> None:
 
 
 def _out_of_fold(s: Setup, fits: Sequence[Scores], method: str) -> Array:
-    """Predictions of every sample, the mean of those by several models."""
+    """The predictions for every sample. If several models predict a sample, their mean."""
     parts = [f.predictions for f in fits]
     if method == "predict_proba" and s.y is not None:
         y = np.asarray(s.y)

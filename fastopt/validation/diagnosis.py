@@ -69,7 +69,7 @@ def generalization_gap(
 
 
 def validate(s: Setup, n_jobs: Any, rng: Rng, progress: bool, estimator: Any = None) -> CrossValidation:
-    """Cross-validation with training scores; of another estimator in the same splits, if one is given."""
+    """Cross-validate with training scores; `estimator` replaces the estimator if it is given."""
     s.single_score()
     made = s.estimator if estimator is None else estimator
     tasks = [s.task(train, test, train_scores=True) for train, test in s.splits]
@@ -214,7 +214,7 @@ def _judge(
     train = float((gap.train_scores - guess.train_scores).mean() / rooms[0])
     test = float((gap.test_scores - guess.test_scores).mean() / rooms[1])
     advantage = interval(gap.test_scores - guess.test_scores, gap.test_share)
-    useless = not advantage.low > 0  # also if it is NaN
+    useless = not advantage.low > 0  # True for NaN, too
     over = train - test > thresholds["max_gap"] and gap.gap.low > 0
     under = train < thresholds["min_skill"]
     verdict = "overfits" if over else "underfits" if under else "fits"

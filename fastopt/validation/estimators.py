@@ -65,7 +65,7 @@ def fresh(estimator: Any, rng: np.random.Generator, params: Mapping[str, Any] | 
     """
     if is_factory(estimator):
         made = estimator(rng=rng) if "rng" in _parameters(estimator) else estimator()
-        check_estimator(made, name="what the estimator's factory makes")
+        check_estimator(made, name="the object that the estimator's factory makes")
     else:
         made = _clone(estimator)
     if params:
@@ -198,7 +198,7 @@ def _fit_models(models: Sequence[Any], Xs: Sequence[Any], ys: Sequence[Any], par
 
 
 class FitTask(ABC):
-    """One fit: which samples it is trained on, and what is kept of the fitted model. Must be picklable."""
+    """One fit: its training samples, and the result that is kept of the fitted model. Must be picklable."""
 
     params: Mapping[str, Any] | None = None  # for set_params, before the fit
 
@@ -208,7 +208,7 @@ class FitTask(ABC):
 
     @abstractmethod
     def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> Any:
-        """What is kept; fit_time in seconds."""
+        """Return the result to keep. fit_time is in seconds."""
 
     def explain(self, error: Exception, y_train: Any) -> None:  # noqa: B027 (optional for subclasses)
         """Add a note to an error that fit() raised."""

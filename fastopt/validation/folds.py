@@ -1,4 +1,4 @@
-"""Splitters for samples without an order in time. time_series.py and purged.py hold those for time.
+"""Splitters for samples without an order in time. time_series.py and purged.py have splitters for time series.
 
 They follow scikit-learn's protocol: split(X, y, groups) yields (train, test) positions, and get_n_splits gives their
 number. Without shuffling, folds are the same as those of scikit-learn's class of the same name.
@@ -162,7 +162,7 @@ class StratifiedKFold(_KFold):
         enough(self.n_splits, n)
         codes, counts = classes(y, n, self.n_splits)
         first = np.empty(len(counts), np.intp)
-        first[codes[::-1]] = np.arange(n - 1, -1, -1)  # of repeated indices, NumPy keeps the last assignment
+        first[codes[::-1]] = np.arange(n - 1, -1, -1)  # if an index is repeated, NumPy keeps the last assignment
         rank = np.argsort(np.argsort(first))
         codes = rank.astype(np.min_scalar_type(len(counts)))[codes]
         order = np.argsort(codes, kind="stable")  # a radix sort, for up to 65,536 classes

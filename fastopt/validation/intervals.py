@@ -50,7 +50,7 @@ class Interval(NamedTuple):
 
 
 def corrected_variance(values: Array, test_share: float) -> float:
-    """Of the mean over k folds: (1/k + n_test/n_train) s². The second term allows for overlapping training sets."""
+    """The variance of the mean over k folds: (1/k + n_test/n_train) s². The second term allows for overlapping sets."""
     return float((1 / len(values) + test_share) * np.var(values, ddof=1))
 
 

@@ -1,4 +1,4 @@
-"""Nested cross-validation: how well a model does whose parameters were chosen by cross-validation."""
+"""Nested cross-validation: the score of a model whose parameters are chosen by cross-validation."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def nested_cross_validate(
 ) -> NestedCrossValidation:
     """Choose parameters by cross-validation inside each training set; score the choice on the samples held out.
 
-    The best score of a search is too good because it was chosen. The outer score measures the whole procedure: choice
-    and fit. All candidates are fitted in all inner splits first, then the chosen ones in the outer splits.
+    The best score of a search is too optimistic, because it is a maximum. The outer score measures the whole
+    procedure, choice and fit. First all candidates are fitted in all inner splits, then the chosen ones in the outer
+    splits.
 
     Parameters
     ----------

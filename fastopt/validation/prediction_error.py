@@ -27,7 +27,7 @@ from fastopt.validation.estimators import (
     predictions,
 )
 from fastopt.validation.folds import Split, Splitter, class_labels
-from fastopt.validation.resampling import Plan, key_from, plan_of
+from fastopt.validation.resampling import ResamplingScheme, key_from, scheme_for
 
 MOST_TRIES = 1000
 
@@ -71,18 +71,18 @@ class Bootstrap(Splitter):
             if needed and value is None:
                 raise ValueError(f"{name} is None: the resamples are drawn by it")
         strata, groups = class_labels(y, n) if self.stratified else None, groups if self.grouped else None
-        plan = plan_of(n, strata=strata, groups=groups, block_length=self.block_length)
-        if plan.fixed:
+        scheme = scheme_for(n, strata=strata, groups=groups, block_length=self.block_length)
+        if scheme.fixed:
             raise ValueError(f"X has {n} samples in units that leave none out: there is nothing to test on")
-        return self._draw(plan)
+        return self._draw(scheme)
 
-    def _draw(self, plan: Plan) -> Iterator[Split]:
+    def _draw(self, scheme: ResamplingScheme) -> Iterator[Split]:
         key, resample = key_from(self.rng), 0
         for _ in range(self.n_splits):
             for _ in range(MOST_TRIES):
-                train = np.sort(plan.samples_of(key, resample)).astype(np.intp)
+                train = np.sort(scheme.samples_of(key, resample)).astype(np.intp)
                 resample += 1
-                left_out = np.ones(plan.n, bool)
+                left_out = np.ones(scheme.n, bool)
                 left_out[train] = False
                 if left_out.any():
                     break

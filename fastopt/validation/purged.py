@@ -1,4 +1,4 @@
-"""Blocks of samples sorted by time, with gaps or purged labels, and a report of what other folds leak.
+"""Splitters into blocks of samples sorted by time, with gaps or purged labels, and a report of leakage.
 
 A label depends on the time from its sample's time to its end time, both included: the return of the next five days
 depends on five days. Training labels that overlap the test set's labels are left out (purged).
@@ -40,7 +40,7 @@ class _Purged(Splitter):
         else:
             self.embargo = size("embargo", embargo, low=0)
         if (end_times is None) == (horizon is None):
-            raise ValueError("give end_times or horizon: until when is a label known? (horizon=0: at its own time)")
+            raise ValueError("give end_times or horizon: when does a label end? (horizon=0: at its own time)")
 
     def _intervals(self, n: int, X: Any) -> tuple[Array, Array]:
         """(start, end) of each label: times, or positions if there are no times."""
@@ -104,7 +104,7 @@ class PurgedKFold(_Purged):
     ----------
     n_splits : k >= 2.
     times : (n,) datetime64 or numbers, sorted: the time of each sample. Default: the DatetimeIndex of a DataFrame X.
-    end_times : (n,) of the same kind, each at or after its time: the end of what the label depends on.
+    end_times : (n,) of the same kind, each at or after its time: the end of the period that the label depends on.
     horizon : instead of end_times, if all labels have the same length: a count of samples or a duration.
     embargo : also left out after a test block, since features may contain past values: a share of the n samples (a
         float in [0, 1)), a count of samples or a duration.

@@ -1,9 +1,8 @@
-"""Which samples a resample draws: plain, stratified, by group or in moving blocks. Knows no statistic and no estimator.
+"""Which samples a bootstrap resample draws: plain, stratified, by group or in moving blocks. It knows no statistic.
 
-What stratum s draws in resample b is a function of (key, s, b): the same on any thread, worker and instruction set. The
-kernel draws how often each unit is drawn (csrc/resample.h says how), and statistics that it knows need no more; others
-get the samples in random order. Where it draws one by one, a random word of 64 bits makes k draws of n as long as
-nᵏ <= 2⁴⁰, so that no tuple's chance is off by more than a share of 2⁻²⁴ (k = 1 for any n below 2³²).
+What stratum s draws in resample b is a function of (key, s, b), and so the same on any thread, worker and instruction
+set. The kernel draws how often each unit is drawn (csrc/resample/draw.inl.h explains how). Sums and order statistics
+need no more than these counts; other statistics get the list of the samples drawn, in random order.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ MOST_RESAMPLES = 2**32
 
 
 def key_from(rng: Rng) -> int:
-    """64 bits: the same for a seed, new ones at each call for None and for a Generator."""
+    """A key of 64 bits: the same for the same seed, another one at each call for None and for a Generator."""
     return int(seed_sequence(rng).generate_state(1, np.uint64)[0])
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a resample of n samples is drawn, in units (samples, groups or blocks) of `members` samples each.
+class ResamplingScheme:
+    """How resamples of n samples are drawn: in units, each of which is a sample, a group or a block.
 
-    strata : int64 (k, 3): first unit, units, draws.
-    order : (n,) the samples in the order of the units; None: as they stand.
-    starts, lengths : where each unit begins in that order, and how many samples it has; None: units are samples.
+    strata : int64 (k, 3), the first unit, the number of units and the number of draws of each stratum.
+    order : (n,) the samples in the order of the units. None: the order of the data.
+    starts, lengths : (units,) where each unit begins in `order`, and how many samples it has. None: each unit is one
+        sample.
     """
 
     n: int
@@ -48,11 +48,11 @@ class Plan:
 
     @property
     def fixed(self) -> bool:
-        """Whether every resample is the samples themselves: no stratum has two units."""
+        """Whether every resample equals the data, because no stratum has two units."""
         return bool((self.strata[:, 1] < 2).all())
 
     def samples_of(self, key: int, resample: int) -> Array:
-        """The positions that one resample draws: stratum by stratum, each in random order."""
+        """The positions of the samples that one resample draws: stratum by stratum, in random order within each."""
         drawn = resample_kernels.resample_rows(self.strata, key, resample, 1)[0]
         if self.starts is not None and self.lengths is not None:
             lengths = self.lengths[drawn]
@@ -61,10 +61,10 @@ class Plan:
         return np.asarray(drawn if self.order is None else self.order[drawn])
 
     def totals(self, rows: Array) -> Array:
-        """(units, columns): the sums of the samples' rows over each unit."""
+        """(units, columns): the sums of `rows`, (n, columns), over the samples of each unit."""
         if self.starts is None or self.lengths is None:
             return np.ascontiguousarray(rows if self.order is None else rows[self.order])
-        if self.order is not None:  # groups: one after another, none overlaps
+        if self.order is not None:  # groups, which do not overlap
             unit = np.repeat(np.arange(self.units), self.lengths)
             return np.column_stack([np.bincount(unit, column) for column in rows[self.order].T])
         sums = np.empty((self.units, rows.shape[1]))
@@ -75,7 +75,7 @@ class Plan:
 
 
 def _windows(rows: Array, length: int) -> Array:
-    """(n − length + 1, columns): sums of so many neighbouring rows, from those of half as many: in O(n ln length)."""
+    """(n − length + 1, columns): sums of `length` neighbouring rows, in O(n log length): each adds two sums of half."""
     if length == 1:
         return rows
     half = _windows(rows, length // 2)
@@ -83,12 +83,15 @@ def _windows(rows: Array, length: int) -> Array:
     return even if length % 2 == 0 else even[:-1] + rows[length - 1 :]
 
 
-def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int | None = None, of: str = "X") -> Plan:
-    """Draws n of n samples; within each stratum; whole groups, as many as there are; or blocks up to n samples. Errors
-    say what they are samples of.
+def scheme_for(
+    n: int, *, strata: Any = None, groups: Any = None, block_length: int | None = None, of: str = "X"
+) -> ResamplingScheme:
+    """The scheme that draws n of n samples, in strata, groups or blocks if one of these arguments is given.
 
-    Blocks are moving ones, Künsch, The jackknife and the bootstrap for general stationary observations, Annals of
-    Statistics 17 (1989): every run of `block_length` neighbours is as likely, and the last one is cut to fit.
+    strata: (n,) labels; each stratum draws as many samples as it has. groups: (n,) labels; whole groups are drawn, as
+    many as there are. block_length: moving blocks of so many neighbours are drawn, all equally likely, and the last one
+    is cut so that the resample has n samples: Künsch, The jackknife and the bootstrap for general stationary
+    observations, Annals of Statistics 17 (1989). of: what error messages call the samples.
     """
     asked = [
         name for name, v in (("strata", strata), ("groups", groups), ("block_length", block_length)) if v is not None
@@ -103,23 +106,23 @@ def plan_of(n: int, *, strata: Any = None, groups: Any = None, block_length: int
         codes, sizes = encode("groups", column("groups", groups, n, of))
         starts = np.cumsum(sizes) - sizes
         order = np.argsort(codes, kind="stable")
-        return Plan(n, np.array([[0, len(sizes), len(sizes)]], np.int64), order, starts, sizes)
+        return ResamplingScheme(n, np.array([[0, len(sizes), len(sizes)]], np.int64), order, starts, sizes)
     if strata is not None:
         codes, sizes = encode("strata", column("strata", strata, n, of))
-        return Plan(n, _strata(sizes), np.argsort(codes, kind="stable"))
-    return Plan(n, np.array([[0, n, n]], np.int64))
+        return ResamplingScheme(n, _strata(sizes), np.argsort(codes, kind="stable"))
+    return ResamplingScheme(n, np.array([[0, n, n]], np.int64))
 
 
-def apart(sizes: Any) -> Plan:
-    """Several samples one after another, each resampled for itself."""
-    return Plan(int(sum(sizes)), _strata(np.asarray(sizes)))
+def scheme_for_samples(sizes: Any) -> ResamplingScheme:
+    """The scheme for several independent samples, one after another: each is a stratum."""
+    return ResamplingScheme(int(sum(sizes)), _strata(np.asarray(sizes)))
 
 
 def _strata(sizes: Array) -> Array:
     return np.column_stack([np.cumsum(sizes) - sizes, sizes, sizes]).astype(np.int64)
 
 
-def _blocks(n: int, length: int, of: str) -> Plan:
+def _blocks(n: int, length: int, of: str) -> ResamplingScheme:
     if length > n:
         raise ValueError(f"block_length={length} is more than there are samples in {of}: {n}")
     blocks, whole, rest = n - length + 1, n // length, n % length
@@ -127,4 +130,4 @@ def _blocks(n: int, length: int, of: str) -> Plan:
     starts = np.concatenate([np.arange(blocks), np.arange(n - rest + 1) if rest else np.zeros(0, int)])
     lengths = np.full(len(starts), length)
     lengths[blocks:] = rest
-    return Plan(n, np.array(strata, np.int64), None, starts, lengths)
+    return ResamplingScheme(n, np.array(strata, np.int64), None, starts, lengths)

@@ -157,12 +157,12 @@ def sharpness(
     basis = optional(_basis, "subspace", subspace, n=model.x.size, random=random)
     inner = model.x if basis is None else np.linalg.lstsq(basis, model.x, rcond=None)[0]
     ascent = _Ascent(model, epsilon * (np.abs(inner) + 1.0), basis)
-    here = model.loss(model.x)
-    if here <= -1.0:
-        raise ValueError(f"loss must be above -1 at params, since the measure divides by 1 + loss, got {here:g}")
+    base = model.loss(model.x)
+    if base <= -1.0:
+        raise ValueError(f"loss must be above -1 at params, since the measure divides by 1 + loss, got {base:g}")
     starts = [ascent.steepest(random), *(random.uniform(-1, 1, inner.size) for _ in range(restarts))]
-    worst = max(here, *(ascent.climb(u, steps) for u in starts))
-    return Sharpness("box", 100.0 * (worst - here) / (1.0 + here), here, worst, epsilon)
+    worst = max(base, *(ascent.climb(u, steps) for u in starts))
+    return Sharpness("box", 100.0 * (worst - base) / (1.0 + base), base, worst, epsilon)
 
 
 def _basis(name: str, p: Any, n: int, random: np.random.Generator) -> Array:
@@ -244,7 +244,7 @@ def random_sharpness(
     number("radius", radius, 0, above=True)
     random = np.random.default_rng(rng_like("rng", rng))
     model = Flat(loss, None, params, dtype)
-    here = model.loss(model.x)
+    base = model.loss(model.x)
     norms = [float(np.linalg.norm(p.astype(float))) for p in model.params]
     losses = []
     for _ in range(integer("directions", directions, 1)):
@@ -253,7 +253,7 @@ def random_sharpness(
             d * (radius * norm / max(float(np.linalg.norm(d)), 1e-300)) for d, norm in zip(parts, norms, strict=True)
         ]
         losses.append(model.loss(model.x + np.concatenate(scaled)))
-    return Sharpness("random-direction", float(np.mean(losses)) - here, here, max(losses), radius)
+    return Sharpness("random-direction", float(np.mean(losses)) - base, base, max(losses), radius)
 
 
 def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, dtype: Any = None) -> Sharpness:
@@ -268,10 +268,10 @@ def sam_sharpness(loss: Loss, grad: Grad, params: Any, *, radius: float = 0.05, 
     """
     number("radius", radius, 0, above=True)
     model = Flat(loss, grad, params, dtype)
-    here, g = model.loss(model.x), model.grad(model.x)
+    base, g = model.loss(model.x), model.grad(model.x)
     norm = float(np.linalg.norm(g))
-    there = model.loss(model.x + radius * g / norm) if norm else here
-    return Sharpness("SAM", there - here, here, there, radius)
+    moved = model.loss(model.x + radius * g / norm) if norm else base
+    return Sharpness("SAM", moved - base, base, moved, radius)
 
 
 # -- curvature --------------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def _lanczos(product: _Products, v: Array, tol: float, most: int) -> tuple[float
 
 
 def _power(product: _Products, v: Array, tol: float, most: int) -> tuple[float, Array, float]:
-    """The eigenvalue λ of largest size; if it is negative, again for H − λI, whose largest one in size is wanted."""
+    """Find the eigenvalue λ of largest size. If λ < 0, iterate again on H − λI to find the largest eigenvalue."""
     value, vector, residual = _iterate(product, v, tol, max(1, most), 0.0)
     if value >= 0 or product.taken >= most:
         return value, vector, residual

@@ -1,4 +1,4 @@
-"""Splitters for samples sorted by time: windows that train on the past alone. purged.py holds those with blocks."""
+"""Splitters for samples sorted by time: windows that train on the past alone. purged.py has splitters into blocks."""
 
 from __future__ import annotations
 

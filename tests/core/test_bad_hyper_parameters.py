@@ -210,6 +210,7 @@ def test_options_of_a_step_out_of_range() -> None:
                 opt.step(given(g), grad_scale=bad, zero_grads=True)
         opt.step(given(g), max_norm=0, grad_scale=-0.5)
         assert opt.step(given(g), max_norm=inf) == opt.step(given(g), max_norm=ABOVE) > 0
+        assert opt.step(given(g), max_norm=np.float32(inf)) == opt.step(given(g), max_norm=inf)
 
 
 @pytest.mark.parametrize("bad", [True, np.array(1.0), np.array([1.0, 2.0])], ids=["True", "0-d", "two"])
@@ -266,7 +267,7 @@ def test_a_schedule_that_fails_changes_nothing() -> None:
 
     opt = fastopt.Adam([{"params": floats()}, {"params": floats(3), "lr": broken}, {"params": floats(2)}])
     opt.step(grads_for(opt))
-    opt.param_groups[0]["lr"] = 0.5  # its scalars are formed again before the second group's schedule fails
+    opt.param_groups[0]["lr"] = 0.5  # the next step forms its scalars again, unless the second group's schedule fails
     before = contents(opt)
     for _ in range(2):
         with pytest.raises(KeyError):

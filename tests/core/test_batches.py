@@ -175,7 +175,7 @@ def test_errors() -> None:
         with pytest.raises(ValueError, match=f"batch_size must be >= 1.*{size}"):
             batches(x, batch_size=size)
     for size in (1.0, "3", True, False, [3], np.float64(3), 2.5):
-        with pytest.raises(TypeError, match="batch_size must be an int or None"):
+        with pytest.raises(TypeError, match="batch_size must be an int"):
             batches(x, batch_size=size)
     with pytest.raises(TypeError):
         batches(x, rng="seed")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt._native import step as native_step
+from fastopt._native import arrays as native_arrays
 from tests.support.rows import (
     ROWS,
     Row,
@@ -313,7 +313,7 @@ def test_loading_is_undone_by_an_error_in_the_middle(row: Row, monkeypatch: pyte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(native_step, "copy_all", interrupted)
+        patch.setattr(native_arrays, "copy_all", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opt.load_state_dict(saved)
     assert contents(opt) == before

@@ -116,6 +116,39 @@ def test_a_schedule_is_asked_once_per_step_counting_from_0(row: Row) -> None:
     assert sorted(set(asked)) == list(range(len(rates)))
 
 
+def test_a_schedule_may_set_hyper_parameters_of_every_group() -> None:
+    """They count for the step whose learning rate the schedule returns, and the step is taken once."""
+
+    def schedule(count: int) -> float:
+        for group in scheduled.param_groups:
+            group["momentum"] = 0.5 + 0.1 * count
+        return 0.1
+
+    def groups(lr: object) -> list[dict[str, object]]:
+        return [{"params": [w], "lr": lr} for w in tensors(0)[-2:]]
+
+    scheduled, constant = fastopt.Momentum(groups(schedule)), fastopt.Momentum(groups(0.1))
+    for t in range(3):
+        for group in constant.param_groups:
+            group["momentum"] = 0.5 + 0.1 * t
+        constant.step(tensors(t + 1)[-2:])
+        scheduled.step(tensors(t + 1)[-2:])
+        assert_same_optimizers(scheduled, constant, f"step {t + 1}")
+
+
+def test_a_schedule_that_replaces_itself_is_asked_for_that_step_and_no_more() -> None:
+    w = np.zeros(1, np.float32)
+
+    def schedule(count: int) -> float:
+        opt.param_groups[0]["lr"] = 4.0
+        return 1.0
+
+    opt = fastopt.SGD(w, lr=schedule)
+    for _ in range(2):
+        opt.step(np.ones(1, np.float32))
+    assert w[0] == -5.0
+
+
 def test_a_skipped_step_does_not_advance_the_schedule() -> None:
     asked: list[int] = []
     w = np.ones(2, np.float32)

@@ -11,7 +11,7 @@ from fastopt.mlp.network import Network, Shape, Weights, initial_weights
 
 
 def exact_gradients(classes: bool, params: list[Any], x: Any, y: Any) -> list[Any]:
-    """The gradients from the equations, in float64."""
+    """Compute the gradients from the equations in float64."""
     layers = [x.astype(np.float64)]
     for i in range(0, len(params), 2):
         z = layers[-1] @ params[i].astype(np.float64) + params[i + 1]
@@ -29,7 +29,7 @@ def exact_gradients(classes: bool, params: list[Any], x: Any, y: Any) -> list[An
 
 @pytest.mark.parametrize("hidden", [(), (5,), (6, 4), (5, 4, 3)])
 @pytest.mark.parametrize("classes", [True, False], ids=["classes", "numbers"])
-def test_every_gradient_is_that_of_the_equations(classes: bool, hidden: tuple[int, ...]) -> None:
+def test_gradients_follow_the_equations(classes: bool, hidden: tuple[int, ...]) -> None:
     rng = np.random.default_rng(7)
     net = Network(Shape((4, *hidden, 3 if classes else 1), classes=classes), 1, 9)
     params = initial_weights(net.shape, rng)

@@ -1,4 +1,4 @@
-"""An epoch in one call into C: the bits of the steps it is made of, what it leaves to Python, Ctrl-C, bad buffers."""
+"""An epoch in one call into C: the same bits as single steps, cases left to Python, Ctrl-C, bad buffers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stack(model: Any, *, weight: Any = None, by_step: bool = False) -> BatchedTr
 
 
 def state(s: BatchedTrainer) -> list[Any]:
-    """All that an epoch changes."""
+    """Everything that an epoch changes."""
     states = [x for each in s.optimizer.state for x in each.values()]
     return [*s.net.params, *states, s.totals, s.tasks[0].streams[1].bit_generator.state["state"]["state"]]
 
@@ -66,7 +66,9 @@ OPTIMIZERS: list[Any] = [
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("lr", [0.02, falling], ids=["constant", "schedule"])
 @pytest.mark.parametrize("penalty", [{}, {"l1": 1e-3, "l2": 0.1}, {"l2": 0.1, "decoupled": True}], ids=repr)
-def test_an_epoch_is_its_steps_with_every_optimizer(optimizer: Any, lr: Any, penalty: dict[str, Any]) -> None:
+def test_an_epoch_has_the_bits_of_single_steps_with_every_optimizer(
+    optimizer: Any, lr: Any, penalty: dict[str, Any]
+) -> None:
     model = net(optimizer=optimizer, lr=lr, **penalty)
     whole, steps = stack(model), stack(model, by_step=True)
     assert whole.epoch_in_c is not None
@@ -91,7 +93,7 @@ def test_an_epoch_is_its_steps_with_every_optimizer(optimizer: Any, lr: Any, pen
 )  # fmt: skip
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
 @pytest.mark.parametrize("call", [1, 10**5, 2**30])
-def test_an_epoch_is_its_steps_with_every_network_and_cut_into_calls(
+def test_an_epoch_in_any_number_of_calls_has_the_bits_of_single_steps(
     monkeypatch: pytest.MonkeyPatch, model: Any, weight: Any, call: int
 ) -> None:
     monkeypatch.setattr(training, "MULTIPLICATIONS_PER_CALL", call)
@@ -113,7 +115,7 @@ def test_an_epoch_is_its_steps_with_every_network_and_cut_into_calls(
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_part_of_an_epoch_goes_step_by_step(change: dict[str, Any]) -> None:
+def test_other_options_train_step_by_step(change: dict[str, Any]) -> None:
     assert stack(net(**change)).epoch_in_c is None
 
 
@@ -121,7 +123,7 @@ def test_what_is_no_part_of_an_epoch_goes_step_by_step(change: dict[str, Any]) -
 
 
 def test_an_epoch_can_be_stopped_between_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "MULTIPLICATIONS_PER_CALL", 1)  # a batch each
+    monkeypatch.setattr(training, "MULTIPLICATIONS_PER_CALL", 1)  # one batch per call
     asked: list[bool] = []
 
     def third() -> bool:
@@ -137,7 +139,7 @@ def test_an_epoch_can_be_stopped_between_calls(monkeypatch: pytest.MonkeyPatch) 
     assert same(whole, steps)
 
 
-def test_a_call_is_20_milliseconds_of_products_at_most() -> None:
+def test_a_call_has_at_most_20_milliseconds_of_products() -> None:
     model = net(hidden_layer_sizes=(1000,), batch_size=50)
     asked: list[bool] = []
     x, y = np.tile(X, (200, 1)), np.tile(Y, 200)
@@ -162,7 +164,7 @@ def test_ctrl_c_within_an_epoch_leaves_the_weights_of_the_last_call() -> None:
     assert model._optimizer_state["param_groups"][0]["steps"] == 15
 
 
-def test_an_error_of_a_schedule_leaves_steps_and_parameters_as_they_were() -> None:
+def test_an_error_in_a_schedule_changes_no_step_and_no_parameter() -> None:
     def broken(step: int) -> float:
         return falling(step) if step != 7 else float("nan")
 
@@ -176,7 +178,7 @@ def test_an_error_of_a_schedule_leaves_steps_and_parameters_as_they_were() -> No
         assert all(np.array_equal(p, q) for p, q in zip(before, s.net.params, strict=True))
 
 
-def test_two_threads_are_not_in_one_epoch_at_once() -> None:
+def test_two_threads_cannot_run_one_epoch_at_once() -> None:
     s = stack(net(batch_size=1, hidden_layer_sizes=(500,)))
     assert s.epoch_in_c is not None
     refused = 0
@@ -191,7 +193,7 @@ def test_two_threads_are_not_in_one_epoch_at_once() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_network_that_diverges_ends_the_others(threads: int) -> None:
+def test_a_network_that_diverges_ends_fit_many(threads: int) -> None:
     before = fastopt.get_num_threads()
     fastopt.set_num_threads(threads)
     models = [net(optimizer="sgd", lr=lr, epochs=10**7) for lr in (0.01, 1e30, 0.01)]
@@ -207,7 +209,7 @@ def test_a_network_that_diverges_ends_the_others(threads: int) -> None:
 
 
 def parts(**change: Any) -> dict[str, Any]:
-    """What an epoch is made of; x, y and the positions may be bad."""
+    """The arguments of an epoch. x, y and the positions may be bad."""
     s = stack(net())
     one = s.net.batch(0, 1, 20).fused
     whole = {"one": one, "plan": s.optimizer._array_step, "gradients": s.gradients, "x": X, "y": Y, "weights": None}
@@ -228,7 +230,7 @@ def made(p: dict[str, Any]) -> network_kernels.NetworkEpoch:
         ({"weights": np.ones(83)}, "got float64"), ({"gradients": []}, "expected 4 gradients"),
     ],
 )  # fmt: skip
-def test_an_epoch_refuses_what_does_not_fit(change: dict[str, Any], words: str) -> None:
+def test_an_epoch_refuses_wrong_shapes_and_types(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         made(parts(**change))
 
@@ -249,7 +251,7 @@ ORDER = np.arange(83)
         (ORDER, 0, 83, np.zeros(1, np.float32), ValueError, "totals must be 1"),
     ],
 )
-def test_an_epoch_refuses_positions_that_are_not_there(
+def test_an_epoch_refuses_positions_out_of_range(
     order: Any, start: int, stop: int, totals: Any, error: type[Exception], words: str
 ) -> None:
     p = parts()
@@ -283,19 +285,19 @@ def small(p: dict[str, Any]) -> None:
     ("break_it", "words"),
     [(moved, "moved or resized"), (gone, "target 40 is 3"), (strided, "memory order"), (small, "gradient 1 has shape")],
 )
-def test_an_epoch_looks_again_at_what_can_change(break_it: Callable[[Any], None], words: str) -> None:
+def test_an_epoch_checks_again_what_can_change(break_it: Callable[[Any], None], words: str) -> None:
     p = parts(y=Y.copy())
     if break_it in (strided, small):
         break_it(p)
     epoch = made(p)
     if break_it not in (strided, small):
         break_it(p)
-    for _ in range(2):  # nothing of the first attempt is taken for checked in the second
+    for _ in range(2):  # the second attempt must repeat the checks of the first
         with pytest.raises(ValueError, match=words):
             epoch.run(ORDER, 0, 83, np.zeros(1))
 
 
-def test_an_epoch_is_one_model_s_and_not_at_the_lookahead_point() -> None:
+def test_an_epoch_refuses_several_models_and_the_lookahead_point() -> None:
     jobs = [net(random_state=k)._make_task(X, Y, None) for k in range(2)]
     both = BatchedTrainer(jobs).net.batch(0, 2, 20).fused
     with pytest.raises(ValueError, match="the pass has 2"):
@@ -309,7 +311,7 @@ def test_an_epoch_is_one_model_s_and_not_at_the_lookahead_point() -> None:
 
 
 @pytest.mark.parametrize("labels", [Y, Y.astype(np.int8), Y > 0, Y.astype(str), Y.astype(float)], ids=lambda y: y.dtype)
-def test_the_score_is_scikit_learn_s_accuracy(labels: Any) -> None:
+def test_the_score_is_scikit_learns_accuracy(labels: Any) -> None:
     model = net(epochs=3).fit(X, labels)
     for y in (labels, list(labels), labels[::-1]):
         assert model.score(X, y) == accuracy_score(y, model.predict(X))
@@ -319,17 +321,17 @@ def test_the_score_is_scikit_learn_s_accuracy(labels: Any) -> None:
         model.score(X, labels[1:])
 
 
-# -- the loss of few classes, rows side by side -----------------------------------------------------------------------
+# -- the loss with few classes: several rows at once ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [1, 2, 7, 8, 9, 15, 16])  # around the halves that sums are folded in
-@pytest.mark.parametrize("rows", [1, 15, 16, 17, 40])  # around the rows that lie side by side
+@pytest.mark.parametrize("classes", [1, 2, 7, 8, 9, 15, 16])  # around half a sum's lanes
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 40])  # around the number of rows computed at once
 @pytest.mark.parametrize("isa", runtime.available_isas())
-def test_few_classes_have_the_bits_of_many(classes: int, rows: int, isa: str) -> None:
+def test_few_classes_have_the_same_bits_as_many(classes: int, rows: int, isa: str) -> None:
     rng, former = np.random.default_rng(classes), runtime.isa()
     logits = (5 * rng.normal(size=(rows, classes))).astype(np.float32)
     logits[0, 0], logits[-1, -1] = 200.0, -np.inf
-    wide = np.full((rows, 33), -np.inf, np.float32)  # classes that cannot be: they add zeros
+    wide = np.full((rows, 33), -np.inf, np.float32)  # classes of probability 0, which add zeros
     wide[:, :classes] = logits
     y = rng.integers(classes, size=rows)
     runtime.set_isa(isa)

@@ -363,6 +363,7 @@ def test_bad_backward() -> None:
         ({"num_features": 0}, "num_features"),
         ({"num_features": 2.0}, "num_features"),
         ({"eps": 0}, "eps"),
+        ({"eps": 1e39}, "eps"),
         ({"momentum": 1.5}, "momentum"),
         ({"momentum": "sum"}, "momentum"),
         ({"convention": "jax"}, "convention"),

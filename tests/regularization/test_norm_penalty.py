@@ -145,6 +145,7 @@ def test_refuses() -> None:
         (lambda: add_norm_penalty_([g, before[:2]], [w, g[:2]], l2=1), "parameter 1 overlaps gradient 0"),
         (lambda: add_norm_penalty_(g[:, ::2], w[:, ::2], l2=1), "gradient 0 is not contiguous"),
         (lambda: max_norm_(g, 0), "max_norm"),
+        (lambda: max_norm_(g, 1e39), "max_norm"),
         (lambda: max_norm_(g, 1, axis=2), "axis"),
         (lambda: max_norm_(g[0], 1), "two dimensions"),
         (lambda: max_norm_(np.asfortranarray(g), 1), "not C-contiguous"),

@@ -1,4 +1,4 @@
-"""fastopt.sklearn: scikit-learn's checks, what each option changes, many at once, Ctrl-C, checkpoints after a kill."""
+"""fastopt.sklearn: scikit-learn's checks, the effect of each option, fit_many, Ctrl-C, and resuming a killed fit."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ EXACT["gelu"] = (gelu, lambda z: (gelu(z + 1e-6) - gelu(z - 1e-6)) / 2e-6)
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("units", [1, 7, 255, 256, 257])  # around the columns that are summed at once
-def test_activations_forward_and_back(name: str, units: int) -> None:
+def test_activations_forward_and_backward(name: str, units: int) -> None:
     rng = np.random.default_rng(units)
     z0 = (3 * rng.normal(size=(2, 5, units))).astype(np.float32)
     bias, g = rng.normal(size=(2, units)).astype(np.float32), rng.normal(size=z0.shape).astype(np.float32)
@@ -100,7 +100,7 @@ def test_activations_forward_and_back(name: str, units: int) -> None:
 @pytest.mark.parametrize("activation", EXACT)
 @pytest.mark.parametrize("classes", [True, False])
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, batch_norm: bool) -> None:
+def test_gradients_are_finite_differences_of_the_loss(activation: str, classes: bool, batch_norm: bool) -> None:
     rng = np.random.default_rng(1)
     network = Network(Shape((4, 6, 5, 3), activation, classes, batch_norm), 2, 9)
     for k in range(2):
@@ -133,7 +133,7 @@ def test_gradients_are_the_loss_s_differences(activation: str, classes: bool, ba
 @pytest.mark.parametrize("activation", EXACT)
 @pytest.mark.parametrize("targets", ["classes", "probabilities", "numbers"])
 @pytest.mark.parametrize("weighted", [True, False])
-def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets: str, weighted: bool) -> None:
+def test_a_fused_batch_agrees_with_numpy(activation: str, targets: str, weighted: bool) -> None:
     shape, rng = Shape((4, 6, 5, 3), activation, targets != "numbers"), np.random.default_rng(2)
     slow, fast = (Network(shape, 3, 9, (), sgemm) for sgemm in (None, blas.find_sgemm()))
     x = rng.normal(size=(3, 9, 4)).astype(np.float32)
@@ -146,7 +146,8 @@ def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets:
     one.forward()
     one.loss(y, 0.1 if shape.classes else 0.0)
     if weights is not None:
-        network_kernels.weigh_rows(one.flat_output_grads, one.flat_losses, weights.reshape(-1))
+        one.flat_output_grads *= weights.reshape(-1, 1)
+        one.losses *= weights
     one.backward()
     assert other.fused is not None
     other.fused.run(y, totals, weights, 0.1 if shape.classes else 0.0)
@@ -157,7 +158,7 @@ def test_a_batch_in_one_call_is_the_batch_step_by_step(activation: str, targets:
         np.testing.assert_allclose(theirs, mine, rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_in_one_call_refuses_what_does_not_fit() -> None:
+def test_a_fused_batch_refuses_wrong_shapes() -> None:
     network = Network(Shape((4, 6, 3)), 2, 5, (), blas.find_sgemm())
     one, totals, y = network.batch(0, 2, 5), np.zeros(2), np.zeros((2, 5), np.int64)
     assert one.fused is not None
@@ -191,13 +192,9 @@ def test_bad_buffers_are_refused() -> None:
         network_kernels.activate("gelu", x, x)
     with pytest.raises(TypeError, match="float64"):
         network_kernels.activate("relu", x.astype(np.float64), x)
-    with pytest.raises(IndexError, match="position 9"):
-        network_kernels.gather([np.zeros((5, 4), np.float32)], [np.array([0, 9])], 0, np.zeros((1, 2, 4), np.float32))
-    with pytest.raises(ValueError, match="source 0 has shape"):
-        network_kernels.gather([np.zeros((5, 3), np.float32)], [np.arange(5)], 0, np.zeros((1, 2, 4), np.float32))
 
 
-# -- every option changes what it should ------------------------------------------------------------------------------
+# -- options ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -215,7 +212,7 @@ def test_bad_buffers_are_refused() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_an_option_changes_the_weights_and_repeats_itself(option: dict[str, Any]) -> None:
+def test_an_option_changes_the_weights_and_is_reproducible(option: dict[str, Any]) -> None:
     plain, changed = net().fit(X, Y), net(**option).fit(X, Y)
     assert plain.coefs_[0].shape != changed.coefs_[0].shape or not same(plain, changed)
     assert same(changed, net(**option).fit(X, Y))
@@ -223,10 +220,10 @@ def test_an_option_changes_the_weights_and_repeats_itself(option: dict[str, Any]
     assert clone(changed).get_params().keys() == plain.get_params().keys()
 
 
-def test_the_penalties_spare_biases_and_shrink_weights() -> None:
+def test_penalties_shrink_weights_and_not_biases() -> None:
     plain, shrunk = net().fit(X, Y), net(l2=1.0, epochs=30).fit(X, Y)
     assert np.abs(shrunk.coefs_[0]).sum() < 0.5 * np.abs(plain.coefs_[0]).sum()
-    biases = net(l2=0.5, decoupled=True, lr=0.0).fit(X, Y)  # a rate of 0 leaves all where it was
+    biases = net(l2=0.5, decoupled=True, lr=0.0).fit(X, Y)  # with lr = 0 nothing changes
     assert np.array_equal(biases.coefs_[0], net(lr=0.0).fit(X, Y).coefs_[0])
 
 
@@ -235,7 +232,7 @@ def test_max_norm_holds_for_every_unit() -> None:
     assert max(np.linalg.norm(w, axis=0).max() for w in model.coefs_) <= 0.7 * (1 + 1e-6)
 
 
-def test_weights_are_repetitions_in_one_batch_and_only_ratios_count() -> None:
+def test_a_sample_weight_equals_repetitions_and_only_ratios_matter() -> None:
     w = np.random.default_rng(0).integers(0, 4, 300)
     model = net(batch_size=None).fit(X, Y, sample_weight=w)
     assert same(model, net(batch_size=None).fit(X.repeat(w, axis=0), Y.repeat(w)))
@@ -244,15 +241,15 @@ def test_weights_are_repetitions_in_one_batch_and_only_ratios_count() -> None:
     assert not same(small, net().fit(X, Y))
 
 
-def test_the_search_tells_what_it_tried() -> None:
+def test_the_learning_rate_search_records_its_rates() -> None:
     model = net(lr="search").fit(X, Y)
     assert model.lr_ in [0.1 * lr for lr in model.lr_search_["lr"]]
     assert 1e-5 < model.lr_ < 1.0
     assert np.all(np.diff(model.lr_search_["lr"]) > 0)
 
 
-def test_the_search_ends_within_an_epoch_of_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "HIGH", 1e-4)  # too small a rate for the loss to rise
+def test_the_learning_rate_search_can_end_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "HIGH", 1e-4)  # at such rates the loss does not rise
     model = net(lr="search", batch_size=2).fit(X, Y)
     assert len(model.lr_search_["lr"]) == len(model.lr_search_["loss"]) == search.STEPS < 150
     assert model.lr_search_["lr"][-1] == pytest.approx(1e-4)
@@ -265,11 +262,11 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert model.n_iter_ == len(losses) == int(np.argmin(losses)) + 4
     p = model.predict_proba(X[200:].astype(np.float32)).astype(np.float64)
     assert -np.log(p[np.arange(100), Y[200:]]).mean() == pytest.approx(min(losses), rel=1e-4)
-    assert stopping.step == 0, "the instance is a pattern"
+    assert stopping.step == 0, "a fit uses a copy of the instance"
     assert net(epochs=20).fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:]).history_["val_score"][-1] > 0.5
 
 
-def test_the_validation_fraction_is_what_is_held_out() -> None:
+def test_validation_fraction_is_the_held_out_share() -> None:
     seen: list[int] = []
 
     class Watch(MLPClassifier):  # type: ignore[misc]
@@ -287,14 +284,14 @@ def test_the_validation_fraction_is_what_is_held_out() -> None:
             net(early_stopping=True, validation_fraction=share).fit(X, Y)
 
 
-def test_warm_start_and_partial_fit_go_on() -> None:
+def test_warm_start_and_partial_fit_continue() -> None:
     warm = net(warm_start=True).fit(X, Y)
     first = warm.loss_
     assert warm.fit(X, Y).history_["loss"][0] < first
     part = net()
     for _ in range(4):
         part.partial_fit(X, Y, classes=np.unique(Y))
-    assert same(part, net().fit(X, Y)), "four epochs either way, with the optimizer's state"
+    assert same(part, net().fit(X, Y)), "four epochs in both cases, with the optimizer's state"
     assert (part.n_iter_, len(part.history_["loss"])) == (4, 4)
     regressor = MLPRegressor((5,), random_state=0).partial_fit(XR, YR)
     assert regressor.predict(XR).shape == YR.shape
@@ -308,7 +305,7 @@ def test_sparse_samples_give_the_same_network_within_rounding() -> None:
         net(input_noise=0.1).fit(csr_array(X), Y)
 
 
-def test_callbacks_see_a_model_that_predicts_and_can_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_callbacks_get_a_fitted_model_and_can_end_the_training(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Any] = []
 
     def watch(model: Any, epoch: int, logs: dict[str, float]) -> bool:
@@ -322,7 +319,7 @@ def test_callbacks_see_a_model_that_predicts_and_can_end_it(capsys: pytest.Captu
     assert "MLPClassifier" in capsys.readouterr().err
 
 
-def test_no_hidden_layer_is_a_regression() -> None:
+def test_without_hidden_layers_the_model_is_linear_regression() -> None:
     exact = np.linalg.lstsq(np.column_stack([XR, np.ones(120)]), YR, rcond=None)[0]
     model = MLPRegressor((), optimizer="sgd", lr=0.1, epochs=300, random_state=0).fit(XR, YR)
     np.testing.assert_allclose(np.vstack([model.coefs_[0], model.intercepts_[0]]), exact, atol=1e-4)
@@ -331,7 +328,7 @@ def test_no_hidden_layer_is_a_regression() -> None:
 # -- in scikit-learn's tools ------------------------------------------------------------------------------------------
 
 
-def test_scikit_learns_tools_take_it() -> None:
+def test_scikit_learns_tools_accept_the_estimator() -> None:
     grid = GridSearchCV(make_pipeline(StandardScaler(), net()), {"mlpclassifier__lr": [1e-4, 1e-2]}, cv=2, n_jobs=2)
     assert grid.fit(X, Y).best_params_ == {"mlpclassifier__lr": 1e-2}
     assert sk_cross_validate(net(epochs=20), X, Y, cv=3)["test_score"].mean() > 0.7
@@ -356,7 +353,7 @@ def test_scikit_learns_tools_take_it() -> None:
     ids=repr,
 )  # fmt: skip
 @pytest.mark.parametrize("threads", [1, 2])
-def test_together_gives_the_bits_of_one_after_the_other(params: dict[str, Any], threads: int) -> None:
+def test_fit_many_gives_the_bits_of_separate_fits(params: dict[str, Any], threads: int) -> None:
     before = fastopt.get_num_threads()
     fastopt.set_num_threads(threads)
     try:
@@ -400,7 +397,7 @@ def scaled(t: int, start: float) -> float:
     return start / (1 + t)
 
 
-def test_a_checkpoint_knows_the_settings_of_objects_and_functions(tmp_path: Path) -> None:
+def test_a_checkpoint_compares_the_settings_of_objects_and_partials(tmp_path: Path) -> None:
     def momentum(beta: float) -> Any:
         return fastopt.Momentum(np.zeros(1, np.float32), momentum=beta)
 
@@ -418,7 +415,7 @@ def test_a_checkpoint_knows_the_settings_of_objects_and_functions(tmp_path: Path
             net(**{name: make(other)}).fit(X, Y, checkpoint=path)
 
 
-def test_cross_validation_scores_are_those_of_fold_by_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cross_validation_gives_the_scores_of_separate_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     together = cross_validate(net(random_state=None), X, Y, cv=4, rng=3, predictions=True)
     calls: list[int] = []
 
@@ -436,7 +433,7 @@ def test_cross_validation_scores_are_those_of_fold_by_fold(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "change", [{"activation": "tanh"}, {"epochs": 9}, {"callbacks": [print]}, {"warm_start": True}, {"dropout": 0.1}]
 )
-def test_what_cannot_be_trained_together_is_said_before_anything_is_touched(change: dict[str, Any]) -> None:
+def test_fit_many_raises_before_it_changes_anything(change: dict[str, Any]) -> None:
     models = [net(), net(**change)]
     with pytest.raises(CannotFitTogether):
         fit_many(models, [X, X], [Y, Y])
@@ -463,7 +460,7 @@ def test_what_cannot_be_trained_together_is_said_before_anything_is_touched(chan
         ({"lr": 1e30}, ValueError, "non-finite"),
     ],
 )  # fmt: skip
-def test_bad_parameters_leave_the_estimator_as_it_was(change: Any, error: type[Exception], words: str) -> None:
+def test_bad_parameters_do_not_change_the_estimator(change: Any, error: type[Exception], words: str) -> None:
     model = net(optimizer="sgd").fit(X, Y)
     old = {name: value for name, value in vars(model).items() if name.endswith("_")}
     model.set_params(**change)
@@ -472,7 +469,7 @@ def test_bad_parameters_leave_the_estimator_as_it_was(change: Any, error: type[E
     assert all(vars(model)[name] is value for name, value in old.items())
 
 
-def test_bad_samples_get_scikit_learns_words() -> None:
+def test_bad_samples_raise_scikit_learns_messages() -> None:
     bad = X.copy()
     bad[3, 3] = np.nan
     cases: list[tuple[Any, ...]] = [
@@ -486,7 +483,7 @@ def test_bad_samples_get_scikit_learns_words() -> None:
         net().fit(X, Y, X_val=X[:5], y_val=[77] * 5)
 
 
-def test_ctrl_c_leaves_a_fitted_estimator_and_says_so() -> None:
+def test_ctrl_c_leaves_a_fitted_estimator_and_warns() -> None:
     def press(model: Any, epoch: int, logs: Any) -> None:
         if epoch == 3:
             signal.raise_signal(signal.SIGINT)
@@ -520,7 +517,7 @@ CTRL_C = """
 """
 
 
-def test_ctrl_c_in_fit_many_leaves_all_fitted() -> None:
+def test_ctrl_c_in_fit_many_leaves_all_estimators_fitted() -> None:
     code = textwrap.dedent(CTRL_C.format())
     done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
@@ -545,7 +542,7 @@ SAVED: dict[str, Any] = {
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
-def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_fit_continues_to_the_same_bits(tmp_path: Path) -> None:
     path = str(tmp_path / "run.npz")
     code = textwrap.dedent(KILLED.format(epoch=3, path=path))
     done = run_python("-c", code)
@@ -559,7 +556,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert same(model, whole)
     assert model.history_["loss"] == whole.history_["loss"]
     assert model.history_["val_loss"] == whole.history_["val_loss"]
-    assert same(net(**SAVED).fit(X[:200], Y[:200], **held, checkpoint=path), whole), "a finished one is only read"
+    assert same(net(**SAVED).fit(X[:200], Y[:200], **held, checkpoint=path), whole), "a finished fit is only loaded"
     with pytest.raises(ValueError, match="is of another fit"):
         net(**SAVED).fit(X[1:200], Y[1:200], **held, checkpoint=path)
 

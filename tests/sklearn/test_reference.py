@@ -1,4 +1,4 @@
-"""Whole fits against slow ones: the equations and torch's autograd in float64, each fit's start, order and draws."""
+"""Whole fits against slow ones in float64: the documented equations, torch's autograd, the same random numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SMOOTHED: list[dict[str, Any]] = [{}, {"mixup": 0.3}, {"batch_norm": True, "drop
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Of torch's: on arrays this small its threads only wait for each other."""
+    """torch uses one thread: arrays of this size are too small for more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 
 class Slow:
-    """The same training, sample by sample as the docstrings have it."""
+    """The training that the docstrings define, computed sample by sample."""
 
     def __init__(self, params: dict[str, Any], y: Any, weight: Any) -> None:
         self.p = p = {"dropout": 0.0, "batch_norm": False, "label_smoothing": 0.0, **params}
@@ -192,19 +192,19 @@ def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_wei
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "identity"])
 @pytest.mark.parametrize("y", [CLASSES, NUMBERS], ids=["classes", "numbers"])
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
-def test_every_option_trains_as_the_equations_say(activation: str, y: Any, weight: Any) -> None:
+def test_every_option_follows_the_equations(activation: str, y: Any, weight: Any) -> None:
     for options in OPTIONS:
         check({"activation": activation, **options}, y, weight)
 
 
 @pytest.mark.parametrize("options", SMOOTHED, ids=repr)
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
-def test_smoothed_labels_train_as_the_equations_say(options: dict[str, Any], weight: Any) -> None:
+def test_smoothed_labels_follow_the_equations(options: dict[str, Any], weight: Any) -> None:
     check({"label_smoothing": 0.2, **options}, CLASSES, weight)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
-def test_class_weights_and_sparse_samples_train_as_the_equations_say(weight: Any) -> None:
+def test_class_weights_and_sparse_samples_follow_the_equations(weight: Any) -> None:
     check({}, CLASSES, weight, class_weight={0: 3.0, 1: 0.0})
     for options in ({}, {"dropout": 0.3, "batch_norm": True}, {"l2": 0.1, "batch_size": None}):
         check(options, CLASSES, weight, x=csr_array(X))

@@ -1,4 +1,4 @@
-"""fastopt.sklearn under attack: weights, sparse rows, parameters, checkpoints, Ctrl-C at every line. All or nothing."""
+"""fastopt.sklearn with difficult input: weights, sparse rows, parameters, checkpoints, and Ctrl-C at any line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LABELS = np.arange(10)
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
-def test_weights_of_any_size_count_by_their_ratios(batch_size: int | None) -> None:
+def test_only_ratios_of_weights_matter(batch_size: int | None) -> None:
     w = np.where(Y < 5, 1.0, 3.0)
     model = net(batch_size=batch_size).fit(X, Y, sample_weight=w)
     for scale in (2.0**-1060, 2.0**1020):
@@ -50,7 +50,7 @@ def test_class_weights_are_finite_and_not_negative(class_weight: Any) -> None:
         net(class_weight=class_weight).fit(X, Y)
 
 
-def test_balanced_weights_see_a_weight_as_a_repetition() -> None:
+def test_balanced_class_weights_treat_a_weight_as_repetitions() -> None:
     w = np.random.default_rng(0).integers(0, 4, 300)
     model = net(batch_size=None, class_weight="balanced").fit(X, Y, sample_weight=w)
     again = net(batch_size=None, class_weight="balanced").fit(X.repeat(w, axis=0), Y.repeat(w))
@@ -61,7 +61,7 @@ def test_balanced_weights_see_a_weight_as_a_repetition() -> None:
         net(class_weight="balanced").partial_fit(X, Y, classes=LABELS)
 
 
-def test_a_part_held_out_without_any_weight_is_an_error() -> None:
+def test_a_held_out_part_without_weight_is_an_error() -> None:
     with pytest.raises(ValueError, match="all samples with a weight fell on one side"):
         net(early_stopping=True).fit(X, Y, sample_weight=np.eye(300)[0])
 
@@ -70,7 +70,7 @@ def test_a_part_held_out_without_any_weight_is_an_error() -> None:
 
 
 def twice() -> Any:
-    """X with every entry as two halves, each row's indices from the last to the first."""
+    """X as a sparse array that stores each entry as two halves, with the indices of each row in descending order."""
     x = csr_array(X)
     ends = list(zip(x.indptr[:-1], x.indptr[1:], strict=True))
     data = np.concatenate([np.r_[x.data[a:b][::-1], x.data[a:b][::-1]] / 2 for a, b in ends]).astype(np.float32)
@@ -79,7 +79,7 @@ def twice() -> Any:
 
 
 @pytest.mark.parametrize("batch_size", [64, None])
-def test_sparse_rows_in_any_form_are_the_same_and_stay_as_they_are(batch_size: int | None) -> None:
+def test_sparse_rows_of_any_form_give_the_same_result_and_are_not_changed(batch_size: int | None) -> None:
     x, model = twice(), net(batch_size=batch_size).fit(csr_array(X), Y)
     data, indices = x.data.copy(), x.indices.copy()
     for array in (x.data, x.indices, x.indptr):
@@ -112,20 +112,20 @@ def test_sparse_rows_in_any_form_are_the_same_and_stay_as_they_are(batch_size: i
         ({"verbose": None}, TypeError, "verbose must be"), ({"verbose": -1}, ValueError, "verbose must be >= 0"),
     ],
 )  # fmt: skip
-def test_rubbish_is_named(change: Any, error: type[Exception], words: str) -> None:
+def test_invalid_parameters_are_named(change: Any, error: type[Exception], words: str) -> None:
     for fit in (lambda model: model.fit(X, Y), lambda model: model.partial_fit(X, Y, classes=LABELS)):
         with pytest.raises(error, match=words):
             fit(net(**change))
 
 
-def test_predictions_need_an_activation_that_there_is() -> None:
+def test_predictions_need_a_known_activation() -> None:
     model = net().fit(X, Y).set_params(activation="swish")
     for predict in (model.predict, model.predict_proba, model.predict_log_proba):
         with pytest.raises(ValueError, match=r"activation must be one of 'relu', .*, got 'swish'"):
             predict(X)
 
 
-def test_validation_samples_have_as_many_outputs() -> None:
+def test_validation_samples_need_the_same_number_of_outputs() -> None:
     for given in ({"X_val": XR}, {"y_val": YR}):
         with pytest.raises(ValueError, match="X_val and y_val must be given together"):
             MLPRegressor(epochs=2).fit(XR, YR, **given)
@@ -133,7 +133,7 @@ def test_validation_samples_have_as_many_outputs() -> None:
         MLPRegressor(epochs=2).fit(XR, YR, X_val=XR, y_val=YR[:, 0])
 
 
-def test_a_callback_s_numpy_bool_ends_and_what_it_keeps_stays() -> None:
+def test_a_callback_may_return_a_numpy_bool_and_keep_weights() -> None:
     kept: list[Any] = []
 
     def watch(model: Any, epoch: int, logs: dict[str, float]) -> Any:
@@ -165,7 +165,7 @@ def test_the_bar_of_a_finished_checkpoint_is_full(tmp_path: Path, capsys: pytest
     assert "100%" in capsys.readouterr().err
 
 
-def test_a_copy_that_a_callback_makes_is_of_this_fit_alone() -> None:
+def test_a_copy_made_in_a_callback_has_only_the_current_fit() -> None:
     copies: list[Any] = []
     model = net(lr="search", optimizer="momentum").fit(X, Y)
     model.set_params(lr=0.01, callbacks=lambda model, epoch, logs: copies.append(copy.deepcopy(model)))
@@ -192,7 +192,7 @@ def test_settings_of_the_optimizer_are_parameters() -> None:
 
 
 @pytest.mark.parametrize("penalty", [{"weight_decay": 0.1}, {"l1": 0.01}, {"weight_decay": 0.1, "l1": 0.01}])
-def test_penalties_of_a_given_optimizer_spare_the_biases_too(penalty: dict[str, float]) -> None:
+def test_penalties_of_a_given_optimizer_exclude_biases(penalty: dict[str, float]) -> None:
     pattern = fastopt.SGD(np.zeros(1, np.float32), **penalty)
     plain = {"l1": penalty.get("l1"), "l2": penalty.get("weight_decay")}
     model, same_one = net(optimizer=pattern, lr=0.1).fit(X, Y), net(optimizer="sgd", lr=0.1, **plain).fit(X, Y)
@@ -200,11 +200,13 @@ def test_penalties_of_a_given_optimizer_spare_the_biases_too(penalty: dict[str, 
     still = net(optimizer="sgd", lr=0.1).fit(X, Y)
     still.set_params(optimizer=pattern).partial_fit(np.zeros_like(X[:5]), Y[:5])
     other = net(optimizer="sgd", lr=0.1).fit(X, Y).partial_fit(np.zeros_like(X[:5]), Y[:5])
-    assert np.array_equal(still.intercepts_[0], other.intercepts_[0])  # at X = 0 they see the biases' gradient alone
+    assert np.array_equal(
+        still.intercepts_[0], other.intercepts_[0]
+    )  # at X = 0 the biases have a gradient and the weights have none
     assert np.abs(still.coefs_[0]).sum() < np.abs(other.coefs_[0]).sum()
 
 
-def test_a_subclass_has_parameters_of_its_own() -> None:
+def test_a_subclass_may_have_additional_parameters() -> None:
     class Mine(MLPClassifier):  # type: ignore[misc]
         def __init__(self, extra: int = 1, epochs: int = 2) -> None:
             super().__init__(epochs=epochs, random_state=0)
@@ -214,7 +216,7 @@ def test_a_subclass_has_parameters_of_its_own() -> None:
     assert Mine().fit(X, Y).n_iter_ == 2
 
 
-def test_scikit_learn_s_attributes_are_there() -> None:
+def test_scikit_learns_attributes_exist() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = TheirClassifier((12,), max_iter=3, early_stopping=True).fit(X, Y)
@@ -230,7 +232,7 @@ def test_scikit_learn_s_attributes_are_there() -> None:
     assert not hasattr(net(), "loss_curve_")
 
 
-def test_log_probabilities_are_logarithms_of_probabilities_also_of_those_that_are_zero() -> None:
+def test_log_probabilities_are_exact_even_if_the_probability_rounds_to_zero() -> None:
     model, x = net(epochs=30).fit(X, Y), X.astype(np.float64)
     z = model.predict_log_proba(x)
     np.testing.assert_allclose(np.exp(z), model.predict_proba(x), rtol=1e-12)
@@ -241,7 +243,7 @@ def test_log_probabilities_are_logarithms_of_probabilities_also_of_those_that_ar
     assert np.array_equal(model.classes_[far.argmax(axis=1)], model.predict(1e4 * x))
 
 
-def test_the_part_held_out_has_every_class_in_its_share() -> None:
+def test_the_held_out_part_is_stratified() -> None:
     held_out: list[Any] = []
 
     class Watch(MLPClassifier):  # type: ignore[misc]
@@ -255,10 +257,10 @@ def test_the_part_held_out_has_every_class_in_its_share() -> None:
     assert held_out == [[27, 2, 1]] * 5
 
 
-# -- going on ---------------------------------------------------------------------------------------------------------
+# -- partial_fit and early stopping -----------------------------------------------------------------------------------
 
 
-def test_partial_fit_goes_by_the_parameters_of_now() -> None:
+def test_partial_fit_uses_the_current_parameters() -> None:
     model = net().fit(X, Y)
     weights = [w.copy() for w in model.coefs_]
     model.set_params(lr=0.0).partial_fit(X, Y)
@@ -272,7 +274,7 @@ def test_partial_fit_goes_by_the_parameters_of_now() -> None:
         net(lr="search").partial_fit(X, Y, classes=LABELS)
 
 
-def test_a_partial_fit_that_fails_leaves_the_next_one_as_it_would_have_been() -> None:
+def test_a_failed_partial_fit_does_not_change_the_next_one() -> None:
     model, other = net().fit(X, Y), net().fit(X, Y)
     with pytest.raises(ValueError, match="non-finite"):
         model.set_params(optimizer=partial(fastopt.Adam, eps=0.0, eps_in_sqrt=False), lr=1e30).partial_fit(X, Y)
@@ -283,7 +285,7 @@ def test_a_partial_fit_that_fails_leaves_the_next_one_as_it_would_have_been() ->
     "params", [{}, {"dropout": 0.2, "batch_norm": True}, {"weight_noise": 0.1, "optimizer": "nag"}], ids=repr
 )
 @pytest.mark.parametrize("l1", [None, 1e-3])
-def test_partial_fit_goes_on_from_fit_many_as_from_fit(params: dict[str, Any], l1: float | None) -> None:
+def test_partial_fit_continues_from_fit_many_as_from_fit(params: dict[str, Any], l1: float | None) -> None:
     def make() -> list[MLPClassifier]:
         return [net(random_state=0, **params), net(random_state=1, l1=l1, **params), net(random_state=2, **params)]
 
@@ -302,14 +304,14 @@ def test_partial_fit_goes_on_from_fit_many_as_from_fit(params: dict[str, Any], l
 
 @pytest.mark.parametrize("again", ["fit", "partial_fit"])
 @pytest.mark.parametrize("before", [True, False])
-def test_batch_norm_cannot_come_or_go(again: str, before: bool) -> None:
+def test_batch_norm_cannot_be_switched_when_a_fit_continues(again: str, before: bool) -> None:
     model = net(batch_norm=before, warm_start=True).fit(X, Y).set_params(batch_norm=not before)
     with pytest.raises(ValueError, match=f"are of batch_norm={before}, now it is {not before}"):
         getattr(model, again)(X, Y)
 
 
 @pytest.mark.parametrize("classes", [[], [1], [1, np.nan]])
-def test_partial_fit_needs_real_classes(classes: Any) -> None:
+def test_partial_fit_needs_valid_classes(classes: Any) -> None:
     model = net()
     with pytest.raises(ValueError, match=r"at least 2 classes|NaN"), np.errstate(invalid="ignore"):
         model.partial_fit(X[:3], Y[:3], classes=classes)
@@ -324,7 +326,7 @@ STOPPINGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("settings", STOPPINGS, ids=repr)
-def test_early_stopping_stops_where_its_settings_say(settings: dict[str, Any]) -> None:
+def test_early_stopping_follows_its_settings(settings: dict[str, Any]) -> None:
     held = {"X_val": X[200:], "y_val": Y[200:]}
     endless = net(epochs=60, lr=0.1).fit(X[:200], Y[:200], **held)
     values = endless.history_["val_score" if settings.get("mode") == "max" else "val_loss"]
@@ -337,7 +339,7 @@ def test_early_stopping_stops_where_its_settings_say(settings: dict[str, Any]) -
     assert same(model, net(epochs=kept, lr=0.1).fit(X[:200], Y[:200]))
 
 
-def test_stopping_by_a_score_needs_one() -> None:
+def test_stopping_by_the_score_needs_two_validation_samples() -> None:
     model = MLPRegressor(early_stopping=EarlyStopping(3, mode="max"), random_state=0)
     with pytest.raises(ValueError, match="needs at least two validation samples"):
         model.fit(XR[:5], YR[:5])
@@ -347,7 +349,7 @@ def test_stopping_by_a_score_needs_one() -> None:
 # -- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_another_fit_says_what_differs(tmp_path: Path) -> None:
+def test_the_error_for_a_checkpoint_of_another_fit_names_the_difference(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     net(batch_size=50).fit(X, Y, checkpoint=path)
     with pytest.raises(ValueError, match=r"with other values of: X, batch_size, random_state$"):
@@ -364,13 +366,13 @@ def test_a_checkpoint_of_another_fit_says_what_differs(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="checkpoint must be a path"):
         net().fit(X, Y, checkpoint=5)
     for seed in (None, np.random.default_rng(0), np.random.RandomState(0)):
-        with pytest.raises(ValueError, match="checkpoint needs an int as random_state to go on from, got "):
+        with pytest.raises(ValueError, match="checkpoint needs an int as random_state to continue from, got "):
             net(random_state=seed).fit(X, Y, checkpoint=tmp_path / "new.npz")
     assert not (tmp_path / "new.npz").exists()
 
 
 @pytest.mark.parametrize("name", ["X", "y", "sample_weight", "X_val", "y_val"])
-def test_a_checkpoint_knows_each_array(tmp_path: Path, name: str) -> None:
+def test_a_checkpoint_compares_each_array(tmp_path: Path, name: str) -> None:
     given = {"X": X[:200], "y": Y[:200], "sample_weight": 1.0 + Y[:200], "X_val": X[200:], "y_val": Y[200:]}
     net().fit(**given, checkpoint=tmp_path / "run.npz")
     swapped = given[name].copy()
@@ -395,7 +397,7 @@ def test_a_checkpoint_compares_functions_by_their_names_and_objects_by_their_att
         net(augment=Jitter(0.2)).fit(X, Y, checkpoint=jitter)
 
 
-def test_a_run_that_early_stopping_ended_in_its_last_epoch_stays_ended(tmp_path: Path) -> None:
+def test_a_fit_that_early_stopping_ended_does_not_continue_with_more_epochs(tmp_path: Path) -> None:
     params: dict[str, Any] = {"early_stopping": EarlyStopping(2), "lr": 0.3, "epochs": 60}
     whole = net(**params).fit(X, Y)
     assert whole.n_iter_ < 60
@@ -405,7 +407,7 @@ def test_a_run_that_early_stopping_ended_in_its_last_epoch_stays_ended(tmp_path:
     assert same(again, whole)
 
 
-def test_the_search_is_part_of_a_checkpoint_and_of_its_fit_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_holds_the_learning_rate_search_and_a_new_fit_removes_it(tmp_path: Path) -> None:
     whole = net(lr="search", epochs=6).fit(X, Y)
     net(lr="search", epochs=3).fit(X, Y, checkpoint=tmp_path / "run.npz")
     again = net(lr="search", epochs=6).fit(X, Y, checkpoint=tmp_path / "run.npz")
@@ -414,7 +416,7 @@ def test_the_search_is_part_of_a_checkpoint_and_of_its_fit_alone(tmp_path: Path)
     assert not hasattr(again.set_params(lr=0.01).fit(X, Y), "lr_search_")
 
 
-def test_a_checkpoint_knows_the_weights_that_a_warm_start_began_with(tmp_path: Path) -> None:
+def test_a_checkpoint_compares_the_first_weights_of_a_warm_start(tmp_path: Path) -> None:
     model = net(warm_start=True).fit(X, Y)
     model.fit(X, Y, checkpoint=tmp_path / "run.npz")
     with pytest.raises(ValueError, match="other values of: the weights it starts from"):
@@ -438,7 +440,7 @@ def test_settings_as_plain_values() -> None:
 
 
 class Press:
-    """A trace function: KeyboardInterrupt at the k-th line that runs in these files."""
+    """A trace function that raises KeyboardInterrupt at the k-th line executed in these files."""
 
     FILES = frozenset(
         str(file)
@@ -461,7 +463,7 @@ class Press:
 
 
 def pressed(k: int, fit: Callable[[], Any]) -> tuple[bool, int]:
-    """Whether it came out of the fit, and the lines that ran."""
+    """Run a fit with Press(k). Return whether the fit raised KeyboardInterrupt, and the number of lines executed."""
     press, before = Press(k), sys.gettrace()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -476,7 +478,7 @@ def pressed(k: int, fit: Callable[[], Any]) -> tuple[bool, int]:
 
 
 def state(model: Any) -> str:
-    """That everything is there and agrees."""
+    """Return "whole" if the attributes of the fit are complete and consistent."""
     assert len({len(values) for values in model.history_.values()}) == 1
     assert model.n_iter_ == len(model.loss_curve_)
     assert model.predict(X[:5]).shape == (5,)
@@ -496,7 +498,7 @@ FITS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("fitted", [False, True])
-def test_ctrl_c_at_any_line_leaves_an_estimator_whole(name: str, fitted: bool) -> None:
+def test_ctrl_c_at_any_line_keeps_the_old_fit_or_leaves_a_complete_one(name: str, fitted: bool) -> None:
     params, fit = FITS[name]
 
     def make() -> Any:
@@ -513,7 +515,7 @@ def test_ctrl_c_at_any_line_leaves_an_estimator_whole(name: str, fitted: bool) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole(workers: int) -> None:
+def test_ctrl_c_at_any_line_of_fit_many_leaves_each_fit_complete(workers: int) -> None:
     threads = fastopt.get_num_threads()
     fastopt.set_num_threads(workers)
     try:
@@ -527,7 +529,7 @@ def test_ctrl_c_at_any_line_of_fit_many_leaves_each_whole(workers: int) -> None:
         fastopt.set_num_threads(threads)
 
 
-def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path: Path) -> None:
+def test_a_fit_continues_after_ctrl_c_during_a_checkpoint(tmp_path: Path) -> None:
     whole = net(epochs=3, batch_size=150).fit(X, Y)
     _, lines = pressed(-1, lambda: net(epochs=3, batch_size=150).fit(X, Y, checkpoint=tmp_path / "run.npz"))
     for k in range(lines // 3, lines, 23):
@@ -540,7 +542,7 @@ def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path: Path) -> 
 # -- many at once -----------------------------------------------------------------------------------------------------
 
 
-def test_fit_many_refuses_what_it_cannot_return() -> None:
+def test_fit_many_refuses_duplicate_and_foreign_estimators() -> None:
     model = net()
     with pytest.raises(ValueError, match="twice"):
         fit_many([model, model], [X, X], [Y, Y])
@@ -550,7 +552,7 @@ def test_fit_many_refuses_what_it_cannot_return() -> None:
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
-def test_a_network_that_stops_early_stays_as_it_was_while_the_others_train_on(restore_best: bool) -> None:
+def test_a_network_that_stops_early_does_not_change_while_others_train(restore_best: bool) -> None:
     def make(k: int) -> MLPClassifier:
         stopping = EarlyStopping(3, restore_best=restore_best)
         return net(random_state=k, dropout=0.1, early_stopping=stopping, epochs=40, lr=0.05)
@@ -566,7 +568,7 @@ def test_a_network_that_stops_early_stays_as_it_was_while_the_others_train_on(re
         assert same(model, make(k).fit(X, Y)), k
 
 
-def test_a_generator_is_not_drawn_from_before_all_can_be_trained_together() -> None:
+def test_fit_many_refuses_a_generator_without_drawing_from_it() -> None:
     generator, older = np.random.default_rng(0), np.random.RandomState(0)
     for given in (generator, older):
         with pytest.raises(CannotFitTogether, match="a generator as random_state"):

@@ -1,4 +1,4 @@
-"""Threads of the estimators: BLAS has one during small fits, its setting comes back, errors end the other threads."""
+"""Threads of the estimators: BLAS uses one in a small fit and is restored after it; an error ends all threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def threads() -> list[int]:
 
 @pytest.fixture(autouse=True)
 def several() -> Iterator[list[int]]:
-    """Three threads of fastopt, two of each BLAS library."""
+    """Set three threads for fastopt and two for each BLAS library."""
     old = [library.get_num_threads() for library in BLAS]
     fastopt.set_num_threads(3)
     for library in BLAS:
@@ -53,14 +53,16 @@ def fits(callback: Callable[..., Any] | None = None) -> dict[str, Callable[[], A
 
 
 @pytest.mark.parametrize("name", fits())
-def test_a_fit_writes_no_setting_of_threads(name: str, several: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastopt.threads.runtime, "set_num_threads", None)  # nobody calls it
+def test_a_fit_does_not_change_the_number_of_threads(
+    name: str, several: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastopt.threads.runtime, "set_num_threads", None)  # a fit never calls it
     fits()[name]()
     assert threads() == several
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_small_fits_have_one_blas_thread_and_give_it_back_after_an_error(
+def test_small_fits_use_one_blas_thread_and_restore_the_setting_after_an_error(
     error: type[BaseException], several: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -76,7 +78,7 @@ def test_small_fits_have_one_blas_thread_and_give_it_back_after_an_error(
     assert threads() == several
 
 
-def test_large_products_keep_the_threads_of_blas(several: list[int]) -> None:
+def test_large_products_use_all_blas_threads(several: list[int]) -> None:
     assert not blas.is_small((1000, 1000, 2), 64)
     with blas.blas_threads_for((1000, 1000, 2), 64):
         assert threads() == several
@@ -85,7 +87,7 @@ def test_large_products_keep_the_threads_of_blas(several: list[int]) -> None:
 
 
 class Trainer:
-    """A stand-in for a BatchedTrainer, of one epoch."""
+    """A stand-in for a BatchedTrainer that ends after one epoch."""
 
     finished = False
 
@@ -97,7 +99,7 @@ class Trainer:
 
 
 class EndlessTrainer(Trainer):
-    """One that trains until it is asked to stop."""
+    """A stand-in that trains until it is asked to stop."""
 
     def __init__(self) -> None:
         self.begun, self.stopped = threading.Event(), False
@@ -137,7 +139,7 @@ def test_ctrl_c_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.active_count() == before
 
 
-def test_threads_that_cannot_be_started_are_an_error_and_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_when_a_thread_starts_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     start, calls, endless = threading.Thread.start, iter([True, False]), EndlessTrainer()
 
     def refuse(thread: threading.Thread) -> None:

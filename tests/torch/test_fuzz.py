@@ -18,7 +18,6 @@ pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
 import torch
 
 import fastopt.torch as ours
-from fastopt.torch._step import TensorPlan
 
 SHAPES = ((), (5,), (3, 4), (4, 3), (3, 4), (2, 1, 3), (1, 2, 1, 2, 1, 2), (0, 3), (3, 4))
 CLASSES: dict[str, Callable[[Any], Any]] = {
@@ -195,9 +194,9 @@ class Life:
     def forget(self) -> None:
         """A plan that has seen nothing; it keeps what NAG must know, whether the gradients are of the lookahead."""
         if self.forgets:
-            old = self.opt._plan
-            self.opt.__dict__["_tensor_plan"] = TensorPlan(type(self.opt))
-            self.opt._plan.looked_ahead = old.looked_ahead
+            old = self.opt._native
+            self.opt.__dict__["_tensor_step"] = self.opt._new_step()
+            self.opt._native.looked_ahead = old.looked_ahead
 
     def step(self) -> None:
         options = self.rng.choice([{}, {}, {"max_norm": 0.5}, {"skip_nonfinite": True}])

@@ -207,7 +207,7 @@ def test_whatever_else_is_done_inside_the_block_the_parameters_come_back(what: s
         KEPT[what](opt, params)
         assert not torch.equal(params[0], before[0])
     assert all(torch.equal(p.reshape(-1), q) for p, q in zip(params, before, strict=True))
-    assert not opt._plan.ahead
+    assert not opt._native.ahead
 
 
 def test_a_block_that_cannot_be_entered_moves_nothing_and_makes_no_state() -> None:
@@ -246,5 +246,5 @@ def test_a_step_of_the_plan_inside_the_block_is_refused() -> None:
     with opt.lookahead():
         inside = params[0].detach().clone()
         with pytest.raises(RuntimeError, match="hold the lookahead point"):
-            opt._plan.update(work, opt.state)
+            opt._take_step(opt._native, work, opt.state)
         assert torch.equal(params[0], inside)

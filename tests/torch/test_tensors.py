@@ -1,9 +1,9 @@
-"""How fastopt.torch reads tensors: layouts, signs, types, moving addresses, what it refuses. Both ways of looking."""
+"""How fastopt.torch reads tensors: layouts, signs, types, moving addresses, what it refuses."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,22 +13,7 @@ pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
 import torch
 
 import fastopt.torch as ours
-from fastopt.torch import tensors
 from tests.support.torch_rows import NAMES, SHAPES, assert_same, pair, walk
-
-pytestmark = pytest.mark.usefixtures("looks")
-
-
-WAYS = {"records": (True, True), "exchange API": (True, False), "Python calls": (False, False)}
-
-
-@pytest.fixture(params=WAYS)
-def looks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """By torch's records of what was seen before, by DLPack's C exchange API alone, and on a torch that lacks it."""
-    exchange, remember = WAYS[request.param]
-    assert tensors.bind(exchange, remember) is exchange
-    yield
-    assert tensors.bind()
 
 
 def one(name: str, p: torch.Tensor, g: torch.Tensor, steps: int = 3, **kwargs: Any) -> torch.Tensor:
@@ -488,16 +473,12 @@ def test_layouts_that_are_neither_dense_nor_sparse() -> None:
         ours.RMSprop([torch.ones(3, 3).to_mkldnn()])
 
 
-def test_more_dimensions_than_torch_computes_with(request: pytest.FixtureRequest) -> None:
+def test_more_dimensions_than_torch_computes_with() -> None:
     p = torch.nn.Parameter(torch.ones([1] * 100))
     p.grad = torch.ones([1] * 100)
     opt = ours.SGD([p], lr=1.0)
-    if request.node.callspec.params["looks"] != "Python calls":
-        opt.step()
-        assert float(p.detach()) == 0.0
-    else:
-        with pytest.raises(ValueError, match="a tensor has 100 dimensions, at most 64 can be stepped"):
-            opt.step()
+    opt.step()
+    assert float(p.detach()) == 0.0
 
 
 def test_advice_names_what_a_subclass_derives_from() -> None:

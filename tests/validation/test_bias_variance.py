@@ -361,6 +361,7 @@ def test_models_are_fitted_together_with_the_same_result(drawn: str) -> None:
 
 @pytest.mark.parametrize("groups", [None, np.arange(45) // 3])
 def test_bootstrap_score_fits_together_with_the_same_result(groups: Any) -> None:
+    pytest.importorskip("joblib")
     x, y = sampler(np.random.default_rng(1))
     options: dict[str, Any] = {"n_resamples": 39, "rng": 4, "groups": None if groups is None else groups[: len(x)]}
     Together.calls.clear()
@@ -469,6 +470,8 @@ class Choosy(Nearest):
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_an_error_over_a_single_class_suggests_stratified(n_jobs: Any) -> None:
+    if n_jobs is not None:
+        pytest.importorskip("joblib")
     rare = np.arange(30) == 4
     with pytest.raises(RuntimeError, match="one class") as caught:
         bootstrap_score(Choosy(), X, rare, n_resamples=20, n_jobs=n_jobs, rng=0)

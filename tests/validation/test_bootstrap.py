@@ -14,7 +14,7 @@ import pytest
 from fastopt._native import resample as resample_kernels
 from fastopt.validation import DegenerateDataWarning, bootstrap
 from fastopt.validation.bootstrap.statistics import named
-from fastopt.validation.resampling import plan_of
+from fastopt.validation.resampling import scheme_for
 from tests.support import reference_layers as reference
 from tests.support.rows import ISAS, Array, core
 from tests.support.validation_cases import assert_refused
@@ -353,14 +353,18 @@ def test_an_outlier_does_not_cost_the_other_values_digits(name: str, far: float)
     options: dict[str, Any] = {"method": "percentile", "n_resamples": 50, "rng": 3, "paired": two}
     ours, plain = bootstrap(data, name, **options), bootstrap(data, of_several(name), **options)
     assert np.allclose(ours.bootstrap_distribution, plain.bootstrap_distribution, rtol=1e-12, atol=0)
-    plan, plainly = plan_of(301), functools.partial(of_several(name), **({} if two else {"axis": 0}))
-    left_out = named(name, data, plan).jackknife(plan)
+    scheme, plainly = scheme_for(301), functools.partial(of_several(name), **({} if two else {"axis": 0}))
+    left_out = named(name, data, scheme).jackknife(scheme)
     assert np.allclose(left_out, [plainly(*(np.delete(a, i) for a in data)) for i in range(301)], rtol=1e-12, atol=0)
 
 
 def test_resamples_keep_strata_groups_and_blocks() -> None:
     labels = np.arange(50) % 7 % 3
-    strata, groups, blocks = plan_of(50, strata=labels), plan_of(50, groups=labels * 5), plan_of(50, block_length=8)
+    strata, groups, blocks = (
+        scheme_for(50, strata=labels),
+        scheme_for(50, groups=labels * 5),
+        scheme_for(50, block_length=8),
+    )
     for b in range(20):
         assert np.array_equal(np.bincount(labels[strata.samples_of(1, b)]), np.bincount(labels))
         drawn = np.bincount(groups.samples_of(1, b), minlength=50)
@@ -401,6 +405,7 @@ def test_several_samples_against_scipy() -> None:
 
 
 @pytest.mark.parametrize("method", ["percentile", "BCa", "studentized"])
+@pytest.mark.slow
 def test_coverage_of_the_95_percent_interval(method: str) -> None:
     """For the mean of 60 skewed samples, 91 to 97.5 % of 1000 intervals contain it (standard deviation 0.7 %)."""
     rng = np.random.default_rng(8)
@@ -495,7 +500,7 @@ def test_a_former_result_of_something_else_is_refused() -> None:
     for call, said in (
         (lambda: bootstrap(X, "variance", bootstrap_result=former), "mean of 300 samples"),
         (lambda: bootstrap(X[1:], bootstrap_result=former), "299 samples"),
-        (lambda: bootstrap(X, strata=X > 2, bootstrap_result=former), "drawn by plan"),
+        (lambda: bootstrap(X, strata=X > 2, bootstrap_result=former), "drawn by scheme"),
         (lambda: bootstrap(X + 1, bootstrap_result=former), "other data"),
         (lambda: bootstrap(X, method="studentized", bootstrap_result=former), "studentized"),
     ):

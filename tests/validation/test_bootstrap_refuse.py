@@ -12,7 +12,7 @@ from fastopt import validation
 from fastopt.ensemble import BaggingRegressor
 from fastopt.validation import Bootstrap, BootstrapResult, DegenerateDataWarning, GroupKFold, bootstrap, bootstrap_score
 from fastopt.validation._samples import encode
-from fastopt.validation.resampling import plan_of
+from fastopt.validation.resampling import scheme_for
 from tests.support.validation_cases import assert_refused
 
 X = np.random.default_rng(3).lognormal(size=12)
@@ -145,13 +145,13 @@ def test_functions_that_handle_nan() -> None:
 def test_totals_of_blocks_and_groups(n: int) -> None:
     rows = np.random.default_rng(n).integers(-9, 9, size=(n, 2)).astype(float)
     for length in range(1, n + 1):
-        plan = plan_of(n, block_length=length)
-        assert plan.starts is not None
-        assert plan.lengths is not None
-        wanted = [rows[a : a + k].sum(axis=0) for a, k in zip(plan.starts, plan.lengths, strict=True)]
-        assert np.array_equal(plan.totals(rows), wanted)
+        scheme = scheme_for(n, block_length=length)
+        assert scheme.starts is not None
+        assert scheme.lengths is not None
+        wanted = [rows[a : a + k].sum(axis=0) for a, k in zip(scheme.starts, scheme.lengths, strict=True)]
+        assert np.array_equal(scheme.totals(rows), wanted)
         labels = np.random.default_rng(n).integers(0, length, n)
-        totals = plan_of(n, groups=labels).totals(rows)
+        totals = scheme_for(n, groups=labels).totals(rows)
         assert np.array_equal(totals, [rows[labels == g].sum(axis=0) for g in np.unique(labels)])
 
 

@@ -447,7 +447,11 @@ class Labels(LeastSquares):
         (lambda: cross_validate(WithoutPredict, X, Y), TypeError, ["estimator's factory", "predict"]),
         (lambda: cross_validate(None, X, Y), TypeError, ["estimator", "no fit"]),
         (lambda: cross_validate(LeastSquares(), X, Y), ValueError, ["scoring is None", "accuracy"]),
-        (lambda: cross_validate(LeastSquares(), X, Y, scoring="acuracy"), ValueError, ["scoring='acuracy'"]),
+        (
+            lambda: pytest.importorskip("sklearn") and cross_validate(LeastSquares(), X, Y, scoring="acuracy"),
+            ValueError,
+            ["scoring='acuracy'"],
+        ),
         (lambda: cross_validate(LeastSquares(), X, Y, scoring=[]), ValueError, ["scoring is empty"]),
         (lambda: cross_validate(LeastSquares(), X, Y, scoring=3), TypeError, ["scoring", "3"]),
         (lambda: cross_validate(LeastSquares(), X, Y, scoring={"a": 3}), TypeError, ["scoring['a']"]),

@@ -20,7 +20,7 @@ from fastopt.validation.bootstrap.intervals import IntervalOptions, confidence_i
 from fastopt.validation.bootstrap.resampled_statistic import ResampledStatistic
 from fastopt.validation.bootstrap.results import BootstrapResult, ConfidenceInterval
 from fastopt.validation.bootstrap.statistics import NAMES, Named, named, standard_deviation
-from fastopt.validation.resampling import MOST_RESAMPLES, Plan, apart, key_from, plan_of
+from fastopt.validation.resampling import MOST_RESAMPLES, ResamplingScheme, key_from, scheme_for, scheme_for_samples
 
 AT_ONCE = 1 << 20  # elements of the resamples that a function gets at once, unless batch is given
 
@@ -94,10 +94,10 @@ def bootstrap(
         raise ValueError(f"n_resamples={n_resamples} is more than 2**32 in all")
     samples = _samples(data, numbers=isinstance(statistic, str))
     paired = flag("paired", paired) or statistic in ("ratio", "correlation")
-    plan = _plan(samples, paired, strata=strata, groups=groups, block_length=block_length)
+    scheme = _scheme(samples, paired, strata=strata, groups=groups, block_length=block_length)
     key = former.key if former else key_from(rng)
-    function, vectorized = _statistic(statistic, samples, plan, q, ddof, vectorized)
-    r = ResampledStatistic(samples, paired or len(samples) == 1, plan, key, function, bool(vectorized))
+    function, vectorized = _statistic(statistic, samples, scheme, q, ddof, vectorized)
+    r = ResampledStatistic(samples, paired or len(samples) == 1, scheme, key, function, bool(vectorized))
     if options.method == "studentized":
         r = _studentized(r, standard_error, integer("inner_resamples", inner_resamples, 2))
     observed = r.observed()
@@ -151,23 +151,25 @@ def _check_numbers(i: int, x: Any) -> None:
         raise ValueError(f"data: sample {i} has NaN or infinities, at {np.argwhere(bad)[0].tolist()} first: drop them")
 
 
-def _plan(samples: tuple[Any, ...], paired: bool, **ways: Any) -> Plan:
+def _scheme(samples: tuple[Any, ...], paired: bool, **ways: Any) -> ResamplingScheme:
     sizes = [len(x) for x in samples]
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"data: paired samples must have the same length, got {sizes}")
     given = [name for name, value in ways.items() if value is not None]
     if given and not paired and len(samples) > 1:
         raise ValueError(f"{given[0]} is for one sample, or for several with paired=True")
-    plan = plan_of(sizes[0], of="data", **ways) if paired or len(samples) == 1 else apart(sizes)
-    if plan.fixed:
+    scheme = scheme_for(sizes[0], of="data", **ways) if paired or len(samples) == 1 else scheme_for_samples(sizes)
+    if scheme.fixed:
         by = f", drawn by {given[0]}," if given else ""
-        raise ValueError(f"data: every resample of {plan.n} sample(s){by} would be the data themselves")
-    return plan
+        raise ValueError(f"data: every resample of {scheme.n} sample(s){by} would be the data themselves")
+    return scheme
 
 
-def _statistic(statistic: Any, samples: Any, plan: Plan, q: Any, ddof: Any, vectorized: Any) -> tuple[Any, bool]:
+def _statistic(
+    statistic: Any, samples: Any, scheme: ResamplingScheme, q: Any, ddof: Any, vectorized: Any
+) -> tuple[Any, bool]:
     if isinstance(statistic, str):
-        return named(one_of("statistic", statistic, NAMES), samples, plan, q, ddof), False
+        return named(one_of("statistic", statistic, NAMES), samples, scheme, q, ddof), False
     if not callable(statistic):
         raise TypeError(f"statistic must be one of {', '.join(NAMES)} or a function of the samples, got {statistic!r}")
     if vectorized is not None:
@@ -184,7 +186,7 @@ def _studentized(r: ResampledStatistic, standard_error: Any, inner: int) -> Resa
     """With the standard errors of each resample: by the function, a closed form, or inner resamples."""
     if standard_error is not None and not callable(standard_error):
         raise TypeError(f"standard_error must be a function of the samples, got {standard_error!r}")
-    if standard_error is None and not (r.plan.order is None and r.plan.starts is None):
+    if standard_error is None and not (r.scheme.order is None and r.scheme.starts is None):
         raise ValueError("method='studentized' with strata, groups or block_length needs standard_error=")
     if standard_error is None:
         closed_form = isinstance(r.statistic, Named) and r.statistic.has_error
@@ -196,7 +198,7 @@ def _studentized(r: ResampledStatistic, standard_error: Any, inner: int) -> Resa
 def _run(
     r: ResampledStatistic, first: int, resamples: int, batch: Any, n_jobs: int | None
 ) -> tuple[Array, Array | None]:
-    size = max(1, AT_ONCE // max(1, r.plan.n)) if batch is None else integer("batch", batch, 1)
+    size = max(1, AT_ONCE // max(1, r.scheme.n)) if batch is None else integer("batch", batch, 1)
     if isinstance(r.statistic, Named) and r.error in (None, True) and n_jobs is None:
         size = max(resamples, 1)
     starts = range(first, first + resamples, size)

@@ -12,7 +12,7 @@ import numpy as np
 from fastopt._types import Array
 from fastopt.validation._samples import take
 from fastopt.validation.bootstrap.statistics import Named, standard_deviation
-from fastopt.validation.resampling import Plan, apart, key_from, plan_of
+from fastopt.validation.resampling import ResamplingScheme, key_from, scheme_for, scheme_for_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ResampledStatistic:
 
     samples: tuple[Any, ...]
     paired: bool
-    plan: Plan
+    scheme: ResamplingScheme
     key: int
     statistic: Any  # Named, or a function of the samples
     vectorized: bool
@@ -30,8 +30,8 @@ class ResampledStatistic:
     @property
     def source(self) -> str:
         """The statistic, the sizes of its samples, and a digest of how they are drawn."""
-        plan, digest = self.plan, hashlib.sha256()
-        for array in (plan.strata, plan.order, plan.starts, plan.lengths):
+        scheme, digest = self.scheme, hashlib.sha256()
+        for array in (scheme.strata, scheme.order, scheme.starts, scheme.lengths):
             digest.update(b"-" if array is None else np.asarray(array, np.int64).tobytes())
         what = self.statistic.label if isinstance(self.statistic, Named) else _name(self.statistic)
         errors = ", studentized" if self.error else ""
@@ -39,7 +39,7 @@ class ResampledStatistic:
             how = _name(self.error) if callable(self.error) else f"{self.error} inner resamples"
             errors += f" by {how}"
         sizes = " and ".join(str(len(x)) for x in self.samples)
-        return f"{what} of {sizes} samples{errors}, drawn by plan {digest.hexdigest()[:8]}"
+        return f"{what} of {sizes} samples{errors}, drawn by scheme {digest.hexdigest()[:8]}"
 
     def observed(self) -> float:
         """The statistic of the data."""
@@ -50,17 +50,17 @@ class ResampledStatistic:
     def values(self, first: int, resamples: int) -> tuple[Array, Array | None]:
         """The statistic of resamples first, first + 1, …, and its standard errors if `error` is set."""
         if isinstance(self.statistic, Named) and (self.error is None or self.statistic.has_error):
-            return self.statistic.resampled(self.plan, self.key, first, resamples, self.error is not None)
-        drawn = [self._drawn(self.plan.samples_of(self.key, first + b)) for b in range(resamples)]
+            return self.statistic.resampled(self.scheme, self.key, first, resamples, self.error is not None)
+        drawn = [self._drawn(self.scheme.samples_of(self.key, first + b)) for b in range(resamples)]
         return self._of(drawn), None if self.error is None else self._errors(drawn, first)
 
     def jackknife(self) -> list[Array]:
         """Per stratum the statistic of the data without each of its units."""
         if isinstance(self.statistic, Named):
-            left_out = self.statistic.jackknife(self.plan)
+            left_out = self.statistic.jackknife(self.scheme)
         else:
-            left_out = np.array([self.once(self._without(u)) for u in range(self.plan.units)])
-        return np.split(left_out, np.cumsum(self.plan.strata[:, 1])[:-1])
+            left_out = np.array([self.once(self._without(u)) for u in range(self.scheme.units)])
+        return np.split(left_out, np.cumsum(self.scheme.strata[:, 1])[:-1])
 
     def once(self, samples: tuple[Any, ...]) -> float:
         return scalar(self.statistic(*samples, axis=-1) if self.vectorized else self.statistic(*samples))
@@ -69,16 +69,16 @@ class ResampledStatistic:
         """The samples at these positions, which for several independent samples come one sample after another."""
         if self.paired:
             return tuple(take(s, index) for s in self.samples)
-        parts = np.split(index, np.cumsum(self.plan.strata[:, 2])[:-1])
-        return tuple(take(s, i - f) for s, i, f in zip(self.samples, parts, self.plan.strata[:, 0], strict=True))
+        parts = np.split(index, np.cumsum(self.scheme.strata[:, 2])[:-1])
+        return tuple(take(s, i - f) for s, i, f in zip(self.samples, parts, self.scheme.strata[:, 0], strict=True))
 
     def _without(self, unit: int) -> tuple[Any, ...]:
-        """The samples without one unit of the plan: a sample, or a group."""
-        plan, at = self.plan, slice(unit, unit + 1)
-        if plan.starts is not None and plan.lengths is not None:
-            at = slice(plan.starts[unit], plan.starts[unit] + plan.lengths[unit])
-        every = np.arange(plan.n)
-        kept = np.delete(every, (every if plan.order is None else plan.order)[at])
+        """The samples without one unit of the scheme: a sample, or a group."""
+        scheme, at = self.scheme, slice(unit, unit + 1)
+        if scheme.starts is not None and scheme.lengths is not None:
+            at = slice(scheme.starts[unit], scheme.starts[unit] + scheme.lengths[unit])
+        every = np.arange(scheme.n)
+        kept = np.delete(every, (every if scheme.order is None else scheme.order)[at])
         if self.paired:
             return tuple(take(s, kept) for s in self.samples)
         bounds = np.cumsum([0, *map(len, self.samples)])
@@ -103,9 +103,9 @@ class ResampledStatistic:
     def _inner(self, samples: tuple[Any, ...], number: int) -> ResampledStatistic:
         """The bootstrap of a resample, with its own key."""
         key = key_from(np.random.SeedSequence([self.key, number]))
-        plan = plan_of(len(samples[0])) if self.paired else apart([len(s) for s in samples])
-        statistic = self.statistic.on(samples, plan) if isinstance(self.statistic, Named) else self.statistic
-        return ResampledStatistic(samples, self.paired, plan, key, statistic, self.vectorized)
+        scheme = scheme_for(len(samples[0])) if self.paired else scheme_for_samples([len(s) for s in samples])
+        statistic = self.statistic.on(samples, scheme) if isinstance(self.statistic, Named) else self.statistic
+        return ResampledStatistic(samples, self.paired, scheme, key, statistic, self.vectorized)
 
 
 def _name(function: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from fastopt._checks import integer, number
 from fastopt._native import resample as resample_kernels
 from fastopt._types import Array
-from fastopt.validation.resampling import Plan
+from fastopt.validation.resampling import ResamplingScheme
 
 NAMES = ("mean", "variance", "quantile", "ratio", "correlation")
 SAMPLES = {"ratio": 2, "correlation": 2}
@@ -43,8 +43,8 @@ class Named:
     def __call__(self, *samples: Any) -> float:
         return named(self.name, samples, None, self.q, self.ddof).observed()  # type: ignore[no-any-return]
 
-    def on(self, samples: tuple[Any, ...], plan: Plan) -> Any:
-        return named(self.name, samples, plan, self.q, self.ddof)
+    def on(self, samples: tuple[Any, ...], scheme: ResamplingScheme) -> Any:
+        return named(self.name, samples, scheme, self.q, self.ddof)
 
     @functools.cached_property
     def _exponents(self) -> list[int]:
@@ -99,16 +99,18 @@ class Named:
             found = np.sqrt(residual * n / (n - 1)) / np.abs(sums[:, 1])
             return _times(found, self._exponents[0] - self._exponents[1])
 
-    def resampled(self, plan: Plan, key: int, first: int, resamples: int, errors: bool) -> tuple[Array, Array | None]:
+    def resampled(
+        self, scheme: ResamplingScheme, key: int, first: int, resamples: int, errors: bool
+    ) -> tuple[Array, Array | None]:
         if self.name == "quantile":
-            return self._quantiles(plan, key, first, resamples), None
-        totals = plan.totals(self.columns(errors))
-        if plan.starts is None:  # every resample has n samples: no need to count
-            sums = np.full((resamples, totals.shape[1]), float(plan.n))
+            return self._quantiles(scheme, key, first, resamples), None
+        totals = scheme.totals(self.columns(errors))
+        if scheme.starts is None:  # every resample has n samples: no need to count
+            sums = np.full((resamples, totals.shape[1]), float(scheme.n))
             summed = np.ascontiguousarray(totals[:, :-1].T)
-            sums[:, :-1] = resample_kernels.resample_sums(summed, plan.strata, key, first, resamples)
+            sums[:, :-1] = resample_kernels.resample_sums(summed, scheme.strata, key, first, resamples)
         else:
-            sums = resample_kernels.resample_sums(np.ascontiguousarray(totals.T), plan.strata, key, first, resamples)
+            sums = resample_kernels.resample_sums(np.ascontiguousarray(totals.T), scheme.strata, key, first, resamples)
         return self.value(sums), self.errors(sums) if errors else None
 
     def observed(self) -> float:
@@ -123,11 +125,11 @@ class Named:
         """(1, m) sums over the data. Columns are contiguous, so that NumPy adds pairwise."""
         return np.atleast_2d(np.ascontiguousarray(self.columns(errors).T).sum(axis=1))
 
-    def jackknife(self, plan: Plan) -> Array:
-        """(units,) the statistic without each unit of the plan, in O(n) after sorting."""
+    def jackknife(self, scheme: ResamplingScheme) -> Array:
+        """(units,) the statistic without each unit of the scheme, in O(n) after sorting."""
         if self.name != "quantile":
-            return self.value(_sums_without_each(plan.totals(self.columns())))
-        x, order = self._sorted(plan)
+            return self.value(_sums_without_each(scheme.totals(self.columns())))
+        x, order = self._sorted(scheme)
         rank = np.empty(len(x), np.int64)
         rank[order] = np.arange(len(x))
         at, share = _place(len(x) - 1, self.q)
@@ -136,16 +138,16 @@ class Named:
         low, high = at + (at >= rank), np.minimum(at + 1, len(x) - 2)
         return _between(x[low], x[high + (high >= rank)], share)
 
-    def _sorted(self, plan: Plan) -> tuple[Array, Array]:
-        x = self.samples[0] if plan.order is None else self.samples[0][plan.order]
+    def _sorted(self, scheme: ResamplingScheme) -> tuple[Array, Array]:
+        x = self.samples[0] if scheme.order is None else self.samples[0][scheme.order]
         order = np.argsort(x, kind="stable").astype(np.uint32)
         return np.ascontiguousarray(x[order]), order
 
-    def _quantiles(self, plan: Plan, key: int, first: int, resamples: int) -> Array:
-        x, order = self._sorted(plan)
+    def _quantiles(self, scheme: ResamplingScheme, key: int, first: int, resamples: int) -> Array:
+        x, order = self._sorted(scheme)
         at, share = _place(len(x), self.q)
         places = np.array([at, min(at + 1, len(x) - 1)], np.int64)
-        found = resample_kernels.resample_places(x, order, places, plan.strata, key, first, resamples)
+        found = resample_kernels.resample_places(x, order, places, scheme.strata, key, first, resamples)
         return _between(found[:, 0], found[:, 1], share)
 
 
@@ -188,7 +190,7 @@ def _between(low: Array, high: Array, share: float) -> Array:
     return high - step * (1 - share) if share >= 0.5 else low + step * share
 
 
-def named(name: str, samples: Any, plan: Plan | None, q: float = 0.5, ddof: int = 1) -> Any:
+def named(name: str, samples: Any, scheme: ResamplingScheme | None, q: float = 0.5, ddof: int = 1) -> Any:
     """The statistic of these samples. A quantile of groups or blocks has no kernel and is a plain function."""
     wanted = SAMPLES.get(name, 1)
     if len(samples) != wanted:
@@ -198,7 +200,7 @@ def named(name: str, samples: Any, plan: Plan | None, q: float = 0.5, ddof: int 
     arrays = tuple(_numbers(i, x) for i, x in enumerate(samples))
     if name == "variance" and len(arrays[0]) <= ddof:
         raise ValueError(f"ddof={ddof} leaves no degrees of freedom to {len(arrays[0])} samples")
-    if name == "quantile" and plan is not None and plan.starts is not None:
+    if name == "quantile" and scheme is not None and scheme.starts is not None:
         return functools.partial(np.quantile, q=q)
     return Named(name, arrays, q, ddof)
 

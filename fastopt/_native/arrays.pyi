@@ -1,0 +1,3 @@
+from fastopt._types import Array
+
+def copy_all(targets: list[Array], sources: list[Array], done: list[bool]) -> None: ...
