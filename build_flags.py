@@ -47,5 +47,6 @@ MODULES = [
     "fastopt._native.resample",
     "fastopt._native.stump",
     "fastopt._native._testing",
+    "fastopt.torch._table",
     "fastopt.torch._step",
 ]

@@ -42,7 +42,7 @@ def report(options: Options) -> Report:
 
 
 def _set_threads(threads: int) -> None:
-    os.environ["NPROC"] = str(threads)  # XLA's
+    os.environ["NPROC"] = str(threads)  # XLA reads its number of threads from it
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
 

@@ -1,6 +1,6 @@
 """The speed of the machine's memory: loops in streams.c that read and write like an optimizer and only add.
 
-streams.c is compiled for an instruction set when it is first needed. This is no model of the machine: the share of
+streams.c is compiled for an instruction set when it is first needed. No model of the machine is used: the share of
 the limit is a ratio of two measured loops, which ran in turns, on the same arrays if possible.
 """
 

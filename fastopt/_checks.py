@@ -81,7 +81,7 @@ def optional(check: Callable[..., Any], name: str, value: Any, *bounds: Any, **o
 
 
 def pair(name: str, value: Any, check: Check) -> tuple[Any, Any]:
-    """Two values, each of which passes this check."""
+    """A pair of values that both pass this check."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name} must be a pair of numbers, got {value!r}")
     return check(f"{name}[0]", value[0]), check(f"{name}[1]", value[1])

@@ -9,4 +9,4 @@ import numpy as np
 #: any NumPy array; the docstring says which dtype and shape
 Array: TypeAlias = np.ndarray[Any, Any]
 #: a source of randomness: None (a random seed), a seed, or a generator
-Rng: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
+Rng: TypeAlias = "int | np.random.Generator | np.random.SeedSequence | None"  # quoted: numpy.random takes 10 ms

@@ -359,18 +359,18 @@ class Optimizer:
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         """Check everything, then copy. An interruption before the arrays are copied restores the hyper-parameters."""
         values = self._check_state_dict(d)
-        mine = [(dict(group), group.clock.steps) for group in self._groups]
+        former = [(dict(group), group.clock.steps) for group in self._groups]
         targets = [a for state in self.state for name, a in state.items() if name != "step"]
         names = [[name for name in state if name != "step"] for state in self.state]
         sources = [saved[name] for saved, ordered in zip(d["state"], names, strict=True) for name in ordered]
-        theirs = [(new, saved["steps"]) for new, saved in zip(values, d["param_groups"], strict=True)]
+        loaded = [(new, saved["steps"]) for new, saved in zip(values, d["param_groups"], strict=True)]
         done: list[bool] = []
         try:
-            self._set_values(theirs)
+            self._set_values(loaded)
             native_arrays.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
         finally:
             if not done:
-                self._set_values(mine)
+                self._set_values(former)
         self._array_step.skips = d["skipped"]
 
     def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
@@ -397,35 +397,35 @@ class Optimizer:
         _check_dicts("param groups", d["param_groups"], len(self._groups))
         _check_dicts("parameters", d["state"], len(self._params))
         values = [
-            self._check_saved_group(i, mine, theirs)
-            for i, (mine, theirs) in enumerate(zip(self._groups, d["param_groups"], strict=True))
+            self._check_saved_group(i, own, saved)
+            for i, (own, saved) in enumerate(zip(self._groups, d["param_groups"], strict=True))
         ]
-        steps = [g["steps"] for mine, g in zip(self._groups, d["param_groups"], strict=True) for _ in mine["params"]]
-        for i, (mine, theirs) in enumerate(zip(self.state, d["state"], strict=True)):
-            _check_saved_state(i, mine, theirs, steps[i])
+        steps = [g["steps"] for own, g in zip(self._groups, d["param_groups"], strict=True) for _ in own["params"]]
+        for i, (own, saved) in enumerate(zip(self.state, d["state"], strict=True)):
+            _check_saved_state(i, own, saved, steps[i])
         return values
 
-    def _check_saved_group(self, index: int, mine: ParamGroup, saved: Mapping[str, Any]) -> dict[str, Any]:
+    def _check_saved_group(self, index: int, own: ParamGroup, saved: Mapping[str, Any]) -> dict[str, Any]:
         _check_count(f"steps of param group {index}", saved.get("steps"))
         params = saved.get("params")
-        if not isinstance(params, (list, tuple)) or len(params) != len(mine["params"]):
+        if not isinstance(params, (list, tuple)) or len(params) != len(own["params"]):
             raise ValueError(
-                f"param group {index} of state_dict has params {params!r}, here it has {len(mine['params'])}"
+                f"param group {index} of state_dict has params {params!r}, this optimizer has {len(own['params'])}"
             )
         new = {k: v for k, v in saved.items() if k not in ("params", "steps")}
-        missing = mine.keys() - {"name", "params"} - new.keys()
+        missing = own.keys() - {"name", "params"} - new.keys()
         if missing:
             raise ValueError(f"param group {index} of state_dict lacks {', '.join(sorted(missing))}")
         if new["lr"] is None:
-            new["lr"] = mine["lr"]
-            if not callable(mine["lr"]):
+            new["lr"] = own["lr"]
+            if not callable(own["lr"]):
                 raise ValueError(
                     f"param group {index} was saved with a schedule for lr: create this optimizer with a schedule"
                 )
         new = self._checker(self.defaults)(new)
-        rule = self.rule_of({**mine, **new})
-        if rule != mine.rule:
-            raise ValueError(f"param group {index} of state_dict has the states of {rule}, this has {mine.rule}'s")
+        rule = self.rule_of({**own, **new})
+        if rule != own.rule:
+            raise ValueError(f"param group {index} of state_dict has the states of rule {rule}, not of {own.rule}")
         return new
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
@@ -449,10 +449,10 @@ class Optimizer:
 
     def _check_saved_params(self, path: str | Path, params: Sequence[Array]) -> None:
         self._array_step.check()
-        mine = self._params
-        if len(params) != len(mine):
-            raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(mine)}")
-        for i, (p, q) in enumerate(zip(mine, params, strict=True)):
+        own = self._params
+        if len(params) != len(own):
+            raise ValueError(f"{path} has {len(params)} parameters, this {type(self).__name__} has {len(own)}")
+        for i, (p, q) in enumerate(zip(own, params, strict=True)):
             _check_saved_array(f"parameter {i}", p, q)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -472,9 +472,9 @@ class Optimizer:
             groups[-1].clock.steps = steps
         self._set_groups(groups)
         self._array_step.skips = state["skips"]
-        for mine, theirs in zip(self._states, state["states"], strict=True):
-            for name in mine:
-                for a, b in zip(mine[name], theirs[name], strict=True):
+        for own, saved in zip(self._states, state["states"], strict=True):
+            for name in own:
+                for a, b in zip(own[name], saved[name], strict=True):
                     a[...] = b
 
     def __repr__(self) -> str:
@@ -555,22 +555,22 @@ def _check_dicts(label: str, value: Any, count: int) -> None:
         raise ValueError(f"state_dict has {len(value)} {label}, this optimizer has {count}")
 
 
-def _check_saved_state(index: int, mine: Mapping[str, Any], saved: Mapping[str, Any], steps: int) -> None:
-    if mine.keys() != saved.keys():
-        raise ValueError(f"parameter {index} has the states {sorted(mine)}, state_dict has {sorted(saved)}")
+def _check_saved_state(index: int, own: Mapping[str, Any], saved: Mapping[str, Any], steps: int) -> None:
+    if own.keys() != saved.keys():
+        raise ValueError(f"parameter {index} has the states {sorted(own)}, state_dict has {sorted(saved)}")
     if saved["step"] != steps or type(saved["step"]) is not int:
         raise ValueError(f"step of parameter {index} is {saved['step']!r} in state_dict, its param group has {steps}")
-    for name in mine.keys() - {"step"}:
-        _check_saved_array(f"{name} of parameter {index}", mine[name], saved[name])
+    for name in own.keys() - {"step"}:
+        _check_saved_array(f"{name} of parameter {index}", own[name], saved[name])
 
 
-def _check_saved_array(label: str, mine: Array, saved: Any) -> None:
+def _check_saved_array(label: str, own: Array, saved: Any) -> None:
     if not isinstance(saved, np.ndarray) or saved.dtype.str != np.dtype(np.float32).str:
         raise TypeError(
             f"{label} in the saved state must be a float32 array, got {getattr(saved, 'dtype', type(saved))}"
         )
-    if saved.shape != mine.shape:
-        raise ValueError(f"{label} has shape {saved.shape} in the saved state, here it has {mine.shape}")
+    if saved.shape != own.shape:
+        raise ValueError(f"{label} has shape {saved.shape} in the saved state, in this optimizer {own.shape}")
 
 
 def check_registry() -> None:

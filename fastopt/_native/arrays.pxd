@@ -1,4 +1,4 @@
-"""Checks of the arrays that C code reads or writes. The quick tests are inline; the functions that raise are compiled once."""
+"""Checks of the arrays that C code reads or writes. Quick tests are inline, functions that raise are compiled once."""
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc

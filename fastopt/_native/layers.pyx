@@ -38,7 +38,7 @@ cdef dict IMAGES = {"flip": FO_IMAGES_flip, "crop": FO_IMAGES_crop, "paste": FO_
 # -- random numbers and element by element ----------------------------------------------------------------------------
 
 def philox(counters, key):
-    """Philox 4x32-10 of (n, 4) uint32 counters under a key of two uint32: (n, 4) words."""
+    """Philox 4x32-10: (n, 4) uint32 random numbers from (n, 4) uint32 counters under a key of two uint32."""
     cdef cnp.ndarray c = np.ascontiguousarray(counters, np.uint32)
     cdef cnp.ndarray k = np.ascontiguousarray(key, np.uint32)
     if c.ndim != 2 or c.shape[1] != 4 or k.ndim != 1 or k.shape[0] != 2:
@@ -50,7 +50,7 @@ def philox(counters, key):
 
 
 def sample_uniforms(key, int64_t first, int64_t n, int blocks, uint32_t stream):
-    """float64 (n, 4·blocks) in [0, 1): row i from the counters (first + i, block, 1 + stream)."""
+    """Uniform float64 (n, 4·blocks) in [0, 1). Row i depends on (key, first + i, stream) alone, as images need it."""
     cdef cnp.ndarray counters = np.empty((n * blocks, 4), np.uint32), uniforms = np.empty((n, 4 * blocks))
     cdef uint32_t *c = <uint32_t *> cnp.PyArray_DATA(counters)
     cdef double *u = <double *> cnp.PyArray_DATA(uniforms)
@@ -78,33 +78,28 @@ cdef int _run_each(int kernel, fo_each *job, int64_t jobs) except -1:
     return 0
 
 
-def words(int64_t n, key, stream=0, offset=0):
-    """Words offset ... offset + n of a stream, as uint32."""
+cdef cnp.ndarray _fill(int kernel, cnp.ndarray out, int64_t n, fo_draw draw, uint32_t threshold):
     cdef fo_each job
-    cdef cnp.ndarray out = np.empty(n, np.uint32)
     job.x, job.y, job.out, job.size = NULL, NULL, cnp.PyArray_DATA(out), n
-    job.draw = draw_of(key, stream, offset)
-    job.threshold = 0
+    job.draw, job.threshold = draw, threshold
     job.a = job.b = 0
-    _run_each(FO_EACH_words, &job, 1)
+    _run_each(kernel, &job, 1)
     return out
+
+
+def words(int64_t n, key, stream=0, offset=0):
+    """The random numbers offset ... offset + n of a stream, as uint32."""
+    return _fill(FO_EACH_words, np.empty(n, np.uint32), n, draw_of(key, stream, offset), 0)
 
 
 def drop_bits(int64_t n, threshold, key, stream=0):
-    """Whether word i >= threshold in bit i, packed from the lowest: ceil(n / 8) bytes."""
-    cdef fo_each job
-    cdef cnp.ndarray out = np.zeros((n + 7) // 8, np.uint8)
-    job.x, job.y, job.out, job.size = NULL, NULL, cnp.PyArray_DATA(out), n
-    job.draw = draw_of(key, stream, 0)
-    job.threshold = threshold
-    job.a = job.b = 0
-    _run_each(FO_EACH_drop_bits, &job, 1)
-    return out
+    """One bit per element: whether its random uint32 is >= threshold. ceil(n / 8) bytes, the lowest bit first."""
+    return _fill(FO_EACH_drop_bits, np.zeros((n + 7) // 8, np.uint8), n, draw_of(key, stream, 0), threshold)
 
 
 def each(str kernel not None, x, out=None, *, y=None, double a=0, double b=0, key=0, stream=0, offset=0, threshold=0,
          tuple names not None=("x", "out", "y")):
-    """One kernel of FO_EACH over one array in C order; out may be x (or y). Returns out."""
+    """Run one element-by-element kernel (FO_EACH in csrc) over an array in C order. Returns out, which may be x or y."""
     cdef fo_each job
     cdef cnp.ndarray source = as_rows(x, names[0])
     cdef cnp.ndarray second, target = as_output(out, names[1], source, names[0], True)
@@ -123,10 +118,10 @@ def each(str kernel not None, x, out=None, *, y=None, double a=0, double b=0, ke
 
 def each_of(str kernel not None, list sources not None, list targets not None, list seconds=None, *, double a=0,
             double b=0, key=0, tuple names not None=("source", "target", "second")):
-    """One kernel over many tensors in one parallel region; tensor i draws from stream i.
+    """Run one kernel over many tensors in one parallel region. Tensor i takes its random numbers from stream i.
 
-    Like tensors of a step: any shape, C or Fortran order, the same in all roles. A target may be its own source or
-    second; all else is apart.
+    A target, its source and its second have one shape and one memory order, C or Fortran. A target may be its own
+    source or second; it must not overlap any other array.
     """
     cdef int64_t i, n = len(targets)
     cdef fo_each *job = <fo_each *> allocate(n, sizeof(fo_each))
@@ -169,7 +164,7 @@ cdef cnp.ndarray _read(object x, str label, cnp.ndarray target, str name):
 
 
 cdef int _check_reads(const fo_each *job, const interval *written, int64_t n, tuple names) except -1:
-    """What is read is its own target or none; `written` is sorted and disjoint."""
+    """An array that is read is the target of its own tensor or overlaps no target. `written` is sorted and disjoint."""
     cdef int64_t i
     for i in range(n):
         _check_read(job[i].x, job[i].size, i, written, n, names[0], names[1])
@@ -182,7 +177,7 @@ cdef int _check_read(const float *x, int64_t size, int64_t i, const interval *wr
                      str target) except -1:
     cdef uintptr_t start = <uintptr_t> x, end = <uintptr_t> (x + size)
     cdef int64_t low = 0, high = n, middle
-    while low < high:                   # the first target that ends behind the start
+    while low < high:                   # find the first target that ends after the start
         middle = (low + high) // 2
         if written[middle].end <= start:
             low = middle + 1
@@ -311,9 +306,10 @@ def mix(x, partner, a, b, out=None, *, str name="x"):
 
 
 def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str reduction not None, out=None):
-    """Loss (float, or float32 (rows) for "none") and gradient. target: int64 (rows) or None; soft: like logits or None.
+    """Softmax cross-entropy of (rows, classes) logits. Returns the loss and its gradient.
 
-    What is divided by for "mean": the weights of the classes that count, or the rows with soft targets.
+    target: int64 (rows) of classes, or None with soft targets of the shape of the logits. The loss is a float, or float32
+    (rows) for reduction "none". "mean" divides by the sum of the weights of the targets, or by rows with soft targets.
     """
     cdef fo_entropy job
     cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(out, "out", z, "logits", False)
@@ -339,7 +335,7 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
             row = <int64_t> (-1 - count)
             raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
                              f" or ignore_index ({ignore})")
-    job.scale = 1.0 if reduction != "mean" else 1.0 / count if count != 0 else NAN      # as the loss: 0/0
+    job.scale = 1.0 if reduction != "mean" else 1.0 / count if count != 0 else NAN      # 0/0, like the loss
     losses = None
     if reduction == "none":
         losses = np.empty(job.rows, np.float32)
@@ -359,9 +355,10 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
 
 def images(str kernel not None, x, bint channels_last, out=None, *, size=None, place=None, other=None, partner=None,
            fill=None, bint reflect=False, number=None, double low=-INFINITY, double high=INFINITY):
-    """One kernel of FO_IMAGES over (N, C, H, W) or (N, H, W, C), float32 or uint8. size: (height, width) of the output.
+    """Run one kernel for images (FO_IMAGES in csrc) over (N, C, H, W) or (N, H, W, C), float32 or uint8.
 
-    place: int64 (N, k), number: float64 (N, k), as the kernel wants them; fill: C values of the dtype of x.
+    size: (height, width) of the output. place: int64 (N, k), number: float64 (N, k); the kernel says what they mean.
+    fill: C values of the dtype of x.
     """
     cdef fo_images job
     cdef int index = IMAGES[kernel]
@@ -412,7 +409,7 @@ cdef cnp.ndarray _images_output(object out, cnp.ndarray x, bint channels_last, c
 
 
 cdef int _images_numbers(int kernel, fo_images *job, object place, object number) except -1:
-    """What the kernel asks for, per sample; a box that is pasted lies within the image."""
+    """The numbers that the kernel needs per sample. A box that is pasted must lie within the image."""
     cdef int64_t i, n = job.samples
     cdef const int64_t *box
     if kernel == FO_IMAGES_tone or kernel == FO_IMAGES_warp:
@@ -430,12 +427,12 @@ cdef int _images_numbers(int kernel, fo_images *job, object place, object number
     return 0
 
 
-# -- weights for a while ----------------------------------------------------------------------------------------------
+# -- blocks that change parameters and put them back ---------------------------------------------------------------------
 
 cdef class Restorer:
-    """The block of EarlyStopping. In C, so that no signal can come between the block's end and the copy back."""
+    """The block of EarlyStopping. In C, so that no signal can come between the end of the block and the copy."""
 
-    cdef public list _params, _best     # those of the last update; the best ones, None before there are any
+    cdef public list _params, _best     # parameters of the last update, and copies of the best ones, or None
     cdef public bint restore_best
 
     def __enter__(self):
@@ -448,7 +445,7 @@ cdef class Restorer:
 
 @cython.no_gc_clear
 cdef class Perturbed:
-    """The block of perturbed(). In C, so that no signal can come between the noise and the promise to take it back."""
+    """The block of perturbed(). In C, so that no signal can come between adding the noise and the promise to remove it."""
 
     cdef list params, saved
     cdef double std
@@ -457,9 +454,9 @@ cdef class Perturbed:
 
     def __init__(self, list params not None, double std, draw_key):
         if self.inside:
-            raise RuntimeError("this perturbed() block is entered")
+            raise RuntimeError("this perturbed() block is entered already")
         names = ("parameter", "parameter", "")
-        each_of("copy", params, params, names=names)        # onto itself: they are checked, and nothing changes
+        each_of("copy", params, params, names=names)        # onto themselves: checks them and changes nothing
         self.params = list(params)
         self.saved = [p.copy(order="K") for p in params]
         self.std = std
@@ -481,6 +478,6 @@ cdef class Perturbed:
         self.inside = False
 
     def __dealloc__(self):
-        # A block that was entered by hand and never left is left when nobody can leave it any more.
+        # leaves a block that was entered by hand and that nobody can leave any more
         if self.inside:
             each_of("copy", self.saved, self.params)

@@ -51,8 +51,10 @@ cdef int _dense(fo_dense *layer, object x, object y, object bias) except -1:
 
 
 def activate(str activation not None, x, y, bias=None):
-    """y ← activation(x + bias) for (models, rows, units); y is x itself unless the activation is "gelu", where x keeps
-    x + bias. bias: (models, units) or None."""
+    """y ← activation(x + bias). x, y: float32 (models, rows, units); bias: (models, units) or None.
+
+    y is x itself, except for "gelu": there y is another array, and x becomes x + bias.
+    """
     cdef fo_dense layer
     cdef int kernel = ACTIVATIONS[activation]
     _dense(&layer, x, y, bias)
@@ -66,8 +68,10 @@ def activate(str activation not None, x, y, bias=None):
 
 
 def activate_back(str activation not None, x, y, bias=None):
-    """x, the gradient at the activations, becomes that at x + bias, and bias its sums over the rows. y: what `activate`
-    left in its y, or for "gelu" in its x."""
+    """The way back of `activate`: x holds the gradient at the output and becomes the gradient at the input.
+
+    y: the output of `activate`, or for "gelu" its x. bias, if it is given, becomes the sum of the gradient over the rows.
+    """
     cdef fo_dense layer
     cdef int kernel = ACTIVATIONS[activation]
     _dense(&layer, x, y, bias)
@@ -79,8 +83,10 @@ def activate_back(str activation not None, x, y, bias=None):
 
 
 def squared_error(output, target, gradient, losses, double scale):
-    """losses (rows) ← ½ Σ (output − target)² over the units, gradient ← (output − target)·scale; float32 (rows, units),
-    the gradient may be the output itself."""
+    """losses ← ½ Σ (output − target)² over the units; gradient ← (output − target)·scale.
+
+    output, target, gradient: float32 (rows, units); losses: float32 (rows). The gradient may be the output itself.
+    """
     cdef fo_squares job
     cdef cnp.ndarray z = as_rows(output, "output"), t = as_rows(target, "target")
     cdef cnp.ndarray g = as_rows(gradient, "gradient"), loss = as_rows(losses, "losses")
@@ -103,9 +109,10 @@ def squared_error(output, target, gradient, losses, double scale):
 
 
 def entropy_rows(logits, targets, gradient, losses, double smoothing, double scale):
-    """Softmax cross-entropy of (rows, classes): losses (rows) of each, gradient of their sum times scale.
+    """Softmax cross-entropy: losses (rows) of each row, and the gradient of their sum times scale.
 
-    targets: int64 (rows), or float32 (rows, classes) of rows of probabilities."""
+    logits, gradient: float32 (rows, classes). targets: int64 (rows), or float32 (rows, classes) of probabilities.
+    """
     cdef fo_entropy job
     cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(gradient, "gradient", z, "logits", False)
     cdef cnp.ndarray t = targets, loss = as_vector(losses, "losses", z.shape[0], cnp.NPY_FLOAT32)
@@ -137,8 +144,10 @@ def entropy_rows(logits, targets, gradient, losses, double smoothing, double sca
 # -- a whole batch ----------------------------------------------------------------------------------------------------
 
 cdef fo_sgemm *_sgemm_of(object capsule) except NULL:
-    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]; its name is its signature, where "…_s" is SciPy's
-    name for float."""
+    """The function in scipy.linalg.cython_blas.__pyx_capi__["sgemm"]. ValueError for another signature.
+
+    The name of the capsule is the signature, in which SciPy's name for float ends in "_s".
+    """
     cdef const char *name = PyCapsule_GetName(capsule)
     cdef const char *known = b"void (char *, char *, int *, int *, int *, "
     if name == NULL or strncmp(name, known, 42) != 0 or strstr(name, b"_s *") == NULL:
@@ -147,7 +156,7 @@ cdef fo_sgemm *_sgemm_of(object capsule) except NULL:
 
 
 def is_sgemm(capsule):
-    """Whether NetworkPass knows the signature of what is in this capsule."""
+    """Whether this capsule holds an sgemm that NetworkPass can call."""
     try:
         return _sgemm_of(capsule) != NULL
     except ValueError:
@@ -160,7 +169,7 @@ cdef class NetworkPass:
     sgemm: the capsule of a BLAS's sgemm. x: float32 (models, rows, features). layers: per layer the arrays (weight,
     bias, their gradients, product, active, gradient), of which the last three have the shape (models, rows, outputs);
     active is product itself unless the activation is "gelu", and in the last layer. losses: float32 (models, rows).
-    All are held, and checked once: they must not be resized.
+    All of them are kept alive and checked once: they must not be resized.
     """
 
     cdef fo_pass job
@@ -179,7 +188,7 @@ cdef class NetworkPass:
         self.job.models, self.job.rows = a.shape[0], <int> a.shape[1]
         self.job.x = <const float *> cnp.PyArray_DATA(a)
         for i in range(len(layers)):
-            below = self._lay(i, tuple(layers[i]), below, i == len(layers) - 1)
+            below = self._add_layer(i, tuple(layers[i]), below, i == len(layers) - 1)
         self.last = below
         loss = as_vector(losses, "losses", a.shape[0] * a.shape[1], cnp.NPY_FLOAT32)
         check_writeable(loss, "losses")
@@ -189,8 +198,8 @@ cdef class NetworkPass:
     def __dealloc__(self):
         PyMem_Free(self.table)
 
-    cdef cnp.ndarray _lay(self, Py_ssize_t i, tuple layer, cnp.ndarray below, bint is_last):
-        """Layer i on top of what lies below; its activations."""
+    cdef cnp.ndarray _add_layer(self, Py_ssize_t i, tuple layer, cnp.ndarray below, bint is_last):
+        """Enter layer i into the table. below: the activations that are its input. Returns its own activations."""
         weight, bias, weight_gradient, bias_gradient, product, active, gradient = layer
         cdef int64_t models = self.job.models, rows = self.job.rows, inputs = below.shape[2]
         cdef cnp.ndarray top = as_rows(product, "product")
@@ -213,7 +222,7 @@ cdef class NetworkPass:
         return active
 
     cdef int _check_apart(self) except -1:
-        """No two of the arrays share a byte, but for activations in place of products."""
+        """No two of the arrays overlap, except activations that are the products' own array."""
         arrays = self.held[:2]
         for layer in self.held[2:]:
             arrays += [a for j, a in enumerate(layer) if j != 5 or a is not layer[4]]
@@ -223,8 +232,11 @@ cdef class NetworkPass:
         return 0
 
     def run(self, targets, totals, weights=None, double smoothing=0.0):
-        """Gradients of the mean loss from what is in x. targets: int64 (models, rows) classes, or float32 (models, rows,
-        outputs); totals: float64 (models), to which the losses are added; weights: float32 (models, rows) or None."""
+        """Compute the gradients of the mean loss for the samples in x.
+
+        targets: int64 (models, rows) classes, or float32 (models, rows, outputs). totals: float64 (models), to which the
+        losses are added. weights: float32 (models, rows) or None.
+        """
         cdef fo_pass job = self.job
         cdef int64_t samples = job.models * job.rows
         cdef cnp.ndarray t = targets, total = as_vector(totals, "totals", job.models, cnp.NPY_FLOAT64), w

@@ -38,7 +38,8 @@ cdef class _Resampling:
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: expected "
                                  f"row {rows}, and less than 2**32 rows in all")
             if s[i].draws > max(255, s[i].rows):
-                raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: expected at most 255 draws, or at most as many as rows")
+                raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows: expected at most 255 draws, "
+                                 "or at most as many as rows")
             rows, draws = rows + s[i].rows, draws + s[i].draws
         if n > 0x40000000:
             raise ValueError(f"there are {n} strata, expected at most 2**30")

@@ -15,7 +15,7 @@ cnp.import_array()
 
 
 cdef cnp.ndarray _as_column(object x, str label, int type_number, int64_t rows):
-    """x itself, known to be (rows,) of this type, in one block."""
+    """x itself if it is a contiguous array (rows,) of this type number."""
     if not cnp.PyArray_CheckExact(x):
         raise TypeError(f"{label} must be a numpy.ndarray, got {type(x).__name__}")
     cdef cnp.ndarray a = x
@@ -28,8 +28,9 @@ cdef cnp.ndarray _as_column(object x, str label, int type_number, int64_t rows):
 
 
 cdef class StumpSearch:
-    """The best split of a node over all features, from their sorted orders; its buffers serve one search after another,
-    never two at once: every fit makes its own.
+    """The best split of a node over all features, from their sorted orders.
+
+    Its buffers are used again by each search, so that two threads must not share one object: every fit makes its own.
 
     order : (features, rows) uint32, per feature 2·row + (1 if the next value is greater), rows in ascending order.
     """
@@ -55,10 +56,10 @@ cdef class StumpSearch:
         self.job.split = <fo_split *> cnp.PyArray_DATA(self.split)
 
     def squares(self, weight, y):
-        """The split that lowers the weighted squared error most.
+        """The split that reduces the weighted squared error most, or None if there is none.
 
-        None, or (feature, row below the threshold, row above, left weight, left mean, right weight, right mean, by how
-        much the error falls). Rows of weight 0 are neither below nor above. weight: (rows,) float64 >= 0, not all 0; y: (rows,) float64, finite.
+        Returns (feature, row below the threshold, row above, left weight, left mean, right weight, right mean, reduction
+        of the error). Rows of weight 0 are not counted. weight: (rows,) float64 >= 0, not all 0; y: (rows,) float64, finite.
         """
         cdef cnp.ndarray w = _as_column(weight, "weight", cnp.NPY_FLOAT64, self.job.rows)
         cdef cnp.ndarray v = _as_column(y, "y", cnp.NPY_FLOAT64, self.job.rows)
@@ -69,7 +70,7 @@ cdef class StumpSearch:
         return None if feature < 0 else (feature, *self._rows(feature, w), *self._means(&job.split[feature]))
 
     cdef tuple _rows(self, int64_t feature, cnp.ndarray weight):
-        """On either side of the split: of equal scores the lowest was taken, so that what is left of it weighs."""
+        """The rows next to the threshold. The one below has a weight > 0: of equal scores the kernel takes the lowest."""
         cdef const uint32_t *order = self.job.order + feature * self.job.rows
         cdef const double *w = <const double *> cnp.PyArray_DATA(weight)
         cdef int64_t place = self.job.split[feature].at, after = place + 1
@@ -86,9 +87,9 @@ cdef class StumpSearch:
                 gain / job.unit / job.unit / job.scale)
 
     def classes(self, weight, label, int64_t classes):
-        """The split that lowers the weighted Gini impurity most.
+        """The split that reduces the weighted Gini impurity most, or None if there is none.
 
-        None, or (feature, row below the threshold, row above, the weights of the classes below, those above).
+        Returns (feature, row below the threshold, row above, weights of the classes below, weights of those above).
         weight: as in squares(); label: (rows,) int32, 0 … classes − 1.
         """
         cdef cnp.ndarray w = _as_column(weight, "weight", cnp.NPY_FLOAT64, self.job.rows)

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import fastopt
 from fastopt.lab.errors import LabError, require
@@ -39,7 +39,12 @@ def parser() -> Parser:
 
 
 def _add_compare(compare: argparse.ArgumentParser) -> None:
-    add = compare.add_argument
+    _add_training_options(compare.add_argument)
+    _add_run_options(compare.add_argument)
+
+
+def _add_training_options(add: Callable[..., Any]) -> None:
+    """What is trained: the data, the optimizers and the network."""
     add("--data", metavar="FILE", help="CSV, TSV, NPZ or Parquet; default: scikit-learn's handwritten digits")
     add("--target", metavar="COLUMN", help="the column of FILE to learn")
     add("--task", choices=("classification", "regression"), help="default: depends on the target's values")
@@ -54,6 +59,10 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
         help="rows per step; a smaller last batch is dropped (32)",
     )
     add("--hidden", type=_layers, default=(64,), metavar="N[,N...]", help="sizes of the hidden layers (64)")
+
+
+def _add_run_options(add: Callable[..., Any]) -> None:
+    """How it runs: the split, the seed, the threads and the output."""
     add("--test-size", type=_share, default=0.2, metavar="SHARE", help="share of rows held out (0.2)")
     add(
         "--seed",
@@ -148,7 +157,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. A user's mistake gives one line on stderr, no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # µ and ² must not end a run on an ASCII terminal
+        sys.stdout.reconfigure(errors="replace")  # a terminal with an ASCII encoding cannot print µ and ²
     try:
         arguments = parser().parse_args(argv)
         code = run_info(arguments) if arguments.command == "info" else run_compare(arguments)

@@ -34,7 +34,7 @@ class Problem:
     source: str
     target: str
     task: Task
-    features: int  # columns of the source; x has more if text was one-hot encoded
+    features: int  # columns of the file; one-hot encoding gives x more
     x: Array
     y: Array
     classes: tuple[str, ...] = ()

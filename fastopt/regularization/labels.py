@@ -273,7 +273,7 @@ class MixupCutmix:
 
     Parameters
     ----------
-    mixup_alpha, cutmix_alpha : >= 0; 0 switches that one off.
+    mixup_alpha, cutmix_alpha : >= 0; 0 switches mixup or cutmix off.
     p : as in `mixup`.
     switch_p : the probability of cutmix if both may be applied.
     mode, pairing : as in `mixup`.

@@ -1,6 +1,6 @@
 """scikit-learn estimators over fastopt.mlp. `import fastopt` does not load this package.
 
-estimators.py holds the classes, samples.py turns X and y into what the training takes, fit_many.py fits many estimators
+estimators.py has the classes, samples.py prepares X and y for the training, fit_many.py fits many estimators
 together, progress.py draws the progress bar.
 """
 

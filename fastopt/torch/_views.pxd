@@ -8,6 +8,10 @@ How a tensor is read, and why that is safe:
    with the last byte that the tensor reaches, which no call of resize_() changes.
 5. All tensors of a step are kept alive until it is done. As with torch's own optimizers, no other thread may resize
    their storages meanwhile.
+
+A view can be negative: torch has not yet changed the sign of its numbers. Parameters and gradients are asked for it in
+every step. A state is asked whenever it is not exactly as the last step found it; to make it negative in place and leave
+its address, shape and strides as they are takes a private function of torch.
 """
 
 from cpython.exc cimport PyErr_Clear
@@ -220,18 +224,21 @@ cdef inline int remember(const torch_calls *calls, PyObject *x, const tensor_vie
     return 0
 
 
-cdef inline bint is_unchanged(const torch_calls *calls, PyObject *x, const tensor_record *r) except -1:
-    """Whether x is the recorded tensor, lies where it lay, has the same sign, and still fits its storage."""
+cdef inline bint is_unchanged(const torch_calls *calls, PyObject *x, const tensor_record *r, bint ask_sign) except -1:
+    """Whether x is the recorded tensor, lies where it lay, and still fits its storage; if asked, also with its sign."""
     cdef fo_dl_tensor t
     cdef PyObject *storage
+    cdef int i
     if r.storage == NULL or r.object != x:
         return False
     if calls.dlpack.view(<void *> x, &t) != 0:
         PyErr_Clear()
         return False
     if (t.data + t.byte_offset != r.t.data or t.ndim != r.t.ndim or t.code != r.t.code or t.bits != r.t.bits
-            or t.device_type != FO_DL_CPU or memcmp(t.shape, r.dims, t.ndim * sizeof(int64_t)) != 0
-            or memcmp(t.strides, r.dims + t.ndim, t.ndim * sizeof(int64_t)) != 0):
+            or t.device_type != FO_DL_CPU):
         return False
+    for i in range(t.ndim):
+        if t.shape[i] != r.dims[i] or t.strides[i] != r.dims[t.ndim + i]:
+            return False
     storage = PyWeakref_GetObject(r.storage)
-    return storage != <PyObject *> None and PyObject_Size(storage) >= r.end and not ask(calls.is_neg, x)
+    return storage != <PyObject *> None and PyObject_Size(storage) >= r.end and not (ask_sign and ask(calls.is_neg, x))

@@ -23,7 +23,8 @@ from fastopt.conventions import resolve
 from fastopt.optimizer import Optimizer as Equations
 from fastopt.optimizer import any_norm, prelude
 from fastopt.torch import tensors
-from fastopt.torch._step import TensorStep, UpdateSpec
+from fastopt.torch._step import TensorStep
+from fastopt.torch._table import UpdateSpec
 
 Group = dict[str, Any]
 Work = list[tuple[Group, list[Any]]]
@@ -114,7 +115,8 @@ class TorchOptimizer(torch.optim.Optimizer):
         with native:
             for index, spec, t in native.read(cls._with_specs(native, work), state):
                 native.set(index, spec, spec.scalars(t), t)
-            return native.apply(grad_scale, max_norm, skip_nonfinite)
+            norm = native.apply(grad_scale, max_norm, skip_nonfinite)
+        return norm  # noqa: RET504  # with a return inside the block, Ctrl-C could come before its end is called
 
     @classmethod
     def _with_specs(cls, native: TensorStep, work: Work) -> list[tuple[UpdateSpec, Group, list[Any]]]:

@@ -28,7 +28,7 @@ def key_from(rng: Rng) -> int:
 
 @dataclass(frozen=True)
 class ResamplingScheme:
-    """How resamples of n samples are drawn: in units, each of which is a sample, a group or a block.
+    """How resamples of n samples are drawn: in units, which are samples, groups or blocks.
 
     strata : int64 (k, 3), the first unit, the number of units and the number of draws of each stratum.
     order : (n,) the samples in the order of the units. None: the order of the data.

@@ -1,4 +1,4 @@
-"""fastopt.batches: every sample once per pass, in views where order allows, the same again from the same rng."""
+"""fastopt.batches: every sample once per pass, views without shuffling, the same order for the same rng."""
 
 from __future__ import annotations
 

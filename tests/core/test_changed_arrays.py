@@ -1,4 +1,4 @@
-"""What a step notices about its arrays: a change since the last step, wherever it is, and their place in memory."""
+"""A step notices every change of its arrays since the last step, and accepts arrays at any place in memory."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_changed_in_place_since_the_last_step_is_seen() -> None:
     np.testing.assert_array_equal(w, before - np.float32(0.5) * view(strides=(4, 8)))
 
 
-def test_arrays_whose_dtype_is_an_object_of_its_own_are_the_same_to_a_step() -> None:
+def test_a_step_accepts_arrays_with_their_own_dtype_object() -> None:
     """Unpickled arrays have a dtype object of their own, which may be freed while the optimizer lives."""
     w = pickle.loads(pickle.dumps(np.ones(3, np.float32)))
     assert w.dtype is not np.dtype(np.float32)

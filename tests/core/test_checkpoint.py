@@ -1,5 +1,5 @@
-"""Files of save(): whole or not at all on the way out, taken whole or not at all on the way in, whatever happens to
-them in between."""
+"""Checkpoint files: save() writes a complete file or nothing, load() restores everything or raises and changes nothing,
+also if the file was damaged in between."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def unchanged(*opts: Any) -> Iterator[None]:
     assert [contents(opt) for opt in opts] == before
 
 
-# -- there and back ---------------------------------------------------------------------------------------------------
+# -- save, then load --------------------------------------------------------------------------------------------------
 
 
 @rows
-def test_load_goes_on_bit_for_bit(row: Row, tmp_path: Path) -> None:
+def test_a_loaded_optimizer_continues_bit_for_bit(row: Row, tmp_path: Path) -> None:
     path = tmp_path / "opt.npz"
     for label, values in variants(row):
         opt = make(row, **values)

@@ -342,7 +342,9 @@ def compare(got: Array, expected: Array, way: Array, tolerance: tuple[float, flo
 
 
 @cases
-def test_the_reference_is_the_peer_in_float64(case: tuple[Any, str, dict[str, Any], str, dict[str, Any]]) -> None:
+def test_the_reference_agrees_with_the_peer_in_float64(
+    case: tuple[Any, str, dict[str, Any], str, dict[str, Any]],
+) -> None:
     Peer, name, values, its_name, its_values = case
     ws, gs = problem("float64")
     peer = Peer(ws, its_name, **its_values)
@@ -365,7 +367,7 @@ def test_the_reference_is_the_peer_in_float64(case: tuple[Any, str, dict[str, An
 
 
 @cases
-def test_fastopt_is_the_peer_in_float32(case: tuple[Any, str, dict[str, Any], str, dict[str, Any]]) -> None:
+def test_fastopt_agrees_with_the_peer_in_float32(case: tuple[Any, str, dict[str, Any], str, dict[str, Any]]) -> None:
     Peer, name, values, its_name, its_values = case
     ws, gs = problem("float32")
     peer = Peer(ws, its_name, **its_values)
@@ -437,7 +439,7 @@ def clip_by_optax(gs: list[Array], max_norm: float) -> tuple[list[Array], float]
 
 @pytest.mark.parametrize("clip", [clip_by_torch, clip_by_optax])
 @pytest.mark.parametrize("factor", [0.1, 3.0])
-def test_max_norm_is_their_clipping(clip: Callable[..., tuple[list[Array], float]], factor: float) -> None:
+def test_max_norm_clips_as_the_peers_do(clip: Callable[..., tuple[list[Array], float]], factor: float) -> None:
     ws, (gs, *_) = problem("float32")
     max_norm = factor * reference.global_norm(gs)
     clipped, norm = clip(gs, max_norm)

@@ -44,7 +44,7 @@ def from_file(opt: Any, fresh: Any, path: Path) -> Any:
 
 
 @rows
-def test_every_copy_goes_on_bit_for_bit(row: Row, tmp_path: Path) -> None:
+def test_every_copy_continues_bit_for_bit(row: Row, tmp_path: Path) -> None:
     for label, values in variants(row):
         opt = steps(row.make(arrays(0), **values, skip_nonfinite=True), 1, 3)
         opt.step(given([np.full_like(p, np.nan) for p in arrays(0)]))

@@ -30,6 +30,8 @@ def test_import_loads_numpy_alone() -> None:
         new = {name for name in set(sys.modules) - before if name.partition(".")[0] not in sys.stdlib_module_names}
         assert {name.partition(".")[0] for name in new if "cython" not in name} == {"fastopt"}, new
         assert not {"fastopt.lab", "fastopt.functional", "fastopt.regularization", "fastopt.checkpoint"} & new, new
+        for name in ("layers", "network", "resample", "stump", "_testing"):  # loaded when first used
+            assert f"fastopt._native.{name}" not in new, new
         for name in ("torch", "sklearn", "scipy", "matplotlib", "rich", "pandas", "jax", "Cython", "argparse"):
             assert name not in sys.modules, name
         assert fastopt.functional.adam_ and "fastopt.functional" in sys.modules

@@ -50,7 +50,7 @@ def states_of(opt: Any) -> list[list[Array]]:
 
 
 @rows
-def test_functions_are_the_classes_bit_for_bit(row: Row) -> None:
+def test_functions_give_the_bits_of_their_classes(row: Row) -> None:
     """Every variant and every option over four steps, with lists, single arrays and keyword arguments."""
     for label, values in variants(row):
         for options in OPTIONS if label == "all away" else OPTIONS[-1:]:
@@ -196,7 +196,7 @@ def test_calls_that_are_refused(row: Row) -> None:
     f(*buffers, step=np.int64(1))
 
 
-def test_empty_lists_are_a_step_of_nothing() -> None:
+def test_empty_lists_are_accepted() -> None:
     for row in ROWS.values():
         assert function(row)([], [], *([] for _ in row.cls.rules[row.rule]), step=1, max_norm=1.0) == 0.0
 
@@ -211,7 +211,7 @@ def test_no_reference_to_an_array_remains() -> None:
         assert [sys.getrefcount(b) for b in buffers] == before
 
 
-def test_lookahead_and_nag_are_the_class() -> None:
+def test_lookahead_and_nag_give_the_bits_of_the_class() -> None:
     opt = fastopt.NAG(arrays(0), lr=0.1, momentum=0.7)
     params, buffers = arrays(0), [np.zeros_like(p) for p in arrays(0)]
     for t in range(1, 4):

@@ -1,4 +1,4 @@
-"""NAG in the textbook's form: the block, how it is left, and which gradients a step takes."""
+"""NAG in the textbook's form: the lookahead block, its end, and the gradients that a step accepts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_closure_and_context_are_the_same() -> None:
         assert a.state[0]["step"] == t
 
 
-def test_a_step_without_its_gradient_is_refused() -> None:
+def test_a_step_needs_a_gradient_from_the_lookahead_point() -> None:
     opt = nag()
     before = contents(opt)
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_a_block_in_a_generator_that_is_dropped() -> None:
         opt.step(arrays(3))
 
 
-def test_a_bad_gradient_after_the_block_may_be_given_again() -> None:
+def test_a_bad_gradient_after_the_block_may_be_replaced() -> None:
     opt, twin = nag(), nag()
     with opt.lookahead():
         pass
@@ -250,7 +250,7 @@ def test_saving_inside_the_block_saves_the_parameters_themselves(tmp_path: Path)
             np.testing.assert_array_equal(p, q)
 
 
-def test_loading_inside_the_block_is_refused_or_stays(tmp_path: Path) -> None:
+def test_loading_inside_the_block_is_refused_or_takes_effect(tmp_path: Path) -> None:
     opt, other = nag(), nag(1, warm=5)
     other.save(tmp_path / "opt.npz", params=True)
     loaded, before = True, contents(opt)
@@ -295,7 +295,7 @@ def test_signed_zeros_and_nan_are_restored() -> None:
     assert w.tobytes() == before
 
 
-def test_a_lookahead_is_of_its_lr_and_momentum() -> None:
+def test_a_step_refuses_a_gradient_of_another_lr_or_momentum() -> None:
     for change in ({"lr": 5.0}, {"momentum": 0.1}):
         opt = fastopt.NAG(arrays(0)[2], lr=0.5)
         with opt.lookahead():

@@ -40,7 +40,7 @@ rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
     [(-3.0, 1.0), (-30.0, -20.0), (20.0, 38.0), (-44.0, -38.0)],
     ids=["usual", "tiny", "huge", "subnormal"],
 )
-def test_norm_is_that_of_float64_and_the_same_bits_everywhere(low: float, high: float) -> None:
+def test_the_norm_agrees_with_float64_and_has_the_same_bits_everywhere(low: float, high: float) -> None:
     rng = np.random.default_rng(0)
     grads = [numbers(rng, math.prod(s), low, high).reshape(s) for s in SHAPES]
     opt = fastopt.SGD(tensors(0), lr=0.0)
@@ -66,7 +66,7 @@ def test_norm_does_not_depend_on_alignment_or_on_the_groups() -> None:
     assert opt.step(grads, max_norm=1.0) == norm
 
 
-def test_no_norm_unless_asked_and_zero_for_nothing() -> None:
+def test_the_norm_is_returned_only_on_request_and_is_zero_without_elements() -> None:
     opt = fastopt.SGD(tensors(0))
     assert opt.step(tensors(1)) is None
     assert opt.step([np.zeros_like(g) for g in tensors(1)], max_norm=1.0) == 0.0

@@ -1,5 +1,5 @@
-"""Laws that hold for any model, hyper-parameters and gradients, drawn by hypothesis: the same bits however a step is
-cut up, agreement with the reference, going on from a saved state, symmetries that are exact in binary."""
+"""Properties that hold for any model, hyper-parameters and gradients, drawn by hypothesis: the same bits for any split
+of a step, agreement with the reference, continuation of a saved state, symmetries that are exact in binary."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Every row against the float64 reference, and the same bits on every instruction set, thread count, path, alignment
-and split. All elements are looked at; the loops are inside the tests, and a failure says where it was."""
+and split. Every element is compared. Loops are inside the tests, and a failure names its case."""
 
 from __future__ import annotations
 

@@ -78,11 +78,11 @@ WATCH = """
     n = 1 << 23
 
     def sample(w):
-        "A few elements. A big memcpy may go backwards and write either end last."
+        "A few inner elements, because a big memcpy may write either end last."
         return w[w.size // 32 :: w.size // 16].copy()
 
     def seen_in_the_middle(begin, w):
-        "Whether another Python thread ran while begin() was at work on w. False, too, if it came late."
+        "Whether another Python thread ran while begin() was changing w. Also False if that thread started too late."
         before, seen, over = sample(w), [False], threading.Event()
         def watch():
             while not over.is_set() and not seen[0]:
@@ -113,7 +113,7 @@ def test_other_threads_run_during_a_big_step(tmp_path: Path) -> None:
 @pytest.mark.timing
 def test_other_threads_run_during_a_big_lookahead(tmp_path: Path) -> None:
     code = """
-    n *= 2  # there and back are quick, and to be waked takes a thread milliseconds on some systems
+    n *= 2  # both moves are fast, and waking a thread takes milliseconds on some systems
     w = np.zeros(n, np.float32)
     opt = fastopt.NAG(w)
     opt.step(lambda: np.ones(n, np.float32))
@@ -308,7 +308,7 @@ INTERRUPT = (
     n = 1 << 24
 
     def wait():
-        "Long enough for a signal; in short naps, because one that came just before a nap does not end it."
+        "Sleep until the signal arrives. Many short sleeps, because a signal just before a sleep does not end it."
         for _ in range(500):
             time.sleep(0.01)
 
@@ -331,7 +331,7 @@ INTERRUPT = (
                 begin(lambda: pokers.append(poke(w)))
             finally:
                 pokers[0][0].set()
-            wait()  # it comes late
+            wait()  # the signal comes late
         except KeyboardInterrupt:
             pass
         pokers[0][1].join()

@@ -56,7 +56,7 @@ def test_scikit_learns_own_checks(estimator: Any, exact_weights: bool) -> None:
 
 
 def every_threshold(x: np.ndarray, errors: Any) -> tuple[int, float, float]:
-    """The split with the least error in plain Python, the first of equals up to rounding. `errors`: of one side."""
+    """The first split with the least error up to rounding, in plain Python. errors: a function of one side's mask."""
     best = (-1, np.inf, np.inf)
     for f in range(x.shape[1]):
         values = np.unique(x[W > 0, f])

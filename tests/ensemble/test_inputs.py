@@ -1,4 +1,4 @@
-"""What a user's estimator gets from an ensemble: DataFrames, strings, categories, missing values, several targets."""
+"""The data that an ensemble passes to a user's estimator: DataFrames, strings, missing values, several targets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_encoder_in_the_estimator_equals_encoding_before(model: Any, kind: st
         warnings.simplefilter("error")
         a = model(inside, n_estimators=15, random_state=1).fit(rows, target_of(model))
         b = model(tree_for(model), n_estimators=15, random_state=1).fit(numbers, target_of(model))
-        if model is not GradientBoostingClassifier:  # a pipeline has no apply(): no Newton steps in its leaves
+        if model is not GradientBoostingClassifier:  # a pipeline has no apply(), so its leaves take no Newton steps
             assert np.array_equal(a.predict(rows), b.predict(numbers))
         assert a.score(rows, target_of(model)) > 0.85
 

@@ -1,4 +1,4 @@
-"""The ensembles against scikit-learn's on known data, with its trees, without it, and on a dask cluster."""
+"""The ensembles against scikit-learn's, with its trees, without scikit-learn, and on a dask cluster."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_the_number_of_held_out_samples(n: int, fraction: float, out: int) -> No
     assert np.array_equal(model.predict(X), prior.predict(X))
 
 
-def test_held_out_classes_and_weights_count() -> None:
+def test_the_held_out_part_is_stratified_and_its_loss_weighted() -> None:
     """The held-out part is stratified. Its loss is weighted, so that samples of weight 0 do not influence stopping."""
     options: dict[str, Any] = {"n_iter_no_change": 2, "validation_fraction": 0.25, "random_state": 3}
     model = GradientBoostingClassifier(n_estimators=1, **options).fit(X, LABELS)

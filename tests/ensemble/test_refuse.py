@@ -42,7 +42,7 @@ def target_of(model: Any) -> Array:
 
 
 def answers(model: Any) -> Array:
-    """Its probabilities, or else its predictions, for X."""
+    """The model's probabilities for X, or its predictions if it has no probabilities."""
     return np.asarray(model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X))
 
 
@@ -89,7 +89,7 @@ def test_classes_in_object_arrays_keep_their_values(model: Any, classes: list[An
 
 
 def all_of(found: Any) -> Any:
-    """A list of all stages; other values unchanged."""
+    """Turn a generator of stages into a list; return other values unchanged."""
     return list(found) if hasattr(found, "__next__") else found
 
 

@@ -1,4 +1,4 @@
-"""Small tables and problems, and what several tests of the command line do with them."""
+"""Small tables and problems, and helpers for the tests of the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blobs(rows: int = 120) -> Problem:
 
 
 def numbers(comparison: Any) -> list[list[tuple[float, ...]]]:
-    """All that must not depend on the clock."""
+    """The parts of a comparison that must not depend on the clock."""
     return [[epoch[:4] for epoch in run.history] for run in comparison.runs]
 
 
@@ -44,7 +44,7 @@ def compared(problem: Problem, **settings: Any) -> Any:
 
 
 def write_table(path: Path) -> None:
-    """A linear target y, a class, two features and a text, in the format that the name asks for."""
+    """A linear target y, a class, two features and a text, in the format of the name's suffix."""
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((2, 200))
     columns = {"a": a, "b": b, "c": np.where(a > 0, "up", "down"), "kind": np.where(a + b > 0, "p", "q")}

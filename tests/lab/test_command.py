@@ -63,14 +63,14 @@ def test_info_and_help_load_no_extra() -> None:
     assert done.stderr == ""
 
 
-def test_module_runs_and_says_its_version() -> None:
+def test_the_module_runs_and_prints_its_version() -> None:
     done = run_python("-m", "fastopt.lab", "--version")
     assert done.stdout == f"fastopt {fastopt.__version__}\n"
 
 
 @pytest.mark.usefixtures("extra")
 @pytest.mark.parametrize("name", ["cost $x^^$.csv", "$\\frac$.csv", "[bold]m[x].csv", ":smile:.csv"])
-def test_a_file_name_is_no_markup(name: str, lab: Lab, tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_file_name_is_not_read_as_markup(name: str, lab: Lab, tmp_path: Path, rng: np.random.Generator) -> None:
     rows = "\n".join(f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(40, 2)))
     (tmp_path / name).write_text(f"x,y\n{rows}\n")
     code, out, _ = lab("compare", "--data", name, "--target", "y", "--epochs", 1, "--out", "o/")

@@ -117,7 +117,7 @@ def test_search_never_sees_the_held_out_rows(extra: None, task: Task) -> None:
     assert {name: len(tried) for name, tried in found.items()} == {"SGD": 7, "Adam": 7}
     _, test = split(problem, 0.2, np.random.default_rng([0, 0]))
     problem.x[test] = 1e6
-    if task == "regression":  # other classes would be another stratified split
+    if task == "regression":  # with other class sizes the stratified split would be another one
         problem.y[test] = 1e6
     assert compared(problem, lr="search", optimizers=("SGD", "Adam")).searched == found
 
@@ -187,7 +187,7 @@ def test_ctrl_c_before_an_epoch_is_over(lab: Lab, tmp_path: Path, extra: None, m
         assert not list(tmp_path.iterdir())
 
 
-def test_a_new_optimizer_needs_no_word_in_the_lab(
+def test_a_new_optimizer_is_compared_without_a_change(
     lab: Lab, tmp_path: Path, extra: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fastopt, "Eighth", fastopt.SGD, raising=False)
@@ -220,7 +220,7 @@ def test_json_and_picture(lab: Lab, tmp_path: Path, extra: None) -> None:
         assert run["epochs_to_goal"] == first
         assert run["seconds_to_goal"] == (None if first is None else run["seconds"][first])
     check_png(tmp_path / "results/deep/run.png")
-    assert len(list((tmp_path / "results/deep").iterdir())) == 2, "no scratch file stays"
+    assert len(list((tmp_path / "results/deep").iterdir())) == 2, "no temporary file remains"
 
 
 def test_labels_are_spread(rng: np.random.Generator) -> None:

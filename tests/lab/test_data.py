@@ -1,4 +1,4 @@
-"""Tables: which task a target means, encoding, scaling, splits, file formats."""
+"""Tables: the task that a target implies, encoding, scaling, splits, file formats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.lab.cases import blobs, write_table
         (list(range(40)), "regression"),
     ],
 )
-def test_task_is_told_from_the_target(y: list[Any], task: str) -> None:
+def test_the_target_decides_the_task(y: list[Any], task: str) -> None:
     problem = encode("s", {"x": np.arange(float(len(y)))}, "y", np.array(y), None)
     assert problem.task == task
     assert problem.outputs == (len(set(y)) if task == "classification" else 1)
@@ -68,7 +68,7 @@ def test_text_is_one_hot_encoded(tmp_path: Path) -> None:
     assert problem.y[:3].tolist() == [0, 1, 0]
 
 
-def test_every_format_holds_the_same(tmp_path: Path, extra: None) -> None:
+def test_every_format_gives_the_same_table(tmp_path: Path, extra: None) -> None:
     pytest.importorskip("pyarrow")
     paths = [tmp_path / f"t{suffix}" for suffix in (".npz", ".csv", ".tsv", ".parquet")]
     for path in paths:

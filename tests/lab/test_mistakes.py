@@ -1,4 +1,4 @@
-"""What a user can do wrong: one line on stderr, exit code 2, no traceback and no file."""
+"""Mistakes of a user: each gives one line on stderr and exit code 2, no traceback and no file."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def records(share: float, ratio: float) -> dict[str, list[dict[str, Any]]]:
     return {"core": core, "peers": found, "scaling": scaled}
 
 
-def test_verdicts_on_the_targets_follow_from_the_records() -> None:
+def test_the_records_decide_whether_targets_are_met() -> None:
     def verdicts(share: float, ratio: float) -> dict[str, str]:
         return {row[0]: row[4] for row in targets.report(records(share, ratio)).rows}
 
@@ -135,7 +135,7 @@ def test_verdicts_on_the_targets_follow_from_the_records() -> None:
     assert bad["adam, 100x64, against loops by hand"] == ""
 
 
-def test_beside_a_busy_process_all_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_contenders_are_timed_beside_a_busy_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowded, "STRETCH", 0.01)
     monkeypatch.setattr(crowded, "WORK", "20k")
     report = crowded.report(Options(("adam",), (1, 2), (), rounds=3))

@@ -214,7 +214,7 @@ def test_bad_later_update() -> None:
         stopping.update(0.5, params[:1])
     with pytest.raises(ValueError, match="has shape"):
         stopping.update(0.5, [np.zeros((2, 2), np.float32), *params[1:]])
-    with pytest.raises(ValueError, match="parameter 0 has shape"):  # also for a value that is no improvement
+    with pytest.raises(ValueError, match="parameter 0 has shape"):  # also if the value is not an improvement
         stopping.update(2.0, [np.zeros((2, 2), np.float32), *params[1:]])
     with pytest.raises(TypeError, match="parameter 1 must be a float32"):
         stopping.update(2.0, [params[0], params[1].astype(float), *params[2:]])

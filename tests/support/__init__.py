@@ -1,4 +1,4 @@
-"""What several test modules share. Import it as `tests.support`; pyproject.toml puts the root on the path."""
+"""Helpers of several test modules. Import it as `tests.support`; pyproject.toml puts the root on the path."""
 
 from __future__ import annotations
 

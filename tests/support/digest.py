@@ -1,7 +1,7 @@
 """`python -m tests.support.digest` prints one hash over 50 steps of every rule, the layers, resamples, stumps and
 networks: equal in any build.
 
-All arithmetic before the kernels is exact or in double without transcendental functions but pow and sqrt.
+All arithmetic before the kernels is exact, or in double with pow and sqrt as the only transcendental functions.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 LOOK = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
-TOOL = 3  # of sys.monitoring: no debugger, profiler or measure of coverage
+TOOL = 3  # a tool id of sys.monitoring that debuggers, profilers and coverage do not use
 
 
 class Press:

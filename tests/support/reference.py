@@ -213,7 +213,7 @@ def adam_moments(g: Array, m: Array, v: Array, h: Hyper) -> tuple[Array, Array]:
 
 
 def adam_step(m: Array, v: Array, t: int, h: Hyper) -> Array:
-    """What Adam takes from W, given the moments before their bias correction."""
+    """Adam's update of W, given the moments before their bias correction."""
     beta1, beta2 = h["betas"]
     rate = h["lr"] / (1.0 - beta1**t)
     if h["corrected_v"]:
@@ -233,7 +233,7 @@ def resolve(h: Hyper, t: int) -> dict[str, Any]:
 
 
 def prelude(w: Array, g: Array, point: Array, h: Hyper, factor: float) -> tuple[Array, Array]:
-    """What happens to every gradient and parameter before its rule, absent terms left out entirely.
+    """The operations on gradient and parameter before the rule. Terms that are 0 are left out entirely.
 
     The penalties λ/2 ‖W‖² and l1 |W|₁ belong to the loss, so their gradients are taken at `point`, where `g` was.
     Decoupled decay does not: Loshchilov & Hutter, "Decoupled weight decay regularization" (ICLR 2019).

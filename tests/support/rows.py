@@ -39,7 +39,7 @@ SIZES = {
     0: "nothing",
     1: "one element, all remainder",
     **{n + d: f"a vector of {n} floats {d:+d}" for n in (4, 8, 16) for d in (-1, 0, 1)},
-    **{runtime.SHORT + d: f"from where a span begins at a cache line {d:+d}" for d in (-1, 0, 1)},
+    **{runtime.SHORT + d: f"the length above which spans are aligned to cache lines {d:+d}" for d in (-1, 0, 1)},
     33: "two of the widest vectors and a remainder",
     **{TILE + d: f"a tile {d:+d}" for d in (-1, 0, 1)},
     2 * TILE + 19: "two tiles, a vector and a remainder",

@@ -1,6 +1,6 @@
-"""Jobs of test_torch_distributed, one process per rank: `python torch_ranks.py JOB RANK WORLD FOLDER [ARGUMENTS]`.
+"""Jobs of tests/torch/test_distributed.py, one process per rank: `torch_ranks.py JOB RANK WORLD FOLDER [ARGUMENTS]`.
 
-Ranks meet through a file in FOLDER (gloo on loopback); what a rank finds it saves there. Imports torch, not pytest.
+Ranks meet through a file in FOLDER (gloo on loopback) and save their results there. Imports torch, not pytest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def share(x: torch.Tensor) -> torch.Tensor:
-    """This rank's rows."""
+    """The rows of this rank."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     return x[rank * SIZE // world : (rank + 1) * SIZE // world]
 
@@ -55,7 +55,7 @@ def make(name: str, params: Any, **kwargs: Any) -> Any:
 
 
 def refused(call: Callable[[], Any]) -> str:
-    """What the error says; an AssertionError if there is none."""
+    """The message of the error that call() raises; AssertionError if it raises none."""
     try:
         call()
     except (RuntimeError, ValueError) as error:
@@ -64,7 +64,7 @@ def refused(call: Callable[[], Any]) -> str:
 
 
 def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Whole tensors, on every rank."""
+    """The full tensors of all weights, on every rank."""
     whole = {k: v.full_tensor() if hasattr(v, "full_tensor") else v for k, v in net.state_dict().items()}
     return {k.removeprefix("module."): v.detach().clone() for k, v in whole.items()}
 
@@ -127,7 +127,7 @@ def job_fsdp_in_backward(folder: Path, name: str) -> Any:
 
 
 def job_checkpoint(folder: Path, name: str) -> Any:
-    """Distributed checkpoint through get_optimizer_state_dict, into a model and an optimizer that are new."""
+    """Save with get_optimizer_state_dict, and load into a new model and a new optimizer."""
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint import state_dict as sd
 
@@ -153,7 +153,7 @@ def job_checkpoint(folder: Path, name: str) -> Any:
 
 
 def job_killed(folder: Path, name: str, kill_at: str = "-1") -> Any:
-    """Saves after every step, wholly or not at all; rank 1 of the run that is to die kills itself inside backward."""
+    """Save atomically after every step. In the run that is killed, rank 1 kills itself inside backward."""
     net = torch.nn.parallel.DistributedDataParallel(model())
     opt = make(name, net.parameters())
     path, first = folder / "checkpoint.pt", 0
@@ -188,7 +188,7 @@ def main() -> None:
     dist.barrier()
     dist.destroy_process_group()
     sys.stderr.flush()
-    os._exit(0)  # past the end of the interpreter, where gloo's threads abort the process now and then
+    os._exit(0)  # skips the interpreter's shutdown, in which gloo's threads sometimes abort the process
 
 
 if __name__ == "__main__":

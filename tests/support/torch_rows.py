@@ -14,7 +14,7 @@ NAMES = ("SGD", "Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW")
 
 
 def _row(name: str) -> theirs.OptimizerInfo:
-    """torch's row of this name, for our class: its inputs, its error inputs, its schedulers."""
+    """The row of torch's test database of this name, with our class: inputs, error inputs, schedulers."""
     row = next(row for row in theirs.optim_db if row.optim_cls.__name__ == name)
     return theirs.OptimizerInfo(
         getattr(ours, name),
@@ -29,12 +29,12 @@ def _row(name: str) -> theirs.OptimizerInfo:
 
 ROWS = [_row(name) for name in NAMES]
 
-#: around the widths of vectors, many dimensions, none, nothing
+#: sizes around the vector widths, several dimensions, 0-d, empty
 SHAPES = [(), (1,), (7,), (8,), (16,), (17,), (33,), (3, 5), (2, 3, 4), (0,), (5000,)]
 
 
 def parameters(seed: int = 0, dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
-    """One of every shape, and some whose elements lie in another order."""
+    """A parameter of every shape, and some in other memory orders."""
     generator = torch.Generator().manual_seed(seed)
     plain = [torch.randn(shape, generator=generator) for shape in SHAPES]
     turned = [torch.randn(5, 7, generator=generator).t(), torch.randn(2, 4, 6, 3, generator=generator)]
@@ -43,7 +43,7 @@ def parameters(seed: int = 0, dtype: torch.dtype = torch.float32) -> list[torch.
 
 
 def gradients(params: Sequence[torch.Tensor], steps: int, seed: int = 1) -> Iterator[list[torch.Tensor]]:
-    """Per step one for each parameter, without a zero."""
+    """For each step a list of gradients without zeros, one per parameter."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         drawn = [torch.randn(p.shape, generator=generator) for p in params]
@@ -51,7 +51,7 @@ def gradients(params: Sequence[torch.Tensor], steps: int, seed: int = 1) -> Iter
 
 
 def pair(name: str, **kwargs: Any) -> tuple[Any, Any, list[Any], list[Any]]:
-    """Our optimizer and torch's, each with parameters of its own that are equal."""
+    """Our optimizer and torch's, each with its own copies of the same parameters."""
     mine, peers = parameters(), parameters()
     return getattr(ours, name)(mine, **kwargs), getattr(torch.optim, name)(peers, **kwargs), mine, peers
 
@@ -65,7 +65,7 @@ def walk(
     seed: int = 1,
     each: Callable[[int], Any] = id,
 ) -> list[torch.Tensor]:
-    """Step both with the same gradients; per parameter the way that each element of the peer went."""
+    """Step both with the same gradients. Return per parameter the sum of |changes| of each element of the peer."""
     way = [torch.zeros_like(p) for p in peers]
     for step, grads in enumerate(gradients(mine, steps, seed)):
         before = [p.detach().clone() for p in peers]
@@ -80,7 +80,7 @@ def walk(
 
 
 def assert_same(mine: Sequence[Any], peers: Sequence[Any], way: Sequence[torch.Tensor]) -> None:
-    """Every element: within 1e-6 of the value and 2e-6 of the way that it went."""
+    """Every element agrees within 1e-6 of its value plus 2e-6 of its sum of |changes|."""
     for i, (p, q, w) in enumerate(zip(mine, peers, way, strict=True)):
         p, q = p.detach(), q.detach()
         assert p.shape == q.shape

@@ -1,4 +1,4 @@
-"""What tests of fastopt.validation and fastopt.ensemble share: comparison of splits, containers, small estimators."""
+"""Helpers for tests of fastopt.validation and fastopt.ensemble: comparison of splits, containers, small estimators."""
 
 from __future__ import annotations
 

@@ -79,9 +79,11 @@ def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> li
 
 
 @pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", [*CHANGES, _set_data(lambda x: torch._neg_view(x.clone()))])
 def test_every_change_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
     """An optimizer that stepped before the change gives what one gives that reads every tensor for the first time."""
+    if change is _negate and what.startswith("exp_avg"):
+        pytest.skip("not here: no public function of torch makes a dense state negative in place, see _views.pxd")
     seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
     if isinstance(seen, str):
         assert seen == expected

@@ -469,7 +469,7 @@ def test_a_statistic_that_is_not_a_number_in_some_resamples(method: str, alterna
     assert low == -np.inf if alternative == "less" else np.isnan(low)
 
 
-def test_a_statistic_that_is_not_a_number_of_the_data() -> None:
+def test_a_statistic_of_the_data_that_is_not_a_number() -> None:
     with pytest.warns(DegenerateDataWarning, match="not a finite number in 20 of 20 resamples"):
         result = bootstrap((np.full(9, 2.5), np.arange(9.0)), "correlation", n_resamples=20, rng=0)
     assert np.isnan([result.statistic, *result.confidence_interval]).all()
