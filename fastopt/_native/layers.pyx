@@ -15,10 +15,11 @@ from fastopt._native.arrays cimport (
     check_shape, check_writeable, first_overlap, floats, interval, is_contiguous, order_of, shape_of
 )
 from fastopt._native.capi cimport (
-    FO_EACH_add_normal, FO_EACH_copy, FO_EACH_cosines, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_exps, FO_EACH_logs,
-    FO_EACH_penalize, FO_EACH_sines, FO_EACH_times_normal, FO_EACH_words, FO_IMAGES_crop, FO_IMAGES_flip,
-    FO_IMAGES_paste, FO_IMAGES_tone, FO_IMAGES_warp, FO_FLOAT, FO_TILE, KEEP_GIL, draw_of, fo_channels, fo_draw, fo_each,
-    fo_entropy, fo_images, fo_mix
+    FO_CHANNELS_normalize, FO_CHANNELS_normalize_back, FO_CHANNELS_scale, FO_EACH_add_normal, FO_EACH_copy,
+    FO_EACH_cosines, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_exps, FO_EACH_logs, FO_EACH_penalize, FO_EACH_sines,
+    FO_EACH_times_normal, FO_EACH_words, FO_FLOAT, FO_IMAGES_crop, FO_IMAGES_flip, FO_IMAGES_paste, FO_IMAGES_tone,
+    FO_IMAGES_warp, FO_TILE, KEEP_GIL, draw_of, fo_channels, fo_draw, fo_each, fo_entropy, fo_images, fo_mix,
+    philox_rows
 )
 from fastopt._native.runtime cimport api
 from fastopt._native.spans cimport interval_of
@@ -43,8 +44,8 @@ def philox(counters, key):
     if c.ndim != 2 or c.shape[1] != 4 or k.ndim != 1 or k.shape[0] != 2:
         raise ValueError(f"counters must have shape (n, 4) and key (2,), got {shape_of(c)} and {shape_of(k)}")
     cdef cnp.ndarray out = np.empty_like(c)
-    api.layers.philox(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
-                      <const uint32_t *> cnp.PyArray_DATA(k))
+    philox_rows(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
+                <const uint32_t *> cnp.PyArray_DATA(k))
     return out
 
 
@@ -58,7 +59,7 @@ def sample_uniforms(key, int64_t first, int64_t n, int blocks, uint32_t stream):
     for i in range(n * blocks):
         c[4 * i], c[4 * i + 1] = <uint32_t> (first + i // blocks), <uint32_t> ((first + i // blocks) >> 32)
         c[4 * i + 2], c[4 * i + 3] = <uint32_t> (i % blocks), 1 + stream
-    api.layers.philox(c, c, n * blocks, draw.key)
+    philox_rows(c, c, n * blocks, draw.key)
     for i in range(4 * n * blocks):
         u[i] = c[i] * 2.0 ** -32
     return uniforms
@@ -252,7 +253,7 @@ def normalize(x, tuple layout not None, high, low, scale, bias, out=None, *, bin
     job.out = floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.normalize(&job, threads)
+        api.layers.channels(FO_CHANNELS_normalize, &job, threads)
     return target
 
 
@@ -268,7 +269,7 @@ def normalize_back(x, dy, tuple layout not None, high, low, scale, bias, slope, 
     job.dy, job.out = floats(b), floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.normalize_back(&job, threads)
+        api.layers.channels(FO_CHANNELS_normalize_back, &job, threads)
     return target
 
 
@@ -281,7 +282,7 @@ def scale_channels(x, tuple layout not None, scale, out=None, *, bint per_outer=
     job.out = floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.scale(&job, threads)
+        api.layers.channels(FO_CHANNELS_scale, &job, threads)
     return target
 
 

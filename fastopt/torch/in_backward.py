@@ -1,4 +1,4 @@
-"""The step inside backward(): each parameter is updated as soon as its gradient is there, and the gradient freed."""
+"""Steps inside backward(): each parameter is updated when its gradient is complete, and the gradient is freed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from fastopt.torch._step import TensorStep
-from fastopt.torch.optimizers import NAG, TorchOptimizer
+from fastopt.torch.nag import NAG
+from fastopt.torch.optimizers import TorchOptimizer
 
 
 class InBackward:
-    """What step_in_backward returns: remove() ends it, as does leaving a `with` block."""
+    """The handle that step_in_backward returns. remove(), or the end of a `with` block, ends the steps in backward."""
 
     def __init__(self, optimizer: TorchOptimizer) -> None:
         self._optimizer = weakref.ref(optimizer)
@@ -27,7 +28,7 @@ class InBackward:
                 self._hooks.append(p.register_post_accumulate_grad_hook(_Hook(self._optimizer)))
 
     def remove(self) -> None:
-        """From now on gradients stay, and step() updates again."""
+        """From now on backward() keeps the gradients, and step() updates."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -43,11 +44,11 @@ class InBackward:
 
 
 class _Hook:
-    """Steps one parameter. Its param group is looked up by the way: load_state_dict replaces the groups."""
+    """Updates one parameter. It finds the param group in each step, because load_state_dict replaces the groups."""
 
     def __init__(self, optimizer: weakref.ref[TorchOptimizer]) -> None:
         self.optimizer = optimizer
-        self.at: tuple[int, int] = (0, 0)
+        self.place: tuple[int, int] = (0, 0)
         self.native: TensorStep | None = None
 
     def __call__(self, p: Any) -> None:
@@ -60,32 +61,32 @@ class _Hook:
         p.grad = None
 
     def _group(self, optimizer: TorchOptimizer, p: Any) -> dict[str, Any]:
-        g, i = self.at
+        g, i = self.place
         groups: list[dict[str, Any]] = optimizer.param_groups
         if not (g < len(groups) and i < len(groups[g]["params"]) and groups[g]["params"][i] is p):
             places = [(g, i) for g, group in enumerate(groups) for i, q in enumerate(group["params"]) if q is p]
             if not places:
                 raise RuntimeError("a parameter of step_in_backward is no longer in the optimizer's param_groups")
-            self.at = g, i = places[0]
+            self.place = g, i = places[0]
         return groups[g]
 
 
 def step_in_backward(optimizer: TorchOptimizer) -> InBackward:
-    """From now on every backward() updates each parameter as soon as its gradient is accumulated, and frees it.
+    """From now on backward() updates each parameter as soon as its gradient is accumulated, and frees the gradient.
 
-    The gradients of a model are then never all in memory at once. The results are those of step() after backward();
-    step() itself finds nothing left to do, and is still to be called where a learning-rate scheduler counts steps, or
-    where a parameter was frozen (requires_grad False) at this call and is not any more: step() alone updates it.
+    So the gradients of a model are never all in memory at once. The results are those of step() after backward(). Still
+    call step(): a learning-rate scheduler counts its calls, and it alone updates a parameter that had
+    requires_grad=False when step_in_backward was called.
 
     Parameters
     ----------
-    optimizer : one of this module's, except NAG.
+    optimizer : an optimizer of fastopt.torch, except NAG.
 
-    Returns a handle whose remove() ends it; it is a context manager as well.
+    Returns a handle. Its remove() ends the steps in backward; it is a context manager as well.
 
-    Errors: step(max_norm=...), step(skip_nonfinite=True) and a GradScaler need all gradients at once and raise
-    RuntimeError meanwhile; so does this call for NAG, whose parameters are elsewhere during backward, and with several
-    processes whose parameters are not sharded tensors (DTensor): their gradients are not averaged yet at that moment.
+    RuntimeError for NAG, whose parameters hold the lookahead point during backward. RuntimeError with several processes
+    unless the parameters are DTensors: other gradients are not averaged yet when they are accumulated. Until remove(),
+    step(max_norm=...), step(skip_nonfinite=True) and a GradScaler raise RuntimeError: they need all gradients at once.
     """
     if not isinstance(optimizer, TorchOptimizer):
         raise TypeError(f"step_in_backward needs an optimizer of fastopt.torch, got {type(optimizer).__name__}")

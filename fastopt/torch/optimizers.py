@@ -1,7 +1,7 @@
-"""The optimizers for torch: torch's constructors and states, the step of fastopt's core.
+"""The optimizers for torch: constructors, param groups and states of torch.optim, and fastopt's step.
 
-Each class derives from its namesake in torch.optim and names the fastopt optimizer that forms its scalars: no formula
-is written here. See _step.TensorStep for how tensors are read.
+Each class is a subclass of its namesake in torch.optim and names the optimizer of fastopt whose equations it follows.
+No formula stands here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import torch.autograd.profiler as _profiler
 import torch.optim.optimizer as _of_all
 
 from fastopt import optimizers
-from fastopt._native.step import Lookahead
 from fastopt.conventions import resolve
 from fastopt.optimizer import Optimizer as Equations
 from fastopt.optimizer import any_norm, prelude
@@ -31,25 +30,25 @@ Work = list[tuple[Group, list[Any]]]
 
 
 class TorchOptimizer(torch.optim.Optimizer):
-    """The step of every class here, on torch's param_groups and state.
+    """What all classes here share: the step.
 
-    Parameters may be float32, bfloat16 or float16, on the CPU. Arithmetic and states are float32; a bfloat16 or float16
-    parameter is rounded to nearest even once per step. `foreach` and `fused` are accepted and change nothing.
+    Parameters are float32, bfloat16 or float16 tensors on the CPU. Arithmetic and states are float32. A bfloat16 or
+    float16 parameter is rounded to nearest even once per step. `foreach` and `fused` are accepted and change nothing.
     """
 
     #: the optimizer of fastopt that forms the scalars
     equations: ClassVar[type[Equations]]
-    #: torch's name of a hyper-parameter -> fastopt's
+    #: torch's name of a hyper-parameter -> fastopt's name
     renamed: ClassVar[Mapping[str, str]] = {}
-    #: the hyper-parameters that choose the equations
+    #: more hyper-parameters that the choice of the equations depends on
     choosing: ClassVar[tuple[str, ...]] = ()
     #: whether the state has a "step"
     counts: ClassVar[bool] = True
 
-    #: GradScaler leaves unscaling and skipping to step()
+    #: tells torch.amp.GradScaler that step() unscales the gradients and skips the step itself
     _step_supports_amp_scaling = True
 
-    #: of the last step that was asked for it (max_norm, skip_nonfinite): the gradients' global norm before clipping
+    #: the global norm of the gradients before clipping, in the last step with max_norm or skip_nonfinite
     grad_norm: float | None = None
 
     # -- the step -----------------------------------------------------------------------------------------------------
@@ -61,20 +60,20 @@ class TorchOptimizer(torch.optim.Optimizer):
         max_norm: float | None = None,
         skip_nonfinite: bool = False,
     ) -> Any:
-        """Update every parameter that has a gradient: all in one pass over memory, wholly or not at all.
+        """Update every parameter that has a gradient, in one pass over memory. An error changes nothing.
 
         Parameters
         ----------
-        closure : called first, with gradients enabled; its result is returned.
-        max_norm : clip the global L2 norm of the gradients first, in the same pass: all times max_norm/norm if norm >
-            max_norm. The gradients themselves stay as they are. The norm is then in `grad_norm`.
-        skip_nonfinite : change nothing if a gradient holds a NaN or an infinity; grad_norm tells.
+        closure : a function that computes the loss. It is called first, with gradients enabled; its result is returned.
+        max_norm : clip the global L2 norm of the gradients: if norm > max_norm, the step uses the gradients times
+            max_norm/norm. The gradients themselves do not change. `grad_norm` is the norm.
+        skip_nonfinite : change nothing if a gradient holds a NaN or an infinity; `grad_norm` is then not finite.
         """
         if _is_watched(self):
             return _watched_step(self, closure, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
         return self._step(closure, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
 
-    step.hooked = True  # type: ignore[attr-defined]  # torch need not wrap it: _is_watched looks for hooks
+    step.hooked = True  # type: ignore[attr-defined]  # torch does not wrap it then; _is_watched looks for hooks
 
     def _step(
         self, closure: Callable[[], Any] | None, *, max_norm: float | None = None, skip_nonfinite: bool = False
@@ -155,16 +154,16 @@ class TorchOptimizer(torch.optim.Optimizer):
         if self.__dict__.get("found_inf") is not None or self.__dict__.get("grad_scale") is not None:
             raise RuntimeError("a GradScaler needs all gradients at once, step_in_backward frees each: remove() it")
 
-    # -- what the core asks -------------------------------------------------------------------------------------------
+    # -- how a group is updated ---------------------------------------------------------------------------------------
 
     @classmethod
     def _equations(cls, group: Group) -> type[Equations]:
-        """The optimizer of fastopt whose equations these hyper-parameters ask for."""
+        """The optimizer of fastopt whose equations a group with these hyper-parameters follows."""
         return cls.equations
 
     @classmethod
     def _spec(cls, group: Group) -> UpdateSpec:
-        """How the group is updated, by its present hyper-parameters."""
+        """How the group is updated by its present hyper-parameters."""
         _refuse_options(tensors.instead(cls), group)
         equations = cls._equations(group)
         known = resolve(equations.__name__, equations.conventions, "torch")
@@ -181,13 +180,13 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     @classmethod
     def fixed(cls) -> dict[str, Any]:
-        """Hyper-parameters that torch has no name for."""
+        """Hyper-parameters of the equations that torch has no name for."""
         return {}
 
     @classmethod
     @torch.no_grad()
     def _new_state(cls, spec: UpdateSpec, group: Group, p: Any) -> dict[str, Any]:
-        """The states of a parameter that has none yet, in its memory layout, as float32."""
+        """The states of a parameter that has none yet: float32, in its memory layout."""
         made: dict[str, Any] = {}
         if cls.counts:
             default = torch.get_default_dtype()
@@ -201,7 +200,7 @@ class TorchOptimizer(torch.optim.Optimizer):
     # -- param groups and checkpoints ---------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
-        """See torch.optim.Optimizer. TypeError for parameters of a type or device that no step can take."""
+        """See torch.optim.Optimizer. TypeError for a parameter whose type, layout or device no step can take."""
         first = len(self.param_groups)
         super().add_param_group(param_group)
         try:
@@ -221,31 +220,32 @@ class TorchOptimizer(torch.optim.Optimizer):
             self._in_backward.watch(group)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """See torch.optim.Optimizer. States stay float32, where torch gives them the parameter's type.
+        """See torch.optim.Optimizer. States stay float32; torch would convert them to the parameter's type.
 
-        ValueError for a step count that is negative or no whole number; the optimizer is then as it was.
+        ValueError for a step count that is negative or not a whole number; the optimizer then keeps its state.
         """
-        seen: list[Mapping[str, Any]] = []
+        loaded: list[Mapping[str, Any]] = []
 
-        def look(_: Any, state_dict: Mapping[str, Any]) -> None:
-            """At what the hooks of others have made of it."""
-            seen.append(state_dict)
+        def check(_: Any, state_dict: Mapping[str, Any]) -> None:
+            """Runs after the user's own hooks, which may have changed the dict."""
+            loaded.append(state_dict)
             for i, state in state_dict["state"].items() if self.counts else ():
                 tensors.check_count(state.get("step"), f"step {i}")
 
-        capture = self.register_load_state_dict_pre_hook(look)
-        restore = self.register_load_state_dict_post_hook(lambda _: self._widen_states(seen[0]), prepend=True)
+        before = self.register_load_state_dict_pre_hook(check)
+        after = self.register_load_state_dict_post_hook(lambda _: self._widen_states(loaded[0]), prepend=True)
         try:
             super().load_state_dict(state_dict)
         finally:
-            capture.remove()
-            restore.remove()
+            before.remove()
+            after.remove()
 
     @torch.no_grad()
     def _widen_states(self, loaded: Mapping[str, Any]) -> None:
+        """Give 16-bit parameters the loaded states as float32."""
         numbers = [i for group in loaded["param_groups"] for i in group["params"]]
-        mine = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(numbers, mine, strict=True):
+        params = [p for group in self.param_groups for p in group["params"]]
+        for i, p in zip(numbers, params, strict=True):
             if p.dtype == torch.float32:
                 continue
             for name, value in loaded["state"].get(i, {}).items():
@@ -254,7 +254,7 @@ class TorchOptimizer(torch.optim.Optimizer):
 
 
 def _is_watched(optimizer: TorchOptimizer) -> bool:
-    """Whether a hook or the profiler must be told of the step."""
+    """Whether a hook is registered or the profiler runs. torch has no public way to ask."""
     return bool(
         optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
@@ -268,10 +268,10 @@ def _step_of(optimizer: TorchOptimizer, *args: Any, **kwargs: Any) -> Any:
     return optimizer._step(*args, **kwargs)
 
 
-#: the step with torch's hooks and its record for the profiler, which take longer than a small step
+#: the step with torch's hooks and its profiler record; these take longer than a small step
 _watched_step = torch.optim.Optimizer.profile_hook_step(_step_of)
 
-#: torch's options that this package has no use for
+#: options of torch that no step here can honor
 OPTIONS = ("capturable", "differentiable")
 
 
@@ -283,7 +283,8 @@ def _refuse_options(instead: str, group: Group) -> None:
 
 
 def _value(name: str, x: Any, like: Any = None) -> Any:
-    """A hyper-parameter as a number, or as numbers where its default is; a tensor of one element is read."""
+    """A hyper-parameter as a number, or as a tuple of numbers if its default is one. A tensor of one element is
+    read."""
     if isinstance(like, tuple):
         if not isinstance(x, (tuple, list)) or len(x) != len(like):
             raise TypeError(f"{name} must be {len(like)} numbers, got {x!r}")
@@ -295,7 +296,7 @@ def _value(name: str, x: Any, like: Any = None) -> Any:
 
 
 class SGD(TorchOptimizer, torch.optim.SGD):
-    """torch.optim.SGD: with momentum, dampening and torch's Nesterov form (the gradient at the present parameters)."""
+    """torch.optim.SGD: with momentum, dampening and torch's Nesterov form (gradient at the present parameters)."""
 
     equations = optimizers.Momentum
     choosing = ("momentum", "nesterov", "dampening")
@@ -322,7 +323,7 @@ class Adagrad(TorchOptimizer, torch.optim.Adagrad):
         super().__init__(*args, **kwargs)
         value = self.defaults["initial_accumulator_value"]
         for p, state in self.state.items():
-            if p.dtype != torch.float32:  # torch gave it the parameter's type
+            if p.dtype != torch.float32:  # torch has given the state the parameter's type
                 state["sum"] = tensors.filled_like(p, value)
 
 
@@ -333,7 +334,7 @@ class Adadelta(TorchOptimizer, torch.optim.Adadelta):
 
 
 class RMSprop(TorchOptimizer, torch.optim.RMSprop):
-    """torch.optim.RMSprop. Centered, a variance that rounding makes negative counts as 0 (torch: NaN)."""
+    """torch.optim.RMSprop. If centered, a variance that rounding makes negative counts as 0 (torch: NaN)."""
 
     equations = optimizers.RMSprop
 
@@ -350,110 +351,3 @@ class AdamW(TorchOptimizer, torch.optim.AdamW):
 
     equations = optimizers.Adam
     renamed = Adam.renamed
-
-
-class NAG(TorchOptimizer):
-    """Nesterov's accelerated gradient as the textbook has it: a ← β a + ∇L(W − η β a);  W ← W − η a.
-
-    The gradient is taken at the lookahead point, by context or by closure::
-
-        with optimizer.lookahead():      # the parameters hold W − η β a
-            loss = criterion(model(x), y)
-            loss.backward()
-        optimizer.step()
-
-        optimizer.step(closure)          # the same: the closure is called there
-
-    (SGD(nesterov=True) is torch's form: its parameters are the lookahead point themselves.)
-
-    Parameters
-    ----------
-    params : see torch.optim.Optimizer.
-    lr : η >= 0, 1e-3.
-    momentum : β >= 0, 0.9.
-    weight_decay : λ >= 0, 0: adds λW to the gradient, W being the lookahead point.
-    maximize : ascend instead.
-
-    State: momentum_buffer (a). See fastopt.NAG.
-    """
-
-    equations = optimizers.NAG
-    counts = False
-
-    def __init__(
-        self,
-        params: Any,
-        lr: float | torch.Tensor = 1e-3,
-        momentum: float = 0.9,
-        weight_decay: float = 0,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        if isinstance(lr, torch.Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
-        for name, value in (("learning rate", lr), ("momentum value", momentum), ("weight_decay value", weight_decay)):
-            if not value >= 0.0:
-                raise ValueError(f"Invalid {name}: {value}")
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "maximize": maximize})
-
-    @classmethod
-    def fixed(cls) -> dict[str, Any]:
-        return {"lookahead": True}
-
-    def lookahead(self) -> Lookahead:
-        """Within the block the parameters hold W − η β a; leaving it, however, restores W bit for bit.
-
-        RuntimeError behind the block for parameters given other memory inside (p.data = …): all others hold W again.
-        """
-
-        def arguments() -> tuple[TensorStep, Any, list[float]]:
-            self._looked_with = self._shifts()
-            work = self._with_specs(self._native, [(group, group["params"]) for group in self.param_groups])
-            return self._native, (work, self.state), [spec.scalars(1)["shift"] for spec, _, _ in work]
-
-        return Lookahead(arguments)
-
-    def _step(
-        self, closure: Callable[[], Any] | None, *, max_norm: float | None = None, skip_nonfinite: bool = False
-    ) -> Any:
-        """The gradients must have been taken inside lookahead(); a closure is called there."""
-        loss = None
-        self._refuse_at_lookahead("leave the block before the step")
-        if closure is not None:
-            with self.lookahead(), torch.enable_grad():
-                loss = closure()
-        if any(lr * momentum for lr, momentum in self._shifts()):  # else the lookahead point is W itself
-            if not self._native.looked_ahead:
-                raise RuntimeError(
-                    "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
-                    "'with optimizer.lookahead():', or pass a function as in optimizer.step(closure)"
-                )
-            if self._looked_with != self._shifts():
-                raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
-        super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
-        self._native.looked_ahead = False
-        return loss
-
-    def _shifts(self) -> list[tuple[float, float]]:
-        return [(_value("lr", group["lr"]), _value("momentum", group["momentum"])) for group in self.param_groups]
-
-    def _refuse_at_lookahead(self, what: str) -> None:
-        if self._native.ahead:
-            raise RuntimeError(f"the parameters hold W − η β a inside lookahead(): {what}")
-
-    def add_param_group(self, param_group: Group) -> None:
-        self._refuse_at_lookahead("a param group cannot be added")
-        super().add_param_group(param_group)
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._refuse_at_lookahead("leave the block to take a copy")
-        return super().__getstate__()  # type: ignore[no-any-return]
-
-    def state_dict(self) -> dict[str, Any]:
-        self._refuse_at_lookahead("leave the block to take a checkpoint")
-        return super().state_dict()  # type: ignore[no-any-return]
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self._refuse_at_lookahead("leave the block to load a state")
-        super().load_state_dict(state_dict)
-        self._native.looked_ahead = False  # it was at the lookahead point of another momentum

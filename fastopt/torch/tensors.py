@@ -1,4 +1,4 @@
-"""What the core asks about a tensor that is not a plain one: where its numbers are, a copy of it, or why it is refused.
+"""The rare cases of a step: tensors that are distributed, have gaps, need a copy, or must be refused.
 
 The native step (_step.pyx) calls these functions, and users do not. Holds no formula.
 """
@@ -35,7 +35,7 @@ def is_distributed(x: Any) -> bool:
 
 @torch.no_grad()
 def local(x: Any, label: str) -> Any:
-    """The tensor with the numbers: x itself, or the shard of a DTensor that this process has."""
+    """The tensor whose memory holds the numbers: x, or this process's shard of a DTensor. TypeError otherwise."""
     if is_distributed(x):
         x = x.to_local()
         if type(x).__name__ == "AsyncCollectiveTensor":
@@ -51,7 +51,7 @@ def local(x: Any, label: str) -> Any:
 
 @torch.no_grad()
 def local_gradient(grad: Any, parameter: Any, label: str) -> Any:
-    """The gradient's shard that belongs to the parameter's."""
+    """The shard of the gradient that matches this process's shard of the parameter."""
     if is_distributed(grad):
         if not is_distributed(parameter):
             raise TypeError(f"{label} is a DTensor, its parameter is not: pass grad.full_tensor()")
@@ -61,7 +61,7 @@ def local_gradient(grad: Any, parameter: Any, label: str) -> Any:
 
 
 def instead(cls: type) -> str:
-    """The advice to use what an optimizer stands for in torch: its namesake there, or what comes nearest."""
+    """The advice to use the torch class that an optimizer replaces: its namesake, or the nearest one."""
     names = (base.__name__ for base in cls.__mro__ if base.__module__.startswith("torch.optim."))
     name = next((name for name in names if name != "Optimizer"), "SGD(nesterov=True)")
     return f"use torch.optim.{name}"
@@ -89,7 +89,7 @@ def refuse(x: Any, label: str, advice: str) -> NoReturn:
 
 
 def _check_storage(x: Any, label: str) -> None:
-    """ValueError if a tensor that can be looked at lies beyond its storage."""
+    """ValueError if a dense CPU tensor reaches beyond its storage."""
     if x.layout is torch.strided and x.device.type == "cpu" and not is_in_storage(x):
         raise ValueError(
             f"{label} has shape {tuple(x.shape)} and reaches to byte {_reach(x)} of its storage, which has "
@@ -98,7 +98,7 @@ def _check_storage(x: Any, label: str) -> None:
 
 
 def check_mode(label: str) -> None:
-    """RuntimeError outside of inference mode: for a parameter that was made within."""
+    """RuntimeError outside of inference mode; called for a parameter that was made inside it."""
     if not torch.is_inference_mode_enabled():
         raise RuntimeError(
             f"{label} was made under torch.inference_mode(): torch allows no update of it outside, pass x.clone()"
@@ -119,7 +119,7 @@ def refuse_step(x: Any, label: str) -> NoReturn:
 
 
 def check_count(step: Any, label: str) -> None:
-    """ValueError for a number, also one in a tensor, that counts no steps; what is no number the next step refuses."""
+    """ValueError for a number, or a tensor of one, that cannot be a step count. The next step refuses other objects."""
     if isinstance(step, torch.Tensor) and step.numel() == 1 and step.device.type == "cpu" and not is_distributed(step):
         step = step.item()
     if isinstance(step, (int, float)) and not (0 <= step < 2**53 and step == int(step)):
@@ -128,8 +128,8 @@ def check_count(step: Any, label: str) -> None:
 
 @torch.no_grad()
 def dense_copy(x: Any, label: str) -> tuple[Any, Any]:
-    """A parameter with gaps between its elements, and a dense copy that is stepped in its place: both as plain tensors,
-    so that the way back from one to the other is a call into C."""
+    """A parameter with gaps between its elements, and a dense copy that the kernel updates in its place. Both are plain
+    tensors, so that copying back is one call into C."""
     if _may_overlap(x):
         raise ValueError(
             f"{label} has elements that share memory (shape {tuple(x.shape)}, strides {x.stride()}): "
@@ -140,7 +140,7 @@ def dense_copy(x: Any, label: str) -> tuple[Any, Any]:
 
 
 def _may_overlap(x: Any) -> bool:
-    reach = 1  # how far the dimensions inside one extend, in elements
+    reach = 1  # elements from the first to the last one of the dimensions with smaller strides
     for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
         if size > 1:
             if stride < reach:
@@ -151,9 +151,9 @@ def _may_overlap(x: Any) -> bool:
 
 @torch.no_grad()
 def check_apart(parameters: list[Any]) -> None:
-    """ValueError if two parameters share an element, where one has gaps: their stand-ins do not show it.
+    """ValueError if two parameters share an element. Called if one has gaps, because the dense copies do not overlap.
 
-    Each parameter marks its elements, byte by byte, in an image of the storage that it lies in.
+    Each parameter marks its bytes in an image of its storage; a byte that is marked already is shared.
     """
     images: dict[int, Any] = {}
     seen: set[int] = set()
@@ -165,18 +165,18 @@ def check_apart(parameters: list[Any]) -> None:
         shape, size = (*x.shape, x.element_size()), x.element_size()
         image = images.setdefault(storage.data_ptr(), torch.zeros(storage.nbytes(), dtype=torch.bool, device="cpu"))
         strides = (*(size * stride for stride in x.stride()), 1)
-        mine = image.as_strided(shape, strides, size * x.storage_offset())
-        if bool(mine.any()):
+        marks = image.as_strided(shape, strides, size * x.storage_offset())
+        if bool(marks.any()):
             raise ValueError(f"a parameter of shape {tuple(x.shape)}, strides {x.stride()} overlaps another in memory")
-        mine.fill_(True)
+        marks.fill_(True)
 
 
-HUGE = 4 << 20  # bytes; from here on huge pages are worth asking for, as NumPy finds, too
+HUGE = 4 << 20  # bytes, from which on NumPy asks for huge pages, too
 
 
 @torch.no_grad()
 def filled_like(parameter: Any, value: float) -> Any:
-    """A state: float32 in the memory layout of its parameter, all elements `value`."""
+    """A new state: float32 in the memory layout of its parameter, every element `value`."""
     state = torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format)
     if type(state) is torch.Tensor and state.device.type == "cpu" and state.nbytes >= HUGE:
         runtime.ask_for_huge_pages(state.data_ptr(), state.nbytes)
@@ -185,11 +185,11 @@ def filled_like(parameter: Any, value: float) -> Any:
 
 @torch.no_grad()
 def converted_state(state: Any, parameter: Any) -> Any:
-    """A state as float32 in the memory layout of its parameter."""
+    """A copy of the state as float32 in the memory layout of its parameter."""
     return torch.empty_like(parameter, dtype=torch.float32, memory_format=torch.preserve_format).copy_(state)
 
 
 @torch.no_grad()
 def copied_gradient(grad: Any, parameter: Any) -> Any:
-    """A gradient in the memory layout of its parameter."""
+    """A copy of the gradient in the memory layout of its parameter."""
     return torch.empty_like(parameter, dtype=grad.dtype, memory_format=torch.preserve_format).copy_(grad)

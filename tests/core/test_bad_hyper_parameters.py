@@ -381,6 +381,6 @@ def test_messages_name_optimizers_and_what_they_have() -> None:
 )
 def test_an_unsupported_bias_correction(corrections: Any, message: str) -> None:
     w = np.ones(3, np.float32)
-    plan = native_step.ArrayStep([("sgd", [(w,)])], [("parameter",)], True)
+    array_step = native_step.ArrayStep([("sgd", [(w,)])], [("parameter",)], True)
     with pytest.raises(ValueError, match=message):
-        plan.set(0, {"lr": 0.1}, corrections, 1)
+        array_step.set(0, {"lr": 0.1}, corrections, 1)

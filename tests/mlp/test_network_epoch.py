@@ -212,12 +212,19 @@ def parts(**change: Any) -> dict[str, Any]:
     """The arguments of an epoch. x, y and the positions may be bad."""
     s = stack(net())
     one = s.net.batch(0, 1, 20).fused
-    whole = {"one": one, "plan": s.optimizer._array_step, "gradients": s.gradients, "x": X, "y": Y, "weights": None}
+    whole = {
+        "one": one,
+        "step": s.optimizer._array_step,
+        "gradients": s.gradients,
+        "x": X,
+        "y": Y,
+        "weights": None,
+    }
     return {**whole, "stack": s, **change}
 
 
 def made(p: dict[str, Any]) -> network_kernels.NetworkEpoch:
-    return network_kernels.NetworkEpoch(p["one"], p["plan"], p["gradients"], p["x"], p["y"], p["weights"])
+    return network_kernels.NetworkEpoch(p["one"], p["step"], p["gradients"], p["x"], p["y"], p["weights"])
 
 
 @pytest.mark.parametrize(

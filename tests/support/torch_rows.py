@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -90,3 +91,36 @@ def assert_same(mine: Sequence[Any], peers: Sequence[Any], way: Sequence[torch.T
             f"parameter {i} {tuple(p.shape)}: {int((off > 0).sum())} of {p.numel()} elements differ, "
             f"by {float((p - q).abs().max()):.3g} at most"
         )
+
+
+#: options with every state that a class has
+FULL: dict[str, dict[str, Any]] = {
+    "SGD": {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+    "Adagrad": {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.2},
+    "Adadelta": {"rho": 0.8, "weight_decay": 0.1},
+    "RMSprop": {"momentum": 0.5, "centered": True, "weight_decay": 0.1},
+    "Adam": {"amsgrad": True, "weight_decay": 0.1, "betas": (0.8, 0.95)},
+    "AdamW": {"amsgrad": True, "weight_decay": 0.1, "maximize": True},
+}
+
+
+def stepped(opt: Any, params: list[Any], steps: int = 1, seed: int = 1) -> list[torch.Tensor]:
+    """Take steps with gradients from a seed; the parameters after them."""
+    for grads in gradients(params, steps, seed):
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        opt.step()
+    return [p.detach().clone() for p in params]
+
+
+def equal(a: list[Any], b: list[Any]) -> bool:
+    """Whether two lists of tensors are equal bit for bit."""
+    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def saved(opt: Any) -> Any:
+    """The optimizer's state_dict, written by torch.save and read by torch.load."""
+    file = io.BytesIO()
+    torch.save(opt.state_dict(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
