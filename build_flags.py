@@ -15,7 +15,7 @@ FLAGS = [
     "-fvisibility=hidden",
 ]
 WINDOWS_FLAGS = ["/O2", "/fp:precise", "/std:c11"]
-INCLUDE = ["csrc", "csrc/include"]
+INCLUDE = ["csrc", "csrc/include", "fastopt/torch"]
 SOURCES = [
     "csrc/runtime/api.c",
     "csrc/runtime/dispatch.c",
@@ -23,11 +23,7 @@ SOURCES = [
     "csrc/runtime/threads.c",
     "csrc/optimize/layout.c",
     "csrc/optimize/step.c",
-    "csrc/layers/channels.c",
-    "csrc/layers/cross_entropy.c",
-    "csrc/layers/elementwise.c",
-    "csrc/layers/images.c",
-    "csrc/layers/mixing.c",
+    "csrc/layers/drivers.c",
     "csrc/network/network.c",
     "csrc/resample/resample.c",
     "csrc/stump/stump.c",

@@ -1,18 +1,17 @@
-/* Prints a hash for every rule and every driver of csrc: bits ISA THREADS. Equal text means equal bits; the values are
- * those of 50 steps from pseudo-random numbers, and no NaN, whose sign IEEE leaves open. Knows no Python. */
+/* Prints one hash for every update rule, layer, network, resampling and stump of csrc. Usage: bits ISA THREADS. Two
+ * builds that print the same text compute the same bits. The inputs are pseudo-random numbers. No result may be NaN,
+ * because IEEE does not define the sign of a NaN. Knows no Python. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastopt.h"
-#include "fastopt_layers.h"
-#include "fastopt_network.h"
-#include "fastopt_resample.h"
-#include "fastopt_stump.h"
+#include "isa/kernels.h"
+#include "random/philox.h"
 
 enum { STEPS = 50, SPANS = 6, ROOM = 1 << 14 };
 static const int64_t sizes[SPANS] = {1, 7, 33, 0, 1000, FO_TILE + 5};
+static const struct fo_api *api;
 static int threads = 1;
 static uint64_t hash, state;
 
@@ -59,7 +58,7 @@ static void add_doubles(const double *x, int64_t n)
     }
 }
 
-/* [-1, 1) from a linear congruential generator, exact in float. */
+/* A number in [-1, 1) from a linear congruential generator. Every such number is exact in float. */
 static float random_float(void)
 {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -113,31 +112,31 @@ static void add_spans(const struct fo_span *span, const struct fo_rule *rule)
                     add_number(((const uint16_t *)span[s].buffer[0])[i], 2);
 }
 
+static const struct fo_prelude no_penalties = {1, INFINITY, 0, 0, 1}, all_penalties = {-1, 0.7f, 0.03f, 0.01f, 0.999f};
+
 static void steps(int index, uint8_t type, bool penalized, double noise)
 {
-    const struct fo_rule *const rule = &fo_rules[index];
+    const struct fo_rule *const rule = &api->steps->rules[index];
     struct fo_span span[SPANS];
-    struct fo_group group = {.rule = index, .prelude = {1, INFINITY, 0, 0, 1}};
+    struct fo_group group = {.rule = index, .prelude = penalized ? all_penalties : no_penalties};
     double partial[SPANS * 2 + 1];
     int64_t tiles;
-    if (penalized)
-        group.prelude = (struct fo_prelude){-1, 0.7f, 0.03f, 0.01f, 0.999f};
     for (int k = 0; k < rule->n_scalars; k++)
         fill(&group.scalars[k], 1, 0.05f, 0.95f);
     lay_spans(span, rule, type);
-    const int64_t cost = fo_lay_out(span, SPANS, &tiles);
+    const int64_t cost = api->steps->lay_out(span, SPANS, &tiles);
     for (int t = 0; t < STEPS; t++) {
         struct fo_step step = {.span = span, .n_spans = SPANS, .group = &group, .partial = partial, .threads = threads};
         step.grad_scale = 0.5, step.max_norm = 1, step.want_norm = true, step.zero_gradients = t % 2 == 1;
         step.noise = noise, step.noise_key[0] = 7, step.noise_key[1] = (uint32_t)t;
         new_gradients(type);
-        fo_run_step(&step, cost);
+        api->steps->run(&step, cost);
         add_doubles(&step.norm, 1);
         if (rule->n_buffers > 1 && t % 10 == 9) {
             const float shift = 0.25f;
-            fo_run_lookahead(&step, cost, &shift);
+            api->steps->look_ahead(&step, cost, &shift);
             add_spans(span, rule);
-            fo_run_lookahead(&step, cost, NULL);
+            api->steps->look_ahead(&step, cost, NULL);
         }
     }
     add_spans(span, rule);
@@ -145,13 +144,13 @@ static void steps(int index, uint8_t type, bool penalized, double noise)
 
 static void all_steps(void)
 {
-    for (int index = 0; index < fo_n_rules; index++) {
+    for (int index = 0; index < api->steps->n_rules; index++) {
         begin();
         for (uint8_t type = FO_FLOAT; type < FO_TYPES; type++)
             for (int penalized = 0; penalized < 2; penalized++)
                 steps(index, type, penalized, 0);
         steps(index, FO_FLOAT, true, 0.1);
-        end("rule", fo_rules[index].name);
+        end("rule", api->steps->rules[index].name);
     }
 }
 
@@ -164,32 +163,37 @@ static double partial[ROOM], sums[ROOM];
 static const char *const each_names[] = {FO_EACH(NAME)};
 static const char *const image_names[] = {FO_IMAGES(NAME)};
 
+/* Arguments in the range of the kernel. */
+static void fill_arguments(int kernel)
+{
+    fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1);
+    if (kernel == FO_EACH_exps)
+        fill(x, ROOM, -110, 0);
+    if (kernel == FO_EACH_logs)
+        fill(x, ROOM, 1e-6f, 1);
+    for (uint32_t i = 0; i < ROOM && (kernel == FO_EACH_sines || kernel == FO_EACH_cosines); i++) {
+        const uint32_t turn = i * 2654435761u;
+        memcpy(&x[i], &turn, sizeof turn);
+    }
+}
+
 static void each(int kernel)
 {
-    const int64_t sized[] = {1, 65, 2 * FO_TILE + 129};
+    const int64_t lengths[] = {1, 65, 2 * FO_TILE + 129};
     begin();
     for (int k = 0; k < 3; k++) {
-        fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1), memset(out, 0, sizeof out);
-        if (kernel == FO_EACH_exps)
-            fill(x, ROOM, -110, 0);
-        if (kernel == FO_EACH_logs)
-            fill(x, ROOM, 1e-6f, 1);
-        struct fo_each job = {.x = x, .y = y, .out = out, .size = sized[k], .a = 1.25f, .b = 0.3f};
+        const int64_t n = lengths[k];
+        struct fo_each job = {.x = x, .y = y, .out = out, .size = n, .a = 1.25f, .b = 0.3f, .threshold = 0x60000000u};
         job.draw = (struct fo_draw){{11, 13}, 5, kernel == FO_EACH_drop_bits ? 0 : 64};
-        job.threshold = 0x60000000u;
-        uint32_t turns[ROOM];
-        for (int i = 0; i < ROOM; i++)
-            turns[i] = (uint32_t)i * 2654435761u;
-        if (kernel == FO_EACH_sines || kernel == FO_EACH_cosines)
-            job.x = (const float *)(const void *)turns;
-        fo_run_each(kernel, &job, 1, threads);
+        fill_arguments(kernel), memset(out, 0, sizeof out);
+        api->layers->each(kernel, &job, 1, threads);
         if (kernel == FO_EACH_words)
-            for (int64_t i = 0; i < sized[k]; i++)
+            for (int64_t i = 0; i < n; i++)
                 add_number(((const uint32_t *)(const void *)out)[i], 4);
         else if (kernel == FO_EACH_drop_bits)
-            add_bytes((const uint8_t *)out, (sized[k] + 7) / 8);
+            add_bytes((const uint8_t *)out, (n + 7) / 8);
         else
-            add_floats(out, sized[k]);
+            add_floats(out, n);
     }
     end("each", each_names[kernel]);
 }
@@ -208,14 +212,14 @@ static void channels(bool last)
     scale[3] = 0;
     struct fo_channels job = {x,     NULL,    out,  OUTER, CHANNELS, INNER, last, false,
                               shift, partial, high, low,   scale,    bias,  slope};
-    fo_run_sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
-    fo_run_normalize(&job, threads), add_floats(out, SIZE);
+    api->layers->sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
+    api->layers->channels(FO_CHANNELS_normalize, &job, threads), add_floats(out, SIZE);
     job.dy = y;
-    fo_run_sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
-    fo_run_normalize_back(&job, threads), add_floats(out, SIZE);
-    fo_run_scale(&job, threads), add_floats(out, SIZE);
+    api->layers->sums(&job, sums, threads), add_doubles(sums, 2 * CHANNELS);
+    api->layers->channels(FO_CHANNELS_normalize_back, &job, threads), add_floats(out, SIZE);
+    api->layers->channels(FO_CHANNELS_scale, &job, threads), add_floats(out, SIZE);
     job.per_outer = true;
-    fo_run_scale(&job, threads), add_floats(out, SIZE);
+    api->layers->channels(FO_CHANNELS_scale, &job, threads), add_floats(out, SIZE);
     end("channels", last ? "last" : "first");
 }
 
@@ -240,9 +244,9 @@ static void entropies(void)
                                  .smoothing = 0.1,
                                  .scale = 1.0 / ROWS};
         job.target = kind < 2 ? target : NULL, job.soft = kind < 2 ? NULL : soft, job.weight = kind % 2 ? weight : NULL;
-        double total = kind < 2 ? fo_target_weight(&job) : 0;
+        double total = kind < 2 ? api->layers->target_weight(&job) : 0;
         add_doubles(&total, 1);
-        total = fo_run_entropy(&job, threads);
+        total = api->layers->entropy(&job, threads);
         add_doubles(&total, 1), add_floats(loss, ROWS), add_floats(out, ROWS * CLASSES);
     }
     end("layer", "entropy");
@@ -256,7 +260,7 @@ static void mixing(void)
     begin();
     fill(x, ROOM, -1, 1), fill(a, ROWS, 0, 1), fill(b, ROWS, 0, 1);
     const struct fo_mix job = {x, out, partner, a, b, ROWS, SIZE};
-    fo_run_mix(&job, threads);
+    api->layers->mix(&job, threads);
     add_floats(out, ROWS * SIZE);
     end("layer", "mix");
 }
@@ -268,61 +272,56 @@ static void numbers(void)
     begin();
     for (uint32_t i = 0; i < 4 * 37; i++)
         counter[i] = i * 2654435761u;
-    fo_run_philox(counter, words, 37, key);
+    philox_rows(counter, words, 37, key);
     for (int i = 0; i < 4 * 37; i++)
         add_number(words[i], 4);
     end("layer", "philox");
     begin();
     fill(x, ROOM, -1, 1);
     for (int power = 1; power <= 2; power++) {
-        const double sum = fo_run_sum_of_powers(x, ROOM - 3, power, partial, threads);
+        const double sum = api->layers->sum_of_powers(x, ROOM - 3, power, partial, threads);
         add_doubles(&sum, 1);
     }
     end("layer", "sum_of_powers");
 }
 
+enum { IMAGES = 5, PLANES = 3, SIDE = 12, PIXELS = IMAGES * PLANES * SIDE * SIDE };
+
+static void float_images(int kernel, struct fo_images job)
+{
+    const float color[PLANES] = {0.25f, -0.5f, 0.75f};
+    memcpy(out, y, sizeof out);
+    job.x = (const uint8_t *)x, job.other = (const uint8_t *)y, job.out = (uint8_t *)out;
+    job.fill = (const uint8_t *)color, job.is_float = true, job.pixel = 4, job.low = -0.9f, job.high = 0.9f;
+    api->layers->images(kernel, &job, threads);
+    add_floats(out, PIXELS);
+}
+
+static void byte_images(int kernel, struct fo_images job)
+{
+    static uint8_t bytes[PIXELS], others[PIXELS], results[PIXELS];
+    for (int i = 0; i < PIXELS; i++)
+        bytes[i] = (uint8_t)(i * 151 >> 2), others[i] = results[i] = (uint8_t)(i * 97 >> 1);
+    job.x = bytes, job.other = others, job.out = results;
+    job.fill = (const uint8_t *)"\11\63\377", job.pixel = 1, job.high = 255;
+    api->layers->images(kernel, &job, threads);
+    add_bytes(results, PIXELS);
+}
+
 static void images(int kernel)
 {
-    enum { SAMPLES = 5, PLANES = 3, SIDE = 12, SIZE = SAMPLES * PLANES * SIDE * SIDE };
-    static const int64_t place[SAMPLES * 4] = {0, 5, 2, 9, 1, 12, 0, 12, 2, 3, 4, 5, 3, 3, 3, 3, 1, 7, 0, 1};
-    static const int64_t partner[SAMPLES] = {4, 3, 2, 1, 0};
-    double number[SAMPLES * 6];
-    float fill_value[PLANES] = {0.25f, -0.5f, 0.75f};
+    static const int64_t place[IMAGES * 4] = {0, 5, 2, 9, 1, 12, 0, 12, 2, 3, 4, 5, 3, 3, 3, 3, 1, 7, 0, 1};
+    static const int64_t partner[IMAGES] = {4, 3, 2, 1, 0};
+    double number[IMAGES * 6];
+    struct fo_images job = {.samples = IMAGES, .planes = PLANES, .place = place, .partner = partner, .number = number};
+    job.height = job.width = job.out_height = job.out_width = SIDE;
     begin();
     fill(x, ROOM, -1, 1), fill(y, ROOM, -1, 1);
-    for (int i = 0; i < SAMPLES * 6; i++)
+    for (int i = 0; i < IMAGES * 6; i++)
         number[i] = i % 3 == 2 ? 3 * random_float() : random_float();
-    for (int kind = 0; kind < 4; kind++) {
-        const bool is_float = kind % 2;
-        memcpy(out, y, sizeof out);
-        struct fo_images job = {(const uint8_t *)x,
-                                (const uint8_t *)y,
-                                (uint8_t *)out,
-                                SAMPLES,
-                                PLANES,
-                                SIDE,
-                                SIDE,
-                                is_float ? 4 : 1,
-                                SIDE,
-                                SIDE,
-                                place,
-                                partner,
-                                (const uint8_t *)fill_value,
-                                kind > 1,
-                                is_float,
-                                number,
-                                is_float ? -0.9f : 0,
-                                is_float ? 0.9f : 255};
-        uint8_t bytes[SIZE], others[SIZE], results[SIZE];
-        for (int i = 0; i < SIZE; i++)
-            bytes[i] = (uint8_t)(i * 151 >> 2), others[i] = results[i] = (uint8_t)(i * 97 >> 1);
-        if (!is_float)
-            job.x = bytes, job.other = others, job.out = results, job.fill = (const uint8_t *)"\11\63\377";
-        fo_run_images(kernel, &job, threads);
-        if (is_float)
-            add_floats(out, SIZE);
-        else
-            add_bytes(results, SIZE);
+    for (int reflect = 0; reflect < 2; reflect++) {
+        job.reflect = reflect;
+        byte_images(kernel, job), float_images(kernel, job);
     }
     end("image", image_names[kernel]);
 }
@@ -335,41 +334,43 @@ static void fill_doubles(double *values, int64_t n, double low, double high)
         values[i] = low + (high - low) * ((double)random_float() * 0.5 + 0.5);
 }
 
-/* Strata with Poisson counts, of sizes around a block, and strata drawn one by one, for each number of draws per word.
- */
+static const char *const resample_names[] = {"sums", "places", "rows"};
+
+/* Strata of few and of many rows: with Poisson counts, and with rows that are drawn one by one. */
+static const struct fo_stratum strata[] = {{0, 7, 7},        {7, 900, 101},      {907, 1, 1},      {908, 2000, 2000},
+                                           {2908, 256, 256}, {3164, 3900, 3900}, {7064, 8936, 102}};
+
 static void resamples(int kernel)
 {
-    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 11, DRAWS = 6367, PLACES = 3, STRATA = 7, MOST_THREADS = 8 };
-    static const char *const names[] = {"sums", "places", "rows"};
-    static const struct fo_stratum strata[STRATA] = {{0, 7, 7},         {7, 900, 101},    {907, 1, 1},
-                                                     {908, 2000, 2000}, {2908, 256, 256}, {3164, 3900, 3900},
-                                                     {7064, 8936, 102}};
+    enum { ROWS = 16000, COLUMNS = 11, RESAMPLES = 11, DRAWS = 6367, PLACES = 3, MOST_THREADS = 8 };
+    enum { APART = ROWS + FO_COUNTS_BEYOND + 64 };
     static const int64_t place[PLACES] = {0, 1000, DRAWS - 1}, columns[] = {1, 2, COLUMNS};
     static double values[ROWS * COLUMNS], found[RESAMPLES * COLUMNS];
     static uint32_t order[ROWS];
-    enum { APART = ROWS + FO_COUNTS_BEYOND + 64 };
     static uint8_t counts[MOST_THREADS * APART];
     static int64_t index[RESAMPLES * DRAWS];
     begin();
     fill_doubles(values, ROWS * COLUMNS, -1, 1);
     for (uint32_t i = 0; i < ROWS; i++)
         order[i] = i * 7u % ROWS;
-    struct fo_resample job = {{11, 13}, strata, STRATA, 3,     RESAMPLES, ROWS,  DRAWS, counts,
-                              APART,    values, order,  place, 1,         found, index};
+    struct fo_resample job = {
+        .key = {11, 13}, .strata = strata, .n_strata = sizeof strata / sizeof *strata, .rows = ROWS, .draws = DRAWS};
+    job.first = 3, job.resamples = RESAMPLES, job.counts = counts, job.apart = APART;
+    job.x = values, job.order = order, job.places = place, job.out = found, job.index = index;
     for (int k = 0; k < 3; k++) {
         job.columns = kernel == FO_RESAMPLE_places ? PLACES : columns[k];
-        fo_run_resample(kernel, &job, threads);
+        api->resample(kernel, &job, threads);
         if (kernel != FO_RESAMPLE_rows)
             add_doubles(found, RESAMPLES * job.columns);
     }
     for (int64_t i = 0; i < RESAMPLES * DRAWS; i++)
         add_number((uint64_t)index[i], 8);
-    end("resample", names[kernel]);
+    end("resample", resample_names[kernel]);
 }
 
 enum { STUMP_ROWS = 777, STUMP_FEATURES = 5, STUMP_KINDS = 3 };
 
-/* Orders of whole numbers, many of them equal: counted up, the lowest first. */
+/* For each feature: the rows in ascending order of whole numbers, many of which are equal. */
 static void lay_orders(uint32_t *order)
 {
     for (int f = 0; f < STUMP_FEATURES; f++, order += STUMP_ROWS) {
@@ -405,7 +406,7 @@ static void stumps(int kind)
     struct fo_stump job = {.kind = kind, .rows = STUMP_ROWS, .features = STUMP_FEATURES, .classes = CLASSES};
     job.order = order, job.weight = weight, job.y = target, job.label = label, job.pairs = pairs, job.split = split;
     job.all = sum, job.left = sum + CLASSES, job.best = job.left + STUMP_FEATURES * CLASSES;
-    add_number((uint64_t)fo_run_stump(&job, threads), 8);
+    add_number((uint64_t)api->stump(&job, threads), 8);
     for (int f = 0; f < STUMP_FEATURES; f++) {
         add_doubles(&split[f].score, 1), add_doubles(split[f].left, 2);
         add_number((uint64_t)split[f].at, 8);
@@ -417,7 +418,7 @@ static void stumps(int kind)
 
 /* -- networks ----------------------------------------------------------------------------------------------------- */
 
-/* Fortran's arguments; the sums in one order, which a BLAS does not promise. */
+/* An sgemm that adds in a fixed order, which a BLAS does not promise. */
 static void plain_sgemm(const char *ta, const char *tb, const int *m, const int *n, const int *k, const float *alpha,
                         const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
                         const int *ldc)
@@ -464,7 +465,7 @@ static void batch(int activation, bool classes, bool given_weights)
     p.layers = LAYERS, p.models = MODELS, p.rows = SAMPLES, p.activation = activation, p.classes = classes;
     p.target = classes && given_weights ? target : NULL, p.soft = p.target ? NULL : soft;
     p.weight = given_weights ? weight : NULL, p.smoothing = 0.1;
-    fo_run_pass(&p);
+    api->network->pass(&p);
     add_floats(loss, BATCH), add_doubles(total, MODELS);
     for (int i = 0; i < LAYERS; i++) {
         add_floats(dense[i][1], MODELS * widths[i] * widths[i + 1]);
@@ -472,7 +473,7 @@ static void batch(int activation, bool classes, bool given_weights)
     }
 }
 
-/* The kernels on their own: several models at once, and without a bias. */
+/* The kernels of one layer of several models, with or without a bias. */
 static void one_layer(int activation, bool biased)
 {
     const int64_t size = BATCH * WIDEST;
@@ -480,13 +481,13 @@ static void one_layer(int activation, bool biased)
     float *const kept = activation == FO_ACTIVATION_gelu ? b : a, *const bias = dense_bias[0][0];
     fill(a, size, -4, 4), fill(g, size, -1, 1), fill(bias, MODELS * WIDEST, -1, 1);
     struct fo_dense d = {a, kept, biased ? bias : NULL, MODELS, SAMPLES, WIDEST};
-    fo_run_forward(activation, &d);
+    api->network->forward(activation, &d);
     add_floats(kept, size);
     d.x = g, d.y = a;
-    fo_run_back(activation, &d);
+    api->network->back(activation, &d);
     add_floats(g, size), add_floats(bias, MODELS * WIDEST);
     const struct fo_squares s = {kept, g, a == kept ? b : a, loss, BATCH, WIDEST, 0.3f};
-    fo_run_squares(&s);
+    api->network->squares(&s);
     add_floats(s.gradient, size), add_floats(loss, BATCH);
 }
 
@@ -499,17 +500,17 @@ static void networks(int activation, const char *name)
     end("network", name);
 }
 
-/* An epoch of softmax regression: two batches and a rest, each with a step of NAG, which looks ahead. */
+/* An epoch of softmax regression: two full batches and a smaller one, each with a step of NAG and its lookahead. */
 enum { EPOCH = 13, ROWS = 5, BATCHES = 3, FEATURES = 7, LABELS = 3, ENTRIES = FEATURES * LABELS };
 static float regression[2][4][ENTRIES]; /* weights and biases: parameter, momentum, gradient, origin */
 static struct fo_span regression_span[2] = {{.size = ENTRIES}, {.size = LABELS}};
-static struct fo_group nag[BATCHES];
+static struct fo_group nag_step[BATCHES];
 static float shift[BATCHES];
 
 static void lay_steps(void)
 {
     int rule = 0;
-    while (strcmp(fo_rules[rule].name, "nag") != 0)
+    while (strcmp(api->steps->rules[rule].name, "nag") != 0)
         rule++;
     for (int i = 0; i < 2; i++) {
         float (*const a)[ENTRIES] = regression[i];
@@ -520,8 +521,8 @@ static void lay_steps(void)
     for (int i = 0; i < BATCHES; i++) {
         shift[i] = 0.09f / (float)(i + 1);
         const float scalars[] = {shift[i] / 0.9f, 0.9f, 1, shift[i]}; /* lr, beta, gain, shift */
-        nag[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 1}};
-        memcpy(nag[i].scalars, scalars, sizeof scalars);
+        nag_step[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 1}};
+        memcpy(nag_step[i].scalars, scalars, sizeof scalars);
     }
 }
 
@@ -535,15 +536,15 @@ static void epoch(void)
         y[i] = i % LABELS, order[i] = i * 5 % EPOCH;
     float (*const a)[ENTRIES] = regression[0], (*const b)[ENTRIES] = regression[1];
     const struct fo_layer layer = {a[0], b[0], a[2], b[2], units[0], units[0], units[1], FEATURES, LABELS};
-    struct fo_epoch e = {.group = nag, .shift = shift, .n_groups = 1, .order = order, .samples = EPOCH};
+    struct fo_epoch e = {.group = nag_step, .shift = shift, .n_groups = 1, .order = order, .samples = EPOCH};
     e.pass = (struct fo_pass){.sgemm = plain_sgemm, .layer = &layer, .x = rows, .target = target, .weight = chosen};
     e.pass.loss = loss, e.pass.total = &total, e.pass.models = e.pass.layers = e.pass.classes = 1, e.pass.rows = ROWS;
     e.step = (struct fo_step){.span = regression_span, .n_spans = 2, .grad_scale = 1, .max_norm = INFINITY};
-    e.step.threads = threads, e.cost = fo_lay_out(regression_span, 2, &tiles);
+    e.step.threads = threads, e.cost = api->steps->lay_out(regression_span, 2, &tiles);
     e.source[0] = (struct fo_source){x, rows, FEATURES * sizeof *x};
     e.source[1] = (struct fo_source){y, target, sizeof *y}, e.source[2] = (struct fo_source){w, chosen, sizeof *w};
     begin();
-    fo_run_epoch(&e);
+    api->network->epoch(&e);
     add_floats(a[0], 2 * ENTRIES), add_floats(b[0], LABELS), add_floats(b[1], LABELS), add_doubles(&total, 1);
     end("network", "epoch");
 }
@@ -558,8 +559,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "\n");
         return 2;
     }
+    api = fo_get_api();
     threads = atoi(argv[2]);
-    (void)fo_set_backoff(false); /* of several threads, on a busy machine too */
+    (void)api->testing->set_backoff(false); /* a busy machine must not reduce the number of threads */
     all_steps();
     for (int kernel = 0; kernel < FO_N_EACH; kernel++)
         each(kernel);

@@ -16,7 +16,7 @@ struct work {
     pthread_barrier_t *barrier;
 };
 
-/* What each thread of fo_run_step's region does. */
+/* What each thread of run_step's region does. */
 static void *work(void *argument)
 {
     const struct work *w = argument;
@@ -63,7 +63,7 @@ static void make(struct fo_span *span, int rule)
 {
     for (int s = 0; s < SPANS; s++) {
         span[s] = (struct fo_span){.size = sizes[s]};
-        for (int k = 0; k < fo_rules[rule].n_buffers; k++)
+        for (int k = 0; k < rules[rule].n_buffers; k++)
             span[s].buffer[k] = calloc((size_t)sizes[s] + 1, sizeof(float));
         span[s].gradient = calloc((size_t)sizes[s] + 1, sizeof(float));
     }
@@ -74,7 +74,7 @@ static bool same(struct fo_span *a, struct fo_span *b, int rule)
 {
     bool equal = true;
     for (int s = 0; s < SPANS; s++) {
-        for (int k = 0; k < fo_rules[rule].n_buffers; k++) {
+        for (int k = 0; k < rules[rule].n_buffers; k++) {
             equal &= memcmp(a[s].buffer[k], b[s].buffer[k], (size_t)a[s].size * sizeof(float)) == 0;
             free(a[s].buffer[k]), free(b[s].buffer[k]);
         }
@@ -93,9 +93,16 @@ static bool try_rule(int rule, bool norm, bool zero)
         group.scalars[i] = 0.25f;
     int64_t tiles;
     double partial[64];
-    struct fo_step step = {.span = one, .n_spans = SPANS, .group = &group, .partial = partial, .grad_scale = 0.5,
-                           .max_norm = 1.0, .want_norm = norm, .zero_gradients = zero, .threads = 1};
-    fo_run_step(&step, fo_lay_out(one, SPANS, &tiles));
+    struct fo_step step = {.span = one,
+                           .n_spans = SPANS,
+                           .group = &group,
+                           .partial = partial,
+                           .grad_scale = 0.5,
+                           .max_norm = 1.0,
+                           .want_norm = norm,
+                           .zero_gradients = zero,
+                           .threads = 1};
+    run_step(&step, fo_lay_out(one, SPANS, &tiles));
     const double expected = step.norm;
     step.span = many, step.norm = 0;
     run(&step, fo_lay_out(many, SPANS, &tiles));
@@ -106,10 +113,10 @@ static bool try_rule(int rule, bool norm, bool zero)
 int main(void)
 {
     int failures = fo_init() != 0, runs = 0;
-    for (int rule = 0; rule < fo_n_rules; rule++)
+    for (int rule = 0; rule < fo_steps_api.n_rules; rule++)
         for (int way = 0; way < 4; way++, runs++)
             if (!try_rule(rule, way & 1, way & 2)) {
-                printf("%s differs\n", fo_rules[rule].name);
+                printf("%s differs\n", rules[rule].name);
                 failures++;
             }
     printf("%d steps on %d threads, %d differ from one thread\n", runs, THREADS, failures);

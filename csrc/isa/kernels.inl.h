@@ -4,8 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "fastopt.h"
+#include "isa/kernels.h"
 #include "math/loops.h"
+#include "runtime/tiles.h"
 
 #include "optimize/kernels.inl.h"
 
@@ -27,17 +28,25 @@
 
 #define FO_EACH_ENTRY(name) name,
 #define FO_IMAGES_ENTRY(name) image_##name,
-static const struct fo_layers layers = {{FO_EACH(FO_EACH_ENTRY)},
-                                        sum_of_magnitudes,
-                                        channel_sums,
-                                        normalize,
-                                        normalize_back,
-                                        scale_channels,
-                                        mix,
-                                        entropy,
-                                        {FO_IMAGES(FO_IMAGES_ENTRY)},
-                                        philox_rows,
-                                        {resample_sums, resample_places, resample_rows}};
-
-const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {FO_TEXT(ISA), update,  sum_of_squares, lookahead, widen,
-                                                      narrow,       &layers, &network,       &stumps};
+#define FO_FORWARD_ENTRY(name) name##_forward,
+#define FO_BACK_ENTRY(name) name##_back,
+const struct fo_kernels FO_PASTE(fo_kernels_, ISA) = {
+    .isa = FO_TEXT(ISA),
+    .update = update,
+    .lookahead = lookahead,
+    .widen = widen,
+    .narrow = narrow,
+    .sum_of_squares = sum_of_squares,
+    .sum_of_magnitudes = sum_of_magnitudes,
+    .each = {FO_EACH(FO_EACH_ENTRY)},
+    .sums = channel_sums,
+    .channels = {normalize, normalize_back, scale_channels},
+    .mix = mix,
+    .entropy = entropy,
+    .images = {FO_IMAGES(FO_IMAGES_ENTRY)},
+    .forward = {FO_ACTIVATIONS(FO_FORWARD_ENTRY)},
+    .back = {FO_ACTIVATIONS(FO_BACK_ENTRY)},
+    .squares = squares,
+    .resample = {resample_sums, resample_places, resample_rows},
+    .split = stump_split,
+};

@@ -1,16 +1,13 @@
 /* Batch normalization and factors per channel: sums over all elements of a channel, and loops that apply factors. */
-#include "fastopt_layers.h"
+#include "layers/channels.h"
 
 /* A unit is one channel of a slab. A slab is one tile of the plane in one sample, or in several if planes are small. */
 static void sums_of_planes(const struct fo_channels *job, int64_t unit)
 {
     const int64_t c = unit % job->channels, slab = unit / job->channels;
-    const int64_t pieces = (job->inner + FO_TILE - 1) / FO_TILE, piece = slab % pieces;
-    const int64_t group = job->inner < FO_PLANE ? (FO_PLANE + job->inner - 1) / job->inner : 1;
-    const int64_t first = slab / pieces * group;
-    const int64_t last = first + group < job->outer ? first + group : job->outer;
-    const int64_t start = piece * FO_TILE;
-    const int64_t size = job->inner - start < FO_TILE ? job->inner - start : FO_TILE;
+    const int64_t tiles = fo_tiles(job->inner), samples = fo_samples_of_slab(job);
+    const int64_t first = slab / tiles * samples, last = fo_least(first + samples, job->outer);
+    const int64_t start = slab % tiles * FO_TILE, size = fo_least(job->inner - start, FO_TILE);
     double one[LANES] = {0}, two[LANES] = {0};
     for (int64_t n = first; n < last; n++) {
         const int64_t at = (n * job->channels + c) * job->inner + start;
@@ -67,8 +64,8 @@ static void sums_of_columns(const struct fo_channels *job, int64_t unit)
 {
     const int64_t blocks = (job->channels + FO_COLUMNS - 1) / FO_COLUMNS, slab = unit / blocks;
     const int64_t c = unit % blocks * FO_COLUMNS, rows = job->outer * job->inner;
-    const int64_t n = job->channels - c < FO_COLUMNS ? job->channels - c : FO_COLUMNS;
-    const int64_t first = slab * FO_ROWS, last = first + FO_ROWS < rows ? first + FO_ROWS : rows;
+    const int64_t n = fo_least(job->channels - c, FO_COLUMNS);
+    const int64_t first = slab * FO_ROWS, last = fo_least(first + FO_ROWS, rows);
     double one[FO_COLUMNS] = {0}, two[FO_COLUMNS] = {0};
     for (int64_t r = first; r < last; r += 4)
         row_sums(job, r, last - r, c, n, one, two);
@@ -78,10 +75,11 @@ static void sums_of_columns(const struct fo_channels *job, int64_t unit)
     }
 }
 
-static void channel_sums(const struct fo_channels *job, int64_t from, int64_t to)
+static void channel_sums(const void *job, int64_t from, int64_t to)
 {
+    const bool last = ((const struct fo_channels *)job)->channels_last;
     for (int64_t unit = from; unit < to; unit++)
-        if (job->channels_last)
+        if (last)
             sums_of_columns(job, unit);
         else
             sums_of_planes(job, unit);
@@ -91,9 +89,9 @@ static void channel_sums(const struct fo_channels *job, int64_t from, int64_t to
 typedef float fo_channel_result(const struct fo_channels *job, const float *x, const float *dy, int64_t k);
 
 /* A unit is a plane, or a row with channels last. */
-FO_INLINE void map_channels(fo_channel_result *result, const struct fo_channels *all, int64_t from, int64_t to)
+FO_INLINE void map_channels(fo_channel_result *result, const void *all, int64_t from, int64_t to)
 {
-    const struct fo_channels job = *all; /* a copy, which stores to `out` cannot change */
+    const struct fo_channels job = *(const struct fo_channels *)all; /* a copy, which stores to `out` cannot change */
     const int64_t size = job.channels_last ? job.channels : job.inner;
     for (int64_t unit = from; unit < to; unit++) {
         const float *const x = job.x + unit * size, *const dy = job.dy ? job.dy + unit * size : x;
@@ -127,17 +125,6 @@ FO_INLINE float scaled(const struct fo_channels *j, const float *x, const float 
     return (void)dy, j->scale[k] == 0.0f ? 0.0f : *x * j->scale[k];
 }
 
-static void normalize(const struct fo_channels *job, int64_t from, int64_t to)
-{
-    map_channels(normalized, job, from, to);
-}
-
-static void normalize_back(const struct fo_channels *job, int64_t from, int64_t to)
-{
-    map_channels(normalized_back, job, from, to);
-}
-
-static void scale_channels(const struct fo_channels *job, int64_t from, int64_t to)
-{
-    map_channels(scaled, job, from, to);
-}
+static void normalize(const void *job, int64_t from, int64_t to) { map_channels(normalized, job, from, to); }
+static void normalize_back(const void *job, int64_t from, int64_t to) { map_channels(normalized_back, job, from, to); }
+static void scale_channels(const void *job, int64_t from, int64_t to) { map_channels(scaled, job, from, to); }

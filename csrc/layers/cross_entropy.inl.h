@@ -1,5 +1,5 @@
 /* Softmax and cross-entropy of rows of logits: losses and gradients. */
-#include "fastopt_layers.h"
+#include "layers/cross_entropy.h"
 #include "math/elementary.h"
 
 FO_APART float largest(const float *x, int64_t size)
@@ -163,7 +163,7 @@ static double entropy(const struct fo_entropy *e, int64_t from, int64_t to)
     double total = 0;
     if (!e->soft && !e->weight && e->smoothing == 0 && e->classes <= FEW) {
         for (int64_t r = from; r < to; r += LANES)
-            total = entropy_of_few(e, r, to - r < LANES ? to - r : LANES, total);
+            total = entropy_of_few(e, r, fo_least(to - r, LANES), total);
         return total;
     }
     for (int64_t r = from; r < to; r++) {

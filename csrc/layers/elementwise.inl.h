@@ -1,6 +1,6 @@
 /* Kernels that treat each element alone: noise, dropout, the gradient of a penalty; and the elementary functions and
  * the random words themselves, for tests. Elements [from, to) of one job. */
-#include "fastopt_layers.h"
+#include "layers/elementwise.h"
 #include "math/elementary.h"
 #include "random/philox.h"
 
@@ -14,8 +14,9 @@ static void draw_words(uint32_t *out, uint64_t at, const struct fo_draw *draw)
 }
 
 /* Box & Muller (1958), "A note on the generation of random normal deviates": two words make two normal numbers. They
- * are at most 6.66 standard deviations from 0, because the smallest probability of a 32-bit word is 2⁻³². */
-static void draw_normals(float *out, uint64_t at, const struct fo_draw *draw)
+ * are at most 6.66 standard deviations from 0, because the smallest probability of a 32-bit word is 2⁻³². Writes the
+ * bits of the floats. */
+static void draw_normals(uint32_t *out, uint64_t at, const struct fo_draw *draw)
 {
     uint32_t word[CHUNK];
     draw_words(word, at, draw);
@@ -25,8 +26,8 @@ static void draw_normals(float *out, uint64_t at, const struct fo_draw *draw)
             const float uniform = ((float)(int32_t)(u >> 1) + 0.5f) * 4.6566128730773926e-10f; /* 2⁻³¹ */
             const float radius = sqrtf(-2.0f * log_of(uniform));
             const struct sincos direction = sincos_of(turn);
-            out[i + l] = radius * direction.cosine;
-            out[i + PHILOX_LANES + l] = radius * direction.sine;
+            out[i + l] = bits_of(radius * direction.cosine);
+            out[i + PHILOX_LANES + l] = bits_of(radius * direction.sine);
         }
 }
 
@@ -41,8 +42,7 @@ FO_INLINE struct chunk chunk_at(const struct fo_each *e, int64_t from, int64_t t
 {
     const uint64_t at = (uint64_t)e->draw.offset + (uint64_t)from, skip = at % CHUNK;
     const int64_t rest = CHUNK - (int64_t)skip;
-    const struct chunk c = {at - skip, (int64_t)skip, rest < to - from ? rest : to - from};
-    return c;
+    return (struct chunk){at - skip, (int64_t)skip, fo_least(rest, to - from)};
 }
 
 static void words(const struct fo_each *e, int64_t from, int64_t to)
@@ -55,53 +55,50 @@ static void words(const struct fo_each *e, int64_t from, int64_t to)
     }
 }
 
-typedef float fo_noise(float x, float a, float n);
+typedef void fo_draw_chunk(uint32_t *out, uint64_t at, const struct fo_draw *draw);
+typedef float fo_noisy(const struct fo_each *e, float x, uint32_t random);
 
-FO_INLINE void with_normals(fo_noise *noise, const struct fo_each *e, int64_t from, int64_t to)
+/* out ← result(x, random), where `draw` draws the random numbers. */
+FO_INLINE void with_random(fo_draw_chunk *draw, fo_noisy *result, const struct fo_each *all, int64_t from, int64_t to)
 {
-    float normal[CHUNK];
+    const struct fo_each e = *all; /* a copy, which stores to `out` cannot change */
+    uint32_t random[CHUNK];
     for (struct chunk c; from < to; from += c.size) {
-        c = chunk_at(e, from, to);
-        draw_normals(normal, c.start, &e->draw);
-        const float *const x = e->x + from, *const n = normal + c.skip, a = e->a;
-        float *const out = (float *)e->out + from;
+        c = chunk_at(all, from, to);
+        draw(random, c.start, &all->draw);
+        const float *const x = e.x + from;
+        const uint32_t *const r = random + c.skip;
+        float *const out = (float *)e.out + from;
         FO_INDEPENDENT
         for (int64_t i = 0; i < c.size; i++)
-            out[i] = noise(x[i], a, n[i]);
+            out[i] = result(&e, x[i], r[i]);
     }
 }
 
-FO_INLINE float add_noise(float x, float a, float n) { return x + a * n; }
-FO_INLINE float multiply_noise(float x, float a, float n) { return x * (1.0f + a * n); }
-static void add_normal(const struct fo_each *e, int64_t from, int64_t to) { with_normals(add_noise, e, from, to); }
+FO_INLINE float plus_noise(const struct fo_each *e, float x, uint32_t normal) { return x + e->a * float_of(normal); }
+FO_INLINE float times_noise(const struct fo_each *e, float x, uint32_t n) { return x * (1.0f + e->a * float_of(n)); }
+FO_INLINE float dropped(const struct fo_each *e, float x, uint32_t word)
+{
+    const float kept = e->a * x;
+    return word < e->threshold ? 0.0f : kept;
+}
+
+static void add_normal(const struct fo_each *e, int64_t from, int64_t to)
+{
+    with_random(draw_normals, plus_noise, e, from, to);
+}
 static void times_normal(const struct fo_each *e, int64_t from, int64_t to)
 {
-    with_normals(multiply_noise, e, from, to);
+    with_random(draw_normals, times_noise, e, from, to);
 }
-
-static void drop(const struct fo_each *e, int64_t from, int64_t to)
-{
-    uint32_t word[CHUNK];
-    for (struct chunk c; from < to; from += c.size) {
-        c = chunk_at(e, from, to);
-        draw_words(word, c.start, &e->draw);
-        const float *const x = e->x + from, a = e->a;
-        const uint32_t *const random = word + c.skip, threshold = e->threshold;
-        float *const out = (float *)e->out + from;
-        FO_INDEPENDENT
-        for (int64_t i = 0; i < c.size; i++) {
-            const float kept = a * x[i];
-            out[i] = random[i] < threshold ? 0.0f : kept;
-        }
-    }
-}
+static void drop(const struct fo_each *e, int64_t from, int64_t to) { with_random(draw_words, dropped, e, from, to); }
 
 static void drop_bits(const struct fo_each *e, int64_t from, int64_t to)
 {
     uint8_t *const out = e->out;
     uint32_t word[CHUNK];
     for (int64_t i = from; i < to; i += CHUNK) {
-        const int64_t n = to - i < CHUNK ? to - i : CHUNK;
+        const int64_t n = fo_least(to - i, CHUNK);
         draw_words(word, (uint64_t)i, &e->draw);
         for (int64_t j = 0; j < n; j += 8) {
             unsigned bits = 0;
@@ -142,16 +139,4 @@ static void cosines(const struct fo_each *e, int64_t from, int64_t to) { map(cos
 static void copy(const struct fo_each *e, int64_t from, int64_t to)
 {
     memcpy((float *)e->out + from, e->x + from, (size_t)(to - from) * sizeof(float));
-}
-
-static void philox_rows(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t key[2])
-{
-    for (int64_t i = 0; i < n; i++) {
-        const struct philox x = {counter[4 * i], counter[4 * i + 1], counter[4 * i + 2], counter[4 * i + 3]};
-        const struct philox y = philox(x, key);
-        out[4 * i] = (uint32_t)y.a;
-        out[4 * i + 1] = (uint32_t)y.b;
-        out[4 * i + 2] = (uint32_t)y.c;
-        out[4 * i + 3] = (uint32_t)y.d;
-    }
 }

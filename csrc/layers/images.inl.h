@@ -1,6 +1,6 @@
 /* Kernels that move or recolor the pixels of one plane of one sample. Nothing is random here: the job says what happens
  * to each sample. */
-#include "fastopt_layers.h"
+#include "layers/images.h"
 
 /* The place of i in 0 … n−1 if a row is mirrored without repeating its edge: … 2 1 0 1 2 … n−1 n−2 … */
 FO_INLINE int64_t mirrored(int64_t i, int64_t n)

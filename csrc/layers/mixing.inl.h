@@ -1,7 +1,15 @@
-/* One tile of a row of mixup or cutmix: out ← a·x + b·y. */
-static void mix(float *out, const float *x, const float *y, float a, float b, int64_t size)
+/* Mixup and cutmix on vectors: a unit is one tile of one row. */
+static void mix(const void *job, int64_t from, int64_t to)
 {
-    FO_INDEPENDENT
-    for (int64_t i = 0; i < size; i++)
-        out[i] = a * x[i] + b * y[i];
+    const struct fo_mix m = *(const struct fo_mix *)job;
+    const int64_t tiles = fo_tiles(m.size);
+    for (int64_t unit = from; unit < to; unit++) {
+        const int64_t r = unit / tiles, at = unit % tiles * FO_TILE, size = fo_least(m.size - at, FO_TILE);
+        const float *const x = m.x + r * m.size + at, *const y = m.x + m.partner[r] * m.size + at;
+        const float a = m.a[r], b = m.b[r];
+        float *const out = m.out + r * m.size + at;
+        FO_INDEPENDENT
+        for (int64_t i = 0; i < size; i++)
+            out[i] = a * x[i] + b * y[i];
+    }
 }

@@ -74,6 +74,8 @@ FO_INLINE double product(float x, float y, double shift) { return (double)y * ((
 
 FO_APART void add_values(const float *x, int64_t size, double *lane) { add_terms(value, x, x, size, 0, lane); }
 
+FO_APART void add_magnitudes(const float *x, int64_t size, double *lane) { add_terms(magnitude, x, x, size, 0, lane); }
+
 FO_APART void add_differences(const float *x, int64_t size, double shift, double *lane)
 {
     add_terms(difference, x, x, size, shift, lane);
@@ -89,23 +91,14 @@ FO_APART void add_products(const float *x, const float *y, int64_t size, double 
     add_terms(product, x, y, size, shift, lane);
 }
 
-static double sum_of(const float *x, int64_t size)
+FO_INLINE double sum_by(void (*add)(const float *, int64_t, double *), const float *x, int64_t size)
 {
     double lane[LANES] = {0};
-    add_values(x, size, lane);
+    add(x, size, lane);
     return fold(lane);
 }
 
-static double sum_of_magnitudes(const float *x, int64_t size)
-{
-    double lane[LANES] = {0};
-    add_terms(magnitude, x, x, size, 0, lane);
-    return fold(lane);
-}
-
-static double sum_of_squares(const float *x, int64_t size)
-{
-    double lane[LANES] = {0};
-    add_terms(square, x, x, size, 0, lane);
-    return fold(lane);
-}
+FO_APART void add_plain_squares(const float *x, int64_t n, double *lane) { add_terms(square, x, x, n, 0, lane); }
+static double sum_of(const float *x, int64_t size) { return sum_by(add_values, x, size); }
+static double sum_of_magnitudes(const float *x, int64_t size) { return sum_by(add_magnitudes, x, size); }
+static double sum_of_squares(const float *x, int64_t size) { return sum_by(add_plain_squares, x, size); }

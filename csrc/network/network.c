@@ -1,15 +1,14 @@
 /* Batches and epochs of dense networks, on one thread: compared with the matrix products the other work is short, and a
  * batch is too short for the barrier of a parallel region, which waits for a time slice on a busy machine. The caller
  * trains many models on threads of its own. */
-#include "fastopt_network.h"
-
 #include <string.h>
 
-#include "fastopt_layers.h"
+#include "isa/kernels.h"
+#include "optimize/layout.h"
 
-void fo_run_forward(int activation, const struct fo_dense *layer) { fo_kernels()->network->forward[activation](layer); }
-void fo_run_back(int activation, const struct fo_dense *layer) { fo_kernels()->network->back[activation](layer); }
-void fo_run_squares(const struct fo_squares *job) { fo_kernels()->network->squares(job); }
+static void run_forward(int activation, const struct fo_dense *layer) { fo_kernels()->forward[activation](layer); }
+static void run_back(int activation, const struct fo_dense *layer) { fo_kernels()->back[activation](layer); }
+static void run_squares(const struct fo_squares *job) { fo_kernels()->squares(job); }
 
 /* A batch of one model: `k` is the model, `i` the layer. */
 
@@ -46,7 +45,7 @@ static void forward(const struct fo_pass *p, int64_t k)
         struct fo_dense d = {z, l->active + units(p, k, l), NULL, 1, p->rows, l->outputs};
         d.bias = (float *)l->bias + k * l->outputs; /* forward does not write it */
         product(p->sgemm, 'N', 'N', p->rows, l->outputs, l->inputs, input_of(p, k, i), l->weight + weights(k, l), z);
-        fo_run_forward(activation_of(p, i), &d);
+        run_forward(activation_of(p, i), &d);
     }
 }
 
@@ -60,14 +59,14 @@ static void output_gradients(const struct fo_pass *p, int64_t k)
         l->product + at, p->soft ? p->soft + at : NULL, l->gradient + at, p->loss + k * p->rows, p->rows, l->outputs,
         (float)scale};
     if (!p->classes) {
-        fo_run_squares(&s);
+        run_squares(&s);
         return;
     }
     struct fo_entropy e = {.logits = s.output, .soft = s.target, .gradient = s.gradient, .loss = s.loss};
     e.target = p->target ? p->target + k * p->rows : NULL;
     e.rows = p->rows, e.classes = l->outputs, e.ignore = -100;
     e.smoothing = p->smoothing, e.scale = scale, e.total_weight = l->outputs;
-    fo_kernels()->layers->entropy(&e, 0, e.rows);
+    fo_kernels()->entropy(&e, 0, e.rows);
 }
 
 /* Multiplies losses and gradients by the weights of the rows, and adds up the losses. */
@@ -92,7 +91,7 @@ static void back(const struct fo_pass *p, int64_t k)
         float *const g = l->gradient + units(p, k, l);
         struct fo_dense d = {g, NULL, l->bias_gradient + k * l->outputs, 1, p->rows, l->outputs};
         d.y = (activation == FO_ACTIVATION_gelu ? l->product : l->active) + units(p, k, l);
-        fo_run_back(activation, &d);
+        run_back(activation, &d);
         product(p->sgemm, 'T', 'N', l->inputs, l->outputs, p->rows, input_of(p, k, i), g,
                 l->weight_gradient + weights(k, l));
         if (i)
@@ -101,7 +100,7 @@ static void back(const struct fo_pass *p, int64_t k)
     }
 }
 
-void fo_run_pass(const struct fo_pass *pass)
+static void run_pass(const struct fo_pass *pass)
 {
     for (int64_t k = 0; k < pass->models; k++) {
         forward(pass, k);
@@ -121,7 +120,7 @@ static void gather(const struct fo_epoch *e, const int64_t *order, int64_t rows)
     }
 }
 
-void fo_run_epoch(const struct fo_epoch *e)
+static void run_epoch(const struct fo_epoch *e)
 {
     struct fo_pass pass = e->pass;
     struct fo_step step = e->step;
@@ -131,11 +130,13 @@ void fo_run_epoch(const struct fo_epoch *e)
             pass.rows = (int)(e->samples - at);
         gather(e, e->order + at, pass.rows);
         if (e->shift)
-            fo_run_lookahead(&step, e->cost, e->shift + g);
-        fo_run_pass(&pass);
+            fo_steps_api.look_ahead(&step, e->cost, e->shift + g);
+        run_pass(&pass);
         if (e->shift)
-            fo_run_lookahead(&step, e->cost, NULL);
+            fo_steps_api.look_ahead(&step, e->cost, NULL);
         step.group = e->group + g;
-        fo_run_step(&step, e->cost);
+        fo_steps_api.run(&step, e->cost);
     }
 }
+
+const struct fo_network_api fo_network_api = {run_forward, run_back, run_squares, run_pass, run_epoch};

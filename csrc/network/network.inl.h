@@ -1,7 +1,7 @@
 /* Bias and activation of a dense layer in one pass, forward and backward, and the squared error. Matrix products are
  * left to a BLAS. */
-#include "fastopt_network.h"
 #include "math/elementary.h"
+#include "network/network.h"
 
 /* Hendrycks & Gimpel, "Gaussian error linear units", arXiv:1606.08415 (2016), the form with tanh. */
 FO_INLINE float gelu_tanh(float z) { return tanh_of(0.7978845608f * (z + 0.044715f * (z * z * z))); }
@@ -64,7 +64,7 @@ FO_INLINE void back(const struct fo_dense *d, float (*slope)(float, float))
 {
     for (int64_t first = 0; first < d->models * d->rows; first += d->rows)
         for (int64_t from = 0; from < d->units; from += FO_SUMS)
-            back_columns(d, slope, first, from, from + FO_SUMS < d->units ? from + FO_SUMS : d->units);
+            back_columns(d, slope, first, from, fo_least(from + FO_SUMS, d->units));
 }
 
 /* The pair of kernels of each row of FO_ACTIVATIONS. */
@@ -89,7 +89,3 @@ static void squares(const struct fo_squares *job)
         job->loss[row] = (float)(0.5 * sum);
     }
 }
-
-#define FO_FORWARD_ENTRY(name) name##_forward,
-#define FO_BACK_ENTRY(name) name##_back,
-static const struct fo_network network = {{FO_ACTIVATIONS(FO_FORWARD_ENTRY)}, {FO_ACTIVATIONS(FO_BACK_ENTRY)}, squares};

@@ -4,6 +4,8 @@
 
 #include "fastopt.h"
 
+extern const struct fo_steps_api fo_steps_api;
+
 /* An element of a span. The end of everything is {n_spans, 0}. */
 struct place {
     int64_t span, element;
@@ -12,6 +14,8 @@ struct place {
 struct share {
     struct place from, to;
 };
+
+int64_t fo_lay_out(struct fo_span *span, int64_t n_spans, int64_t *tiles);
 
 /* The share of thread `part` of `of`; cost is that of all spans. */
 struct share fo_share_of(const struct fo_step *step, int64_t cost, int part, int of);

@@ -1,14 +1,12 @@
 /* One step of an optimizer over many tensors, on one team of threads. Every sum is formed tile by tile and added in the
  * order of the tiles, so that the number of threads changes no bit. */
-#include "fastopt.h"
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "fastopt_layers.h"
+#include "isa/kernels.h"
 #include "optimize/layout.h"
-#include "runtime/threads.h"
+#include "rules.h"
 #include "runtime/tiles.h"
 
 enum { FO_LINE = 64 }; /* bytes of a cache line */
@@ -106,7 +104,7 @@ static void add_noise(const struct fo_step *step, const struct fo_span *span, co
         noisy[j] = scale * g[j];
     const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), i};
     const struct fo_each job = {.x = noisy, .out = noisy, .size = size, .draw = draw, .a = (float)step->noise};
-    fo_kernels()->layers->each[FO_EACH_add_normal](&job, 0, size);
+    fo_kernels()->each[FO_EACH_add_normal](&job, 0, size);
 }
 
 /* 16 bits or noise: tile by tile, in scratch memory that stays in the cache. */
@@ -163,7 +161,7 @@ static void step_share(void *job, struct fo_team *team)
         update_tiles(step, kernels, share);
 }
 
-void fo_run_step(struct fo_step *step, int64_t cost)
+static void run_step(struct fo_step *step, int64_t cost)
 {
     step->cost = cost;
     step->norm = 0;
@@ -204,10 +202,22 @@ static void look_ahead(void *job, struct fo_team *team)
     }
 }
 
-void fo_run_lookahead(const struct fo_step *step, int64_t cost, const float *shift)
+static void run_look_ahead(const struct fo_step *step, int64_t cost, const float *shift)
 {
     struct fo_step job = *step;
     job.cost = cost;
     job.shift = shift;
     fo_share_out(look_ahead, &job, step->threads);
 }
+
+#define FO_ROW(rule, buffers, scalars, point)                                                                          \
+    {#rule, #buffers, #scalars, sizeof(struct rule##_element) / sizeof(float),                                         \
+     sizeof(struct rule##_scalars) / sizeof(float)},
+static const struct fo_rule rules[] = {RULES(FO_ROW)};
+
+#define FO_FITS(rule, buffers, scalars, point)                                                                         \
+    _Static_assert(sizeof(struct rule##_element) <= FO_MAX_BUFFERS * sizeof(float), #rule " has too many buffers");    \
+    _Static_assert(sizeof(struct rule##_scalars) <= FO_MAX_SCALARS * sizeof(float), #rule " has too many scalars");
+RULES(FO_FITS)
+
+const struct fo_steps_api fo_steps_api = {rules, sizeof rules / sizeof rules[0], fo_lay_out, run_step, run_look_ahead};

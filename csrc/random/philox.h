@@ -62,3 +62,16 @@ FO_INLINE void philox_block(uint32_t *out, uint64_t at, uint32_t stream, uint32_
         out[3 * PHILOX_LANES + l] = (uint32_t)y.d;
     }
 }
+
+/* out (n, 4) ← the function of each counter (n, 4); out may be counter. */
+FO_INLINE void philox_rows(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t key[2])
+{
+    for (int64_t i = 0; i < 4 * n; i += 4) {
+        const struct philox x = {counter[i], counter[i + 1], counter[i + 2], counter[i + 3]};
+        const struct philox y = philox(x, key);
+        out[i] = (uint32_t)y.a;
+        out[i + 1] = (uint32_t)y.b;
+        out[i + 2] = (uint32_t)y.c;
+        out[i + 3] = (uint32_t)y.d;
+    }
+}

@@ -5,7 +5,7 @@
  * distribution, too, given that their sum is d. So each row gets a Poisson count, with means that add up to
  * d − 2 √d. If the sum exceeds d (one resample in 44), all counts are drawn again. Otherwise the rows that are missing
  * to d are drawn one by one. */
-#include "fastopt_resample.h"
+#include "resample/resample.h"
 #include "resample/xoshiro.h"
 
 enum { WORDS = XOSHIRO_BLOCK, ROWS_AT_ONCE = 4 * WORDS };

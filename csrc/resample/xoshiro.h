@@ -1,8 +1,7 @@
 /* xoshiro256++, Blackman & Vigna (2021), "Scrambled linear pseudorandom number generators": eight generators side by
  * side, seeded by Philox. They take a quarter of Philox's time per bit, but numbers can only be drawn in order. This
  * file knows no distribution. */
-#ifndef FASTOPT_XOSHIRO_H
-#define FASTOPT_XOSHIRO_H
+#pragma once
 
 #include "random/philox.h"
 
@@ -61,5 +60,3 @@ FO_INLINE void xoshiro_block(uint64_t *word, struct xoshiro *x)
         x->a[l] = s.a, x->b[l] = s.b, x->c[l] = s.c, x->d[l] = s.d;
     }
 }
-
-#endif

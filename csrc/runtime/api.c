@@ -1,5 +1,6 @@
-/* The table of functions of fastopt_api.h, and how many threads a job may use. */
-#include "fastopt_api.h"
+/* The table of functions of fastopt.h, and how many threads a job may use. */
+#include "isa/kernels.h"
+#include "optimize/layout.h"
 
 /* Entering a parallel region costs one or two microseconds while the team is awake: below this many elements one thread
  * is faster (measured with python -m bench threshold). */
@@ -23,33 +24,10 @@ static int threads_for(int64_t elements)
 
 static const struct fo_runtime_api runtime = {threads_for, fo_forks, fo_huge_pages};
 
-static const struct fo_layers_api layers = {
-    .slabs = fo_slabs,
-    .each = fo_run_each,
-    .sum_of_powers = fo_run_sum_of_powers,
-    .philox = fo_run_philox,
-    .sums = fo_run_sums,
-    .normalize = fo_run_normalize,
-    .normalize_back = fo_run_normalize_back,
-    .scale = fo_run_scale,
-    .mix = fo_run_mix,
-    .entropy_units = fo_entropy_units,
-    .target_weight = fo_target_weight,
-    .entropy = fo_run_entropy,
-    .images = fo_run_images,
-};
-
-static const struct fo_network_api network = {fo_run_forward, fo_run_back, fo_run_squares, fo_run_pass, fo_run_epoch};
-static const struct fo_resample_api resample = {fo_run_resample};
-static const struct fo_stump_api stump = {fo_run_stump};
 static const struct fo_testing_api testing = {fo_report_job, fo_team_size, fo_set_backoff, serial_threshold,
                                               set_serial_threshold};
 
-const struct fo_api *fo_get_api(void)
-{
-    /* not constant expressions: the number of rules is another file's */
-    static struct fo_steps_api steps;
-    steps = (struct fo_steps_api){fo_rules, fo_n_rules, fo_lay_out, fo_run_step, fo_run_lookahead};
-    static const struct fo_api api = {FO_API_VERSION, &runtime, &steps, &layers, &network, &resample, &stump, &testing};
-    return &api;
-}
+static const struct fo_api api = {FO_API_VERSION,  &runtime,        &fo_steps_api, &fo_layers_api,
+                                  &fo_network_api, fo_run_resample, fo_run_stump,  &testing};
+
+const struct fo_api *fo_get_api(void) { return &api; }

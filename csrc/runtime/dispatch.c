@@ -7,24 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastopt.h"
-#include "rules.h"
-#include "runtime/threads.h"
+#include "isa/kernels.h"
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-#define FO_ROW(rule, buffers, scalars, point)                                                                          \
-    {#rule, #buffers, #scalars, sizeof(struct rule##_element) / sizeof(float),                                         \
-     sizeof(struct rule##_scalars) / sizeof(float)},
-const struct fo_rule fo_rules[] = {RULES(FO_ROW)};
-const int fo_n_rules = sizeof fo_rules / sizeof fo_rules[0];
-
-#define FO_FITS(rule, buffers, scalars, point)                                                                         \
-    _Static_assert(sizeof(struct rule##_element) <= FO_MAX_BUFFERS * sizeof(float), #rule " has too many buffers");    \
-    _Static_assert(sizeof(struct rule##_scalars) <= FO_MAX_SCALARS * sizeof(float), #rule " has too many scalars");
-RULES(FO_FITS)
 
 extern const struct fo_kernels fo_kernels_baseline;
 #ifdef FASTOPT_X86_KERNELS

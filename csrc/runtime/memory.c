@@ -1,5 +1,5 @@
 /* Advice to the operating system about large arrays. Allocates nothing. */
-#include "fastopt.h"
+#include "runtime/dispatch.h"
 
 #if !defined(_WIN32)
 #include <sys/mman.h>

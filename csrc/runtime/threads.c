@@ -14,7 +14,7 @@
 
 #include <math.h>
 
-#include "fastopt.h"
+#include "runtime/dispatch.h"
 
 #ifdef _OPENMP
 #include <omp.h>

@@ -3,8 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "fastopt.h"
-#include "fastopt_stump.h"
+#include "isa/kernels.h"
 
 /* A power of two near 1/x: multiplying by it makes x about 1 and rounds nothing. */
 static double unit_of(double x)
@@ -78,12 +77,6 @@ static void lay_out_squares(struct fo_stump *job)
     job->total[1] = total;
 }
 
-static void search(const void *job, int64_t from, int64_t to)
-{
-    for (int64_t feature = from; feature < to; feature++)
-        fo_kernels()->stumps->split(job, feature);
-}
-
 int64_t fo_run_stump(struct fo_stump *job, int threads)
 {
     job->scale = unit_of(greatest_weight(job));
@@ -93,7 +86,7 @@ int64_t fo_run_stump(struct fo_stump *job, int threads)
         lay_out_classes(job);
     else
         lay_out_squares(job);
-    fo_share_units(search, job, job->features, threads);
+    fo_share_units(fo_kernels()->split, job, job->features, threads);
     int64_t best = -1;
     for (int64_t f = 0; f < job->features; f++)
         if (job->split[f].at >= 0 && (best < 0 || job->split[f].score > job->split[best].score))

@@ -2,7 +2,7 @@
  * the scores are vectorized, so the bits are the same on every instruction set. Of equal scores the lowest threshold
  * wins.
  * Source: Breiman et al., Classification and Regression Trees (1984), sections 4.3 and 8.3. */
-#include "fastopt_stump.h"
+#include "stump/stump.h"
 
 enum { STUMP_BLOCK = 256, STUMP_LANES = 8 };
 
@@ -83,7 +83,7 @@ static void stump_pairs(const struct fo_stump *job, const uint32_t *order, struc
     struct stump_block block;
     double sum[2] = {0, 0};
     for (int64_t from = 0; from < places; from += STUMP_BLOCK) {
-        const int64_t size = places - from < STUMP_BLOCK ? places - from : STUMP_BLOCK;
+        const int64_t size = fo_least(places - from, STUMP_BLOCK);
         stump_sums(&block, order + from, job->pairs, size, sum);
         if (job->kind == FO_STUMP_BINARY)
             stump_binary(&block, size, job->total);
@@ -130,14 +130,15 @@ static void stump_classes(const struct fo_stump *job, int64_t feature, struct fo
     }
 }
 
-static void stump_split(const struct fo_stump *job, int64_t feature)
+static void stump_split(const void *job, int64_t from, int64_t to)
 {
-    struct fo_split *const best = &job->split[feature];
-    *best = (struct fo_split){-1, {0, 0}, -1};
-    if (job->kind == FO_STUMP_CLASSES)
-        stump_classes(job, feature, best);
-    else
-        stump_pairs(job, job->order + feature * job->rows, best);
+    const struct fo_stump *const stump = job;
+    for (int64_t feature = from; feature < to; feature++) {
+        struct fo_split *const best = &stump->split[feature];
+        *best = (struct fo_split){-1, {0, 0}, -1};
+        if (stump->kind == FO_STUMP_CLASSES)
+            stump_classes(stump, feature, best);
+        else
+            stump_pairs(stump, stump->order + feature * stump->rows, best);
+    }
 }
-
-static const struct fo_stumps stumps = {stump_split};

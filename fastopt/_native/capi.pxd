@@ -61,7 +61,10 @@ cdef extern from "fastopt.h" nogil:
         double norm
         bint skipped
 
-cdef extern from "fastopt_layers.h" nogil:
+cdef extern from "random/philox.h" nogil:
+    void philox_rows(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t *key)
+
+cdef extern from "layers/layers.h" nogil:
     struct fo_draw:
         uint32_t key[2]
         uint32_t stream
@@ -92,6 +95,8 @@ cdef extern from "fastopt_layers.h" nogil:
         const float *scale
         const float *bias
         const float *slope
+
+    int FO_CHANNELS_normalize, FO_CHANNELS_normalize_back, FO_CHANNELS_scale
 
     struct fo_mix:
         const float *x
@@ -126,7 +131,7 @@ cdef extern from "fastopt_layers.h" nogil:
 
     int FO_IMAGES_flip, FO_IMAGES_crop, FO_IMAGES_paste, FO_IMAGES_tone, FO_IMAGES_warp
 
-cdef extern from "fastopt_network.h" nogil:
+cdef extern from "network/network.h" nogil:
     struct fo_dense:
         float *x
         float *y
@@ -185,7 +190,7 @@ cdef extern from "fastopt_network.h" nogil:
 
     int FO_ACTIVATION_identity, FO_ACTIVATION_relu, FO_ACTIVATION_tanh, FO_ACTIVATION_gelu
 
-cdef extern from "fastopt_resample.h" nogil:
+cdef extern from "resample/resample.h" nogil:
     struct fo_stratum:
         int64_t first, rows, draws
 
@@ -205,7 +210,7 @@ cdef extern from "fastopt_resample.h" nogil:
     int FO_COUNTS_BEYOND
     int FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows
 
-cdef extern from "fastopt_stump.h" nogil:
+cdef extern from "stump/stump.h" nogil:
     int FO_STUMP_BINARY, FO_STUMP_CLASSES, FO_STUMP_SQUARES
 
     struct fo_split:
@@ -228,7 +233,7 @@ cdef extern from "fastopt_stump.h" nogil:
         double total[2]
         double mean, unit, scale
 
-cdef extern from "fastopt_api.h" nogil:
+cdef extern from "fastopt.h" nogil:
     struct fo_runtime_api:
         int (*threads_for)(int64_t elements) noexcept nogil
         int (*forks)() noexcept nogil
@@ -245,11 +250,8 @@ cdef extern from "fastopt_api.h" nogil:
         int64_t (*slabs)(const fo_channels *job) noexcept nogil
         void (*each)(int kernel, fo_each *job, int64_t jobs, int threads) noexcept nogil
         double (*sum_of_powers)(const float *x, int64_t size, int power, double *partial, int threads) noexcept nogil
-        void (*philox)(const uint32_t *counter, uint32_t *out, int64_t n, const uint32_t *key) noexcept nogil
         void (*sums)(const fo_channels *job, double *sums, int threads) noexcept nogil
-        void (*normalize)(const fo_channels *job, int threads) noexcept nogil
-        void (*normalize_back)(const fo_channels *job, int threads) noexcept nogil
-        void (*scale)(const fo_channels *job, int threads) noexcept nogil
+        void (*channels)(int kernel, const fo_channels *job, int threads) noexcept nogil
         void (*mix)(const fo_mix *job, int threads) noexcept nogil
         int64_t (*entropy_units)(const fo_entropy *job) noexcept nogil
         double (*target_weight)(const fo_entropy *job) noexcept nogil
@@ -262,12 +264,6 @@ cdef extern from "fastopt_api.h" nogil:
         void (*squares)(const fo_squares *job) noexcept nogil
         void (*pass_ "pass")(const fo_pass *job) noexcept nogil
         void (*epoch)(const fo_epoch *job) noexcept nogil
-
-    struct fo_resample_api:
-        void (*run)(int kernel, const fo_resample *job, int threads) noexcept nogil
-
-    struct fo_stump_api:
-        int64_t (*run)(fo_stump *job, int threads) noexcept nogil
 
     struct fo_testing_api:
         void (*report_job)(double total, double least, int of, bint reduced) noexcept nogil
@@ -282,8 +278,8 @@ cdef extern from "fastopt_api.h" nogil:
         const fo_steps_api *steps
         const fo_layers_api *layers
         const fo_network_api *network
-        const fo_resample_api *resample
-        const fo_stump_api *stump
+        void (*resample)(int kernel, const fo_resample *job, int threads) noexcept nogil
+        int64_t (*stump)(fo_stump *job, int threads) noexcept nogil
         const fo_testing_api *testing
 
 

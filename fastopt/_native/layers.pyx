@@ -12,13 +12,14 @@ import numpy as np
 
 from fastopt._native.arrays cimport (
     address_of, allocate, as_buffer, as_float32, as_output, as_pixels, as_rows, as_vector, check_disjoint, check_indices,
-    check_shape, check_writeable, first_overlap, interval, is_contiguous, order_of, shape_of
+    check_shape, check_writeable, first_overlap, floats, interval, is_contiguous, order_of, shape_of
 )
 from fastopt._native.capi cimport (
-    FO_EACH_add_normal, FO_EACH_copy, FO_EACH_cosines, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_exps, FO_EACH_logs,
-    FO_EACH_penalize, FO_EACH_sines, FO_EACH_times_normal, FO_EACH_words, FO_IMAGES_crop, FO_IMAGES_flip,
-    FO_IMAGES_paste, FO_IMAGES_tone, FO_IMAGES_warp, FO_FLOAT, FO_TILE, KEEP_GIL, draw_of, fo_channels, fo_draw, fo_each,
-    fo_entropy, fo_images, fo_mix
+    FO_CHANNELS_normalize, FO_CHANNELS_normalize_back, FO_CHANNELS_scale, FO_EACH_add_normal, FO_EACH_copy,
+    FO_EACH_cosines, FO_EACH_drop, FO_EACH_drop_bits, FO_EACH_exps, FO_EACH_logs, FO_EACH_penalize, FO_EACH_sines,
+    FO_EACH_times_normal, FO_EACH_words, FO_FLOAT, FO_IMAGES_crop, FO_IMAGES_flip, FO_IMAGES_paste, FO_IMAGES_tone,
+    FO_IMAGES_warp, FO_TILE, KEEP_GIL, draw_of, fo_channels, fo_draw, fo_each, fo_entropy, fo_images, fo_mix,
+    philox_rows
 )
 from fastopt._native.runtime cimport api
 from fastopt._native.spans cimport interval_of
@@ -43,8 +44,8 @@ def philox(counters, key):
     if c.ndim != 2 or c.shape[1] != 4 or k.ndim != 1 or k.shape[0] != 2:
         raise ValueError(f"counters must have shape (n, 4) and key (2,), got {shape_of(c)} and {shape_of(k)}")
     cdef cnp.ndarray out = np.empty_like(c)
-    api.layers.philox(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
-                      <const uint32_t *> cnp.PyArray_DATA(k))
+    philox_rows(<const uint32_t *> cnp.PyArray_DATA(c), <uint32_t *> cnp.PyArray_DATA(out), c.shape[0],
+                <const uint32_t *> cnp.PyArray_DATA(k))
     return out
 
 
@@ -58,7 +59,7 @@ def sample_uniforms(key, int64_t first, int64_t n, int blocks, uint32_t stream):
     for i in range(n * blocks):
         c[4 * i], c[4 * i + 1] = <uint32_t> (first + i // blocks), <uint32_t> ((first + i // blocks) >> 32)
         c[4 * i + 2], c[4 * i + 3] = <uint32_t> (i % blocks), 1 + stream
-    api.layers.philox(c, c, n * blocks, draw.key)
+    philox_rows(c, c, n * blocks, draw.key)
     for i in range(4 * n * blocks):
         u[i] = c[i] * 2.0 ** -32
     return uniforms
@@ -107,8 +108,8 @@ def each(str kernel not None, x, out=None, *, y=None, double a=0, double b=0, ke
         second = as_rows(y, names[2])
         check_shape(second, names[2], source, names[0])
         check_disjoint(target, names[1], second, names[2], True)
-        job.y = <const float *> cnp.PyArray_DATA(second)
-    job.x, job.out, job.size = <const float *> cnp.PyArray_DATA(source), cnp.PyArray_DATA(target), source.size
+        job.y = floats(second)
+    job.x, job.out, job.size = floats(source), cnp.PyArray_DATA(target), source.size
     job.draw = draw_of(key, stream, offset)
     job.a, job.b, job.threshold = <float> a, <float> b, threshold
     _run_each(EACH[kernel], &job, 1)
@@ -145,10 +146,10 @@ def each_of(str kernel not None, list sources not None, list targets not None, l
 cdef int _tensor(fo_each *job, int64_t i, list sources, list targets, list seconds, tuple names) except -1:
     cdef cnp.ndarray target = as_buffer(targets[i], f"{names[1]} {i}")
     cdef cnp.ndarray source = _read(sources[i], f"{names[0]} {i}", target, f"{names[1]} {i}")
-    job.x, job.y = <const float *> cnp.PyArray_DATA(source), NULL
+    job.x, job.y = floats(source), NULL
     job.out, job.size = cnp.PyArray_DATA(target), target.size
     if seconds is not None:
-        job.y = <const float *> cnp.PyArray_DATA(_read(seconds[i], f"{names[2]} {i}", target, f"{names[1]} {i}"))
+        job.y = floats(_read(seconds[i], f"{names[2]} {i}", target, f"{names[1]} {i}"))
     return 0
 
 
@@ -195,7 +196,7 @@ def sum_of_powers(x, int power, str label="x"):
     if not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
         raise ValueError(f"{label} is not contiguous (shape {shape_of(a)}, strides {(<object> a).strides} bytes)")
     cdef int64_t size = a.size
-    cdef const float *data = <const float *> cnp.PyArray_DATA(a)
+    cdef const float *data = floats(a)
     cdef double *partial = <double *> allocate((size + FO_TILE - 1) // FO_TILE, sizeof(double))
     cdef int threads = api.runtime.threads_for(size)
     cdef double total
@@ -213,7 +214,7 @@ cdef fo_channels _channels(cnp.ndarray x, tuple layout) except *:
     job.outer, job.channels, job.inner, job.channels_last = layout
     if job.outer * job.channels * job.inner != x.size:
         raise ValueError(f"layout {layout} does not match shape {shape_of(x)}")
-    job.x, job.dy, job.out = <const float *> cnp.PyArray_DATA(x), NULL, NULL
+    job.x, job.dy, job.out = floats(x), NULL, NULL
     job.per_outer = False
     job.shift, job.partial = NULL, NULL
     job.high = job.low = job.scale = job.bias = job.slope = NULL
@@ -228,7 +229,7 @@ def channel_sums(x, tuple layout not None, shift, dy=None, tuple names not None=
     if dy is not None:
         b = as_rows(dy, names[1])
         check_shape(b, names[1], a, names[0])
-        job.dy = <const float *> cnp.PyArray_DATA(b)
+        job.dy = floats(b)
     cdef cnp.ndarray sums = np.empty((job.channels, 2))
     cdef double *total = <double *> cnp.PyArray_DATA(sums)
     cdef int threads = api.runtime.threads_for(a.size)
@@ -240,7 +241,7 @@ def channel_sums(x, tuple layout not None, shift, dy=None, tuple names not None=
 
 
 cdef const float *_factors(object x, str label, int64_t n) except? NULL:
-    return <const float *> cnp.PyArray_DATA(as_vector(x, label, n, cnp.NPY_FLOAT32))
+    return floats(as_vector(x, label, n, cnp.NPY_FLOAT32))
 
 
 def normalize(x, tuple layout not None, high, low, scale, bias, out=None, *, bint same_allowed=True):
@@ -249,10 +250,10 @@ def normalize(x, tuple layout not None, high, low, scale, bias, out=None, *, bin
     cdef fo_channels job = _channels(a, layout)
     job.high, job.low = _factors(high, "high", job.channels), _factors(low, "low", job.channels)
     job.scale, job.bias = _factors(scale, "scale", job.channels), _factors(bias, "bias", job.channels)
-    job.out = <float *> cnp.PyArray_DATA(target)
+    job.out = floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.normalize(&job, threads)
+        api.layers.channels(FO_CHANNELS_normalize, &job, threads)
     return target
 
 
@@ -265,10 +266,10 @@ def normalize_back(x, dy, tuple layout not None, high, low, scale, bias, slope, 
     job.high, job.low = _factors(high, "high", job.channels), _factors(low, "low", job.channels)
     job.scale, job.bias = _factors(scale, "scale", job.channels), _factors(bias, "bias", job.channels)
     job.slope = _factors(slope, "slope", job.channels)
-    job.dy, job.out = <const float *> cnp.PyArray_DATA(b), <float *> cnp.PyArray_DATA(target)
+    job.dy, job.out = floats(b), floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.normalize_back(&job, threads)
+        api.layers.channels(FO_CHANNELS_normalize_back, &job, threads)
     return target
 
 
@@ -278,10 +279,10 @@ def scale_channels(x, tuple layout not None, scale, out=None, *, bint per_outer=
     cdef fo_channels job = _channels(a, layout)
     job.per_outer = per_outer
     job.scale = _factors(scale, "scale", job.channels * (job.outer if per_outer else 1))
-    job.out = <float *> cnp.PyArray_DATA(target)
+    job.out = floats(target)
     cdef int threads = api.runtime.threads_for(a.size)
     with nogil:
-        api.layers.scale(&job, threads)
+        api.layers.channels(FO_CHANNELS_scale, &job, threads)
     return target
 
 
@@ -295,7 +296,7 @@ def mix(x, partner, a, b, out=None, *, str name="x"):
     job.size = source.size // job.rows if job.rows > 0 else 0
     cdef cnp.ndarray index = as_vector(partner, "partner", job.rows, cnp.NPY_INT64)
     check_indices(index, "partner", job.rows)
-    job.x, job.out = <const float *> cnp.PyArray_DATA(source), <float *> cnp.PyArray_DATA(target)
+    job.x, job.out = floats(source), floats(target)
     job.partner = <const int64_t *> cnp.PyArray_DATA(index)
     job.a, job.b = _factors(a, "a", job.rows), _factors(b, "b", job.rows)
     cdef int threads = api.runtime.threads_for(source.size)
@@ -311,37 +312,16 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     (rows) for reduction "none". "mean" divides by the sum of the weights of the targets, or by rows with soft targets.
     """
     cdef fo_entropy job
-    cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(out, "out", z, "logits", False)
-    cdef cnp.ndarray t, losses
+    cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(out, "out", z, "logits", False), losses
     job.rows, job.classes, job.ignore, job.smoothing = z.shape[0], z.shape[1], ignore, smoothing
-    job.logits, job.gradient = <const float *> cnp.PyArray_DATA(z), <float *> cnp.PyArray_DATA(grad)
-    job.target, job.soft, job.weight, job.loss = NULL, NULL, NULL, NULL
-    if weight is not None:
-        job.weight = _factors(weight, "weight", job.classes)
-        check_disjoint(grad, "out", <cnp.ndarray> weight, "weight", False)
-    cdef double count = job.rows
-    if soft is not None:
-        t = as_rows(soft, "targets")
-        check_shape(t, "targets", z, "logits")
-        check_disjoint(grad, "out", t, "targets", False)
-        job.soft = <const float *> cnp.PyArray_DATA(t)
-    else:
-        t = as_vector(target, "targets", job.rows, cnp.NPY_INT64)
-        check_disjoint(grad, "out", t, "targets", False)
-        job.target = <const int64_t *> cnp.PyArray_DATA(t)
-        count = api.layers.target_weight(&job)
-        if count < 0:
-            row = <int64_t> (-1 - count)
-            raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
-                             f" or ignore_index ({ignore})")
+    job.logits, job.gradient = floats(z), floats(grad)
+    cdef double total, count = _entropy_targets(&job, z, grad, target, soft, weight)
     job.scale = 1.0 if reduction != "mean" else 1.0 / count if count != 0 else NAN      # 0/0, like the loss
-    losses = None
     if reduction == "none":
         losses = np.empty(job.rows, np.float32)
-        job.loss = <float *> cnp.PyArray_DATA(losses)
+        job.loss = floats(losses)
     cdef int threads = api.runtime.threads_for(z.size)
     job.partial = <double *> allocate(api.layers.entropy_units(&job), sizeof(double))
-    cdef double total
     with nogil:
         total = api.layers.entropy(&job, threads)
     PyMem_Free(job.partial)
@@ -350,6 +330,32 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     if reduction == "mean":
         total = total / count if count != 0 else NAN
     return total, grad
+
+
+cdef double _entropy_targets(fo_entropy *job, cnp.ndarray z, cnp.ndarray grad, object target, object soft,
+                             object weight) except? -1:
+    """Check targets and weights, and enter them. Returns what the "mean" divides by."""
+    cdef cnp.ndarray t
+    cdef double count
+    job.target, job.soft, job.weight, job.loss = NULL, NULL, NULL, NULL
+    if weight is not None:
+        job.weight = _factors(weight, "weight", job.classes)
+        check_disjoint(grad, "out", <cnp.ndarray> weight, "weight", False)
+    if soft is not None:
+        t = as_rows(soft, "targets")
+        check_shape(t, "targets", z, "logits")
+        check_disjoint(grad, "out", t, "targets", False)
+        job.soft = floats(t)
+        return job.rows
+    t = as_vector(target, "targets", job.rows, cnp.NPY_INT64)
+    check_disjoint(grad, "out", t, "targets", False)
+    job.target = <const int64_t *> cnp.PyArray_DATA(t)
+    count = api.layers.target_weight(job)
+    if count < 0:
+        row = <int64_t> (-1 - count)
+        raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
+                         f" or ignore_index ({job.ignore})")
+    return count
 
 
 def images(str kernel not None, x, bint channels_last, out=None, *, size=None, place=None, other=None, partner=None,

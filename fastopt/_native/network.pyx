@@ -38,7 +38,7 @@ cdef int _dense(fo_dense *layer, object x, object y, object bias) except -1:
     check_shape(b, "y", a, "x")
     check_disjoint(b, "y", a, "x", True)
     layer.models, layer.rows, layer.units = a.shape[0], a.shape[1], a.shape[2]
-    layer.x, layer.y, layer.bias = <float *> cnp.PyArray_DATA(a), <float *> cnp.PyArray_DATA(b), NULL
+    layer.x, layer.y, layer.bias = floats(a), floats(b), NULL
     if bias is not None:
         c = as_rows(bias, "bias")
         check_writeable(c, "bias")
@@ -46,7 +46,7 @@ cdef int _dense(fo_dense *layer, object x, object y, object bias) except -1:
             raise ValueError(f"bias has shape {shape_of(c)}, expected ({a.shape[0]}, {a.shape[2]})")
         check_disjoint(c, "bias", a, "x", False)
         check_disjoint(c, "bias", b, "y", False)
-        layer.bias = <float *> cnp.PyArray_DATA(c)
+        layer.bias = floats(c)
     return 0
 
 
@@ -101,8 +101,8 @@ def squared_error(output, target, gradient, losses, double scale):
     check_disjoint(g, "gradient", t, "target", False)
     for other, name in ((z, "output"), (t, "target"), (g, "gradient")):
         check_disjoint(loss, "losses", other, name, False)
-    job.output, job.target = <const float *> cnp.PyArray_DATA(z), <const float *> cnp.PyArray_DATA(t)
-    job.gradient, job.loss = <float *> cnp.PyArray_DATA(g), <float *> cnp.PyArray_DATA(loss)
+    job.output, job.target = floats(z), floats(t)
+    job.gradient, job.loss = floats(g), floats(loss)
     job.rows, job.units, job.scale = z.shape[0], z.shape[1], <float> scale
     with nogil:
         api.network.squares(&job)
@@ -120,12 +120,12 @@ def entropy_rows(logits, targets, gradient, losses, double smoothing, double sca
     if z.ndim != 2:
         raise ValueError(f"logits must have shape (rows, classes), got {shape_of(z)}")
     job.rows, job.classes, job.ignore, job.smoothing = z.shape[0], z.shape[1], -100, smoothing
-    job.logits, job.gradient = <const float *> cnp.PyArray_DATA(z), <float *> cnp.PyArray_DATA(grad)
-    job.loss, job.weight, job.soft, job.target = <float *> cnp.PyArray_DATA(loss), NULL, NULL, NULL
+    job.logits, job.gradient = floats(z), floats(grad)
+    job.loss, job.weight, job.soft, job.target = floats(loss), NULL, NULL, NULL
     if cnp.PyArray_TYPE(t) == cnp.NPY_FLOAT32:
         t = as_rows(t, "targets")
         check_shape(t, "targets", z, "logits")
-        job.soft = <const float *> cnp.PyArray_DATA(t)
+        job.soft = floats(t)
     else:
         t = as_vector(t, "targets", z.shape[0], cnp.NPY_INT64)
         check_indices(t, "target", z.shape[1])
@@ -186,13 +186,13 @@ cdef class NetworkPass:
         if a.ndim != 3 or not layers or max(x.shape) > INT_MAX or x.size == 0:
             raise ValueError(f"x must have shape (models, rows, features) and there must be layers, got {x.shape}")
         self.job.models, self.job.rows = a.shape[0], <int> a.shape[1]
-        self.job.x = <const float *> cnp.PyArray_DATA(a)
+        self.job.x = floats(a)
         for i in range(len(layers)):
             below = self._add_layer(i, tuple(layers[i]), below, i == len(layers) - 1)
         self.last = below
         loss = as_vector(losses, "losses", a.shape[0] * a.shape[1], cnp.NPY_FLOAT32)
         check_writeable(loss, "losses")
-        self.job.loss = <float *> cnp.PyArray_DATA(loss)
+        self.job.loss = floats(loss)
         self._check_apart()
 
     def __dealloc__(self):
@@ -248,10 +248,10 @@ cdef class NetworkPass:
             job.target = <const int64_t *> cnp.PyArray_DATA(t)
         else:
             t = as_vector(t, "targets", samples * self.last.shape[2], cnp.NPY_FLOAT32)
-            job.soft = <const float *> cnp.PyArray_DATA(t)
+            job.soft = floats(t)
         if weights is not None:
             w = as_vector(weights, "weights", samples, cnp.NPY_FLOAT32)
-            job.weight = <const float *> cnp.PyArray_DATA(w)
+            job.weight = floats(w)
         job.total = <double *> cnp.PyArray_DATA(total)
         with nogil:
             api.network.pass_(&job)

@@ -66,7 +66,7 @@ cdef class _Resampling:
         else:
             self.job.out = <double *> cnp.PyArray_DATA(out)
         with nogil:
-            api.resample.run(kernel, &self.job, threads)
+            api.resample(kernel, &self.job, threads)
         return out
 
 

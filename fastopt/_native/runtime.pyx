@@ -7,7 +7,7 @@ from libc.stdint cimport uintptr_t
 from fastopt._native.capi cimport FO_SHORT, FO_TILE, fo_api
 
 
-cdef extern from "fastopt_api.h" nogil:
+cdef extern from "isa/kernels.h" nogil:
     struct fo_kernels_table "fo_kernels":
         const char *isa
 

@@ -128,5 +128,5 @@ cdef class StumpSearch:
         cdef int64_t feature
         self.job.weight = <const double *> cnp.PyArray_DATA(weight)
         with nogil:
-            feature = api.stump.run(&self.job, threads)
+            feature = api.stump(&self.job, threads)
         return feature

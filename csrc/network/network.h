@@ -61,9 +61,6 @@ struct fo_pass {
     int layers, rows, activation, classes;
 };
 
-/* Computes model after model, so that other models change no bit of one. */
-void fo_run_pass(const struct fo_pass *pass);
-
 /* An array of all rows and the array to which the rows of a batch are copied; a row has `size` bytes. */
 struct fo_source {
     const void *all;
@@ -76,23 +73,20 @@ enum { FO_SOURCES = 3 }; /* samples, targets, weights */
 struct fo_epoch {
     struct fo_pass pass; /* `rows` of a full batch; the last batch may have fewer */
     struct fo_step step;
-    int64_t cost;                 /* of the step, from fo_lay_out */
+    int64_t cost;                 /* of the step, from lay_out */
     const struct fo_group *group; /* (steps, n_groups): the hyper-parameters of each step */
-    const float *shift;           /* (steps, n_groups) for fo_run_lookahead; NULL: gradients are taken at w */
+    const float *shift;           /* (steps, n_groups) for look_ahead; NULL: gradients are taken at w */
     int64_t n_groups;
     struct fo_source source[FO_SOURCES]; /* `all` is NULL if there are none */
     const int64_t *order;                /* (samples) positions */
     int64_t samples;
 };
-void fo_run_epoch(const struct fo_epoch *epoch);
 
-void fo_run_forward(int activation, const struct fo_dense *layer);
-void fo_run_back(int activation, const struct fo_dense *layer);
-void fo_run_squares(const struct fo_squares *job);
-
-/* The kernels of one instruction set. */
-struct fo_network {
-    void (*forward[FO_N_ACTIVATIONS])(const struct fo_dense *layer);
-    void (*back[FO_N_ACTIVATIONS])(const struct fo_dense *layer);
+struct fo_network_api {
+    void (*forward)(int activation, const struct fo_dense *layer);
+    void (*back)(int activation, const struct fo_dense *layer);
     void (*squares)(const struct fo_squares *job);
+    void (*pass)(const struct fo_pass *pass); /* model after model, so that other models change no bit of one */
+    void (*epoch)(const struct fo_epoch *epoch);
 };
+extern const struct fo_network_api fo_network_api;

@@ -1,7 +1,5 @@
-/* The C interface of the bootstrap: what a call is given. It knows no statistic and no Python, and allocates nothing.
- */
-#ifndef FASTOPT_RESAMPLE_H
-#define FASTOPT_RESAMPLE_H
+/* The job of the bootstrap. Knows no statistic and no Python, and allocates nothing. */
+#pragma once
 
 #include <stdint.h>
 
@@ -35,5 +33,3 @@ struct fo_resample {
 enum { FO_COUNTS_BEYOND = 128 }; /* counts are written in blocks of 128 */
 enum { FO_RESAMPLE_sums, FO_RESAMPLE_places, FO_RESAMPLE_rows, FO_N_RESAMPLE };
 void fo_run_resample(int kernel, const struct fo_resample *job, int threads);
-
-#endif

@@ -33,8 +33,3 @@ struct fo_stump {
 
 /* The feature of the best split, the lowest of equals; −1 if there is none. No sum depends on the threads. */
 int64_t fo_run_stump(struct fo_stump *job, int threads);
-
-/* The kernels of one instruction set. */
-struct fo_stumps {
-    void (*split)(const struct fo_stump *job, int64_t feature);
-};
