@@ -14,7 +14,7 @@ cdef extern from *:
     #define FO_PREFETCH(address) ((void)(address))
     #endif
 
-    /* Whether x is native float32 with these flags, this shape and this address: it was checked before, then. */
+    /* Whether x has the type, flags, shape and address that it had when it was checked. */
     static inline int fo_is_unchanged(PyObject *x, const void *data, const npy_intp *shape, int ndim, int flags)
     {
         PyArrayObject *a = (PyArrayObject *)x;
@@ -77,7 +77,7 @@ cdef inline uintptr_t address_of(cnp.ndarray a) noexcept:
 
 
 cdef inline float *floats(object a) noexcept:
-    """The numbers of an array that was checked."""
+    """The address of the data of a checked array."""
     return <float *> cnp.PyArray_DATA(<cnp.ndarray> a)
 
 
@@ -101,5 +101,5 @@ cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 
 cdef inline int order_of(cnp.ndarray a) noexcept:
-    """The NumPy flag of the memory order of a contiguous array; that of C order if both hold."""
+    """The NumPy flag of a contiguous array's memory order; C order if the array has both."""
     return cnp.NPY_ARRAY_C_CONTIGUOUS if cnp.PyArray_IS_C_CONTIGUOUS(a) else cnp.NPY_ARRAY_F_CONTIGUOUS

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
 """Checks of the arrays that C code reads or writes: type, byte order, alignment, strides, shape, overlap.
 
-Each function returns the array itself, never a copy. Its error names the argument, what was expected and what came.
+Each function returns the array itself, never a copy. Its error names the argument, the expected value and the actual one.
 """
 
 cimport numpy as cnp
@@ -85,7 +85,7 @@ cdef cnp.ndarray as_pixels(object x, str label, int dtype=-1):
 
 
 cdef cnp.ndarray as_output(object out, str label, cnp.ndarray x, str name, bint same_allowed):
-    """out, of the type and shape of x and apart from it in memory; a new array if out is None."""
+    """Check that out has the type and shape of x and does not overlap it; make a new array if out is None."""
     if out is None:
         return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
     cdef cnp.ndarray a = as_pixels(out, label, cnp.PyArray_TYPE(x))
@@ -96,7 +96,7 @@ cdef cnp.ndarray as_output(object out, str label, cnp.ndarray x, str name, bint 
 
 
 cdef cnp.ndarray as_vector(object x, str label, int64_t size, int dtype):
-    """A contiguous array of this type number and size, of any shape: made by fastopt's own Python code."""
+    """A contiguous array of this type number and size, of any shape. Only fastopt's own code passes such arrays."""
     cdef cnp.ndarray a = x
     if not (cnp.PyArray_TYPE(a) == dtype and cnp.PyArray_ISNOTSWAPPED(a) and cnp.PyArray_ISALIGNED(a)
             and cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_SIZE(a) == size):
@@ -156,7 +156,7 @@ cdef int64_t first_overlap(interval *memory, int64_t n) noexcept:
 def copy_all(list targets not None, list sources not None, list done not None):
     """Copy each source into its target, arrays of equal shapes; then append True to done.
 
-    In C, so that no signal comes between the first copy and the last. A caller that is interrupted later sees it in done.
+    In C, so that Ctrl-C cannot come between two copies. An interrupted caller reads in `done` whether they took place.
     """
     cdef int64_t i
     if len(targets) != len(sources):

@@ -1,4 +1,4 @@
-"""The declarations of csrc, each once: structs, constants, and the table of functions that the runtime module hands out.
+"""The declarations of csrc, each once: structs, constants, and the table of functions that the runtime module exports.
 
 The headers say what each struct means. Only runtime.pyx calls the C library by name; every other module cimports `api`
 from it.

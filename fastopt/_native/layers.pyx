@@ -35,7 +35,7 @@ cdef dict IMAGES = {"flip": FO_IMAGES_flip, "crop": FO_IMAGES_crop, "paste": FO_
                     "tone": FO_IMAGES_tone, "warp": FO_IMAGES_warp}
 
 
-# -- random numbers and element by element ----------------------------------------------------------------------------
+# -- random numbers and elementwise kernels ---------------------------------------------------------------------------
 
 def philox(counters, key):
     """Philox 4x32-10: (n, 4) uint32 random numbers from (n, 4) uint32 counters under a key of two uint32."""

@@ -317,7 +317,7 @@ cdef class NetworkEpoch:
         cdef cnp.ndarray total = as_vector(totals, "totals", 1, cnp.NPY_FLOAT64)
         cdef cnp.ndarray chosen = as_vector(order, "order", len(order), cnp.NPY_INT64)
         check_writeable(total, "totals")
-        self.step.table.enter()         # no other thread uses this object from here on
+        self.step.table.enter()         # from here on other threads are kept out
         try:
             self._choose(chosen, start, stop)
             self.job.pass_.total = <double *> cnp.PyArray_DATA(total)

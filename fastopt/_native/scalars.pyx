@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
-"""The scalars of param groups as a kernel takes them: set by name, bias-corrected, rounded to float32 once.
+"""The scalars of param groups for a kernel: set by name, bias-corrected, rounded to float32 once.
 
 Holds no formula of an optimizer: its class forms the scalars, and says which of them are corrected.
 """
@@ -56,7 +56,7 @@ cdef double corrected(const correction *c, double t) noexcept nogil:
 
 
 cdef int refuse_scalar(str name, double value) except -1:
-    raise ValueError(f"{name} of the step comes to {value!r}, which no float32 holds: a hyper-parameter is too large")
+    raise ValueError(f"{name} of the step is {value!r}, beyond float32: a hyper-parameter is too large")
 
 
 cdef class GroupScalars:
@@ -80,7 +80,7 @@ cdef class GroupScalars:
         return 0
 
     cdef int begin(self, int64_t index, str rule) except -1:
-        """The group follows this rule from now on; its scalars are not formed yet."""
+        """Set the rule of a group. Its scalars must then be set."""
         cdef fo_group *group = &self.group[index]
         cdef int i
         group.rule = RULE_INDEX[rule]

@@ -8,16 +8,16 @@ from fastopt._native.capi cimport FO_FLOAT, fo_span, fo_step
 
 cdef class SpanTable:
     cdef fo_span *span              # one per parameter: its buffers, gradient and origin
-    cdef int64_t *number            # per span: the number by which messages name it
+    cdef int64_t *number            # per span: its number in error messages
     cdef interval *owned            # parameters and states, sorted by address
-    cdef interval *others           # room for one interval per span: gradients or origins to be compared
+    cdef interval *others           # scratch: one interval per span, to compare gradients or origins
     cdef int64_t n_spans, capacity, n_owned
     cdef int64_t cost, tiles, elements
     cdef double *partial            # one sum of squares per tile
     cdef int64_t partials
     cdef list names                 # per group: the names of its buffers, the parameter's first
     cdef str gradient_name
-    cdef bint single                # there is one parameter, and messages do not number it
+    cdef bint single                # there is one parameter, and error messages do not number it
     cdef bint ahead                 # the parameters hold the lookahead point
     cdef bint busy                  # a step is under way
     cdef int most_threads           # the limit of this table's steps, beside the limit of the process; 0: none

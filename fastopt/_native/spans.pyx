@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
 """The table of parameters that a step works on: their memory, their names in messages, and that no two overlap.
 
-It knows addresses and sizes. What lies there, arrays or tensors, is its owner's to check before each step.
+It knows addresses and sizes only. Its owner checks the arrays or tensors at these addresses before each step.
 """
 
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -34,10 +34,10 @@ cdef class SpanTable:
         PyMem_Free(self.partial)
 
     cdef int enter(self) except -1:
-        """Begin a step; the owner sets `busy` to False at its end. A step under way at a fork goes on in the parent only."""
+        """Begin a step; the owner sets `busy` to False at its end. A step that runs during a fork continues in the parent only."""
         cdef int forks = api.runtime.forks()
         if self.busy and self.forks == forks:
-            raise RuntimeError("this optimizer is in the middle of a step, on another thread or in what called this")
+            raise RuntimeError("this optimizer is in the middle of a step, on another thread or in a caller of this function")
         self.busy = True
         self.forks = forks
         return 0
@@ -48,7 +48,7 @@ cdef class SpanTable:
         return 0
 
     cdef int grow(self, int64_t capacity) except -1:
-        """Room for so many spans. New spans are zero and numbered in order."""
+        """Make room for this many spans. New spans are zero and numbered in order."""
         cdef int64_t s, old = self.capacity
         self.span = <fo_span *> grown(self.span, old, capacity, sizeof(fo_span))
         self.number = <int64_t *> grown(self.number, old, capacity, sizeof(int64_t))
@@ -150,7 +150,7 @@ cdef class SpanTable:
         return 0
 
     cdef int run(self, fo_step *step) except -1:
-        """Run the step; a small one keeps the GIL. Only a MemoryError can come, before anything is written."""
+        """Run the step; a small one keeps the GIL. The only possible error is a MemoryError before the first write."""
         if step.want_norm:
             if self.partials < self.tiles:
                 self.partial = <double *> grown(self.partial, self.partials, self.tiles, sizeof(double))
@@ -172,7 +172,7 @@ cdef class SpanTable:
         return 0
 
     cdef list put_back(self, list problems):
-        """The way back from the lookahead point. problems: per span why it cannot be written, or None if it can.
+        """Restore the parameters from the lookahead point. problems: per span the reason why it cannot be written, or None.
 
         Every span without a problem gets its origin's bits. Returns the problems.
         """

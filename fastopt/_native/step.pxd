@@ -1,4 +1,4 @@
-"""What other modules use of a step over arrays: its arrays checked, its scalars formed, ready to run in C."""
+"""The step over arrays, for other Cython modules: checked arrays and formed scalars, ready to run in C."""
 
 from libc.stdint cimport int64_t
 
@@ -10,7 +10,7 @@ from fastopt._native.scalars cimport GroupScalars
 from fastopt._native.spans cimport SpanTable
 
 
-cdef struct array_form:             # what an array was when it was checked
+cdef struct array_form:             # type, shape and address of an array when it was checked
     const cnp.npy_intp *shape
     int ndim
     int flags
@@ -20,7 +20,7 @@ cdef class ArrayStep:
     cdef SpanTable table
     cdef GroupScalars scalars
     cdef array_form *form           # per span
-    cdef cnp.npy_intp *shapes       # the memory of the forms' shapes
+    cdef cnp.npy_intp *shapes       # owns the shapes
     cdef list parameters            # one array per span
     cdef PyObject **parameter       # the same, borrowed
     cdef list keep_alive            # the states, whose addresses are in the table

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False, binding=False
 """One step over arrays: check every buffer, then call the kernel. Holds no formula and no default.
 
-Nothing is written before everything is checked and allocated: a step happens wholly or not at all.
+Nothing is written before everything is checked and allocated, so a step is all or nothing.
 """
 
 from cpython.mem cimport PyMem_Free
@@ -27,13 +27,13 @@ cnp.import_array()
 
 ctypedef PyObject *get_item(PyObject *items, Py_ssize_t i) except NULL
 
-cdef extern from "Python.h":        # these return borrowed references, Cython's own do not
+cdef extern from "Python.h":        # these functions return borrowed references, Cython's own return new ones
     PyObject *PyList_GetItem(PyObject *items, Py_ssize_t i) except NULL
     PyObject *PyTuple_GetItem(PyObject *items, Py_ssize_t i) except NULL
 
 cdef enum:
     AHEAD = 16              # how many arrays ahead headers are fetched
-    MANY = 256              # arrays, from which on they are fetched
+    MANY = 256              # with fewer arrays there is no prefetching
 
 cdef class Clock:
     """The steps that a group has taken, and how often its hyper-parameters were assigned.
@@ -48,7 +48,7 @@ cdef class Clock:
 # -- a step over arrays -----------------------------------------------------------------------------------------------
 
 cdef class ArrayStep:
-    """The steps of some groups of arrays: parameters and states are checked once, and again where they can change.
+    """Steps over groups of arrays. States are checked once, parameters in every step.
 
     groups: a list of (rule, buffers), buffers a tuple (parameter, *states) per tensor: arrays of one shape and order.
     names: per group the names of its buffers for messages, the parameter's first.
@@ -78,7 +78,7 @@ cdef class ArrayStep:
 
     def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
         if self.parameters is not None:
-            raise RuntimeError("an ArrayStep is made once")
+            raise RuntimeError("an ArrayStep cannot be initialized twice")
         cdef int64_t g, s = 0, n_spans = sum([len(buffers) for _, buffers in groups])
         cdef SpanTable table = self.table
         table.single, table.names = single, names
@@ -100,7 +100,7 @@ cdef class ArrayStep:
         self._finish(n_spans, len(groups), clocks or [])
 
     cdef int _finish(self, int64_t n_spans, int64_t n_groups, list clocks) except -1:
-        """Nothing can be stepped before this has run."""
+        """Check and store all arrays. Before this no step is possible."""
         self.table.n_spans = n_spans
         try:
             self.table.take_owned()
@@ -170,7 +170,7 @@ cdef class ArrayStep:
         self.formed[index], self.varying[index] = changes, varying
 
     def is_formed(self, int64_t index):
-        """Whether the scalars of this group are those of its next step, but for bias corrections."""
+        """Whether this group has the scalars of its next step, apart from bias corrections."""
         return self.formed[index] == (<Clock> self.clocks[index]).changes
 
     cdef bint is_stale(self) except -1:
@@ -226,7 +226,7 @@ cdef class ArrayStep:
         return rows
 
     cdef float *shifts_of(self, const fo_group *rows, int64_t steps) except NULL:
-        """Per step and group its scalar "shift": how far it looks ahead. The caller frees the memory."""
+        """The scalar "shift" of each step and group, the distance of the lookahead. The caller frees the memory."""
         cdef int64_t i, g, n = self.scalars.n_groups
         cdef int slot
         cdef float *shift = <float *> allocate(steps * n, sizeof(float))
@@ -239,9 +239,9 @@ cdef class ArrayStep:
     # -- gradients ----------------------------------------------------------------------------------------------------
 
     cdef bint _can_use(self, object grads, bint will_be_zeroed) except -1:
-        """Whether a small step can use this list as it is: nothing moved, and no thread can change it under the GIL.
+        """Whether a small step can read this list directly: no array moved, and the GIL keeps other threads from changing it.
 
-        The rest of such a step makes no container: that could start the garbage collector, whose finalizers might
+        The rest of such a step creates no container, because that could start the garbage collector, and a finalizer might
         change the list.
         """
         cdef SpanTable table = self.table
@@ -249,7 +249,7 @@ cdef class ArrayStep:
                 and len(<list> grads) == table.n_spans and self._first_changed(grads, 0, will_be_zeroed) == table.n_spans)
 
     cdef tuple list_gradients(self, object grads):
-        """One gradient per parameter, held by a tuple that nobody else can change."""
+        """The gradients as a new tuple, which no other code can change."""
         cdef int64_t n = self.table.n_spans
         if self.table.single:
             return (grads,)
@@ -282,7 +282,7 @@ cdef class ArrayStep:
         return copies
 
     cdef int64_t _first_changed(self, object gradients, int64_t s, bint will_be_zeroed) except -1:
-        """The first span from s on whose parameter or gradient is not what the last step found, or n_spans.
+        """The first span from s on whose parameter or gradient changed since the last step, or n_spans.
 
         gradients: a list or a tuple of n_spans items. Runs no Python code.
         """
@@ -570,8 +570,7 @@ cdef class ArrayStep:
 cdef class Lookahead:
     """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back.
 
-    arguments: called when the block is entered; returns an object with look_ahead and restore, and the arguments of its
-    look_ahead.
+    arguments: called at entry; returns an object with look_ahead and restore, and the two arguments of look_ahead.
     """
 
     cdef object step
@@ -597,6 +596,5 @@ cdef class Lookahead:
         self.step.looked_ahead = kind is None
 
     def __dealloc__(self):
-        # leaves a block that was entered by hand and that nobody can leave any more
-        if self.inside:
+        if self.inside:     # the block was entered by hand and never left
             self.step.restore()

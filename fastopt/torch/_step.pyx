@@ -43,7 +43,7 @@ cdef class TensorStep:
     cdef float *shift               # per group of the table
     cdef readonly bint skipped
     cdef readonly int64_t skips
-    cdef public bint looked_ahead   # the gradients are those of the lookahead point, and no step has used them yet
+    cdef public bint looked_ahead   # the gradients were taken at the lookahead point, and no step has used them yet
 
     def __cinit__(self, *_):
         self.origins = NULL
@@ -127,7 +127,7 @@ cdef class TensorStep:
         return 0
 
     cdef list _stale_groups(self):
-        """Correct what depends on the step alone. Returns (group, UpdateSpec, t) where scalars must be formed anew."""
+        """Update bias corrections. Return (group, UpdateSpec, t) for each group whose scalars must be formed again."""
         cdef int64_t k, t
         cdef UpdateSpec spec
         cdef list stale = []
@@ -151,7 +151,7 @@ cdef class TensorStep:
     # -- the lookahead ------------------------------------------------------------------------------------------------
 
     def look_ahead(self, tuple work not None, list shifts not None):
-        """Move every w to w − shift·a, a its first state, and keep what it was until restore().
+        """Move every w to w − shift·a, where a is its first state, and keep the old values until restore().
 
         work: the arguments of read(). shifts: per param group. In one call, so that no signal can come between its parts.
         """
@@ -190,7 +190,7 @@ cdef class TensorStep:
         return 0
 
     def restore(self):
-        """The way back from look_ahead: every parameter gets its values back, bit for bit.
+        """Restore the parameters that look_ahead moved, bit for bit.
 
         RuntimeError for each parameter that was given other memory meanwhile; all others have their values back then.
         """
@@ -206,4 +206,4 @@ cdef class TensorStep:
         finally:
             self.table.end(False)
         if problems:
-            raise RuntimeError(f"not put back behind the lookahead() block, as all others are: {'; '.join(problems)}")
+            raise RuntimeError(f"not restored at the end of the lookahead() block, as all others are: {'; '.join(problems)}")

@@ -1,4 +1,4 @@
-"""Where the numbers of a torch tensor are: read through DLPack's C exchange API and public methods of torch alone.
+"""Reads the address, shape and strides of torch tensors, by DLPack's C exchange API and torch's public methods only.
 
 How a tensor is read, and why that is safe:
 1. DLPack gives the address, shape, strides and type of every tensor in every step; none of them is remembered.
@@ -45,7 +45,7 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject *x)
     PyObject *Py_True
     PyObject *PyWeakref_NewRef(PyObject *x, PyObject *callback) except NULL
-    PyObject *PyWeakref_GetObject(PyObject *reference)      # borrowed; None if it is gone
+    PyObject *PyWeakref_GetObject(PyObject *reference)      # borrowed; None if the object was freed
 
 
 cdef enum:
@@ -63,10 +63,10 @@ cdef struct tensor_view:
     fo_dl_tensor t
     int64_t size
     int kind                # an fo_type, or REFUSED
-    bint negative           # torch has not yet changed the sign of its numbers (Tensor.is_neg)
+    bint negative           # torch has yet to negate its elements (Tensor.is_neg)
 
 cdef struct tensor_record:  # what the last step found
-    PyObject *object        # compared, never followed: it may be gone by now
+    PyObject *object        # compared only, because the object may have been freed
     PyObject *storage       # an owned weak reference to its storage; NULL: there is no record
     fo_dl_tensor t
     int64_t dims[2 * RECORDED_DIMS]     # shape and strides
@@ -141,7 +141,7 @@ cdef inline tuple shape_of(const fo_dl_tensor *t):
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 cdef inline bint ask(no_argument_method question, PyObject *x) except -1:
-    """The answer of a method that returns a bool."""
+    """Call a method that returns a bool."""
     cdef PyObject *answer = question(x, NULL)
     if answer == NULL:
         return -1
@@ -180,7 +180,7 @@ cdef inline bint is_in_storage(const torch_calls *calls, PyObject *x, const fo_d
 
 
 cdef inline bint read_view(const torch_calls *calls, PyObject *x, tensor_view *v) except -1:
-    """Where the numbers of x are. False for a tensor that cannot be read: sparse, of a type that DLPack does not know,
+    """Read where the elements of x are. False for a tensor that cannot be read: sparse, of a type that DLPack does not know,
     on another device, or not inside its storage."""
     v.kind, v.negative = REFUSED, False
     if calls.dlpack.view(<void *> x, &v.t) != 0:
@@ -204,7 +204,7 @@ cdef inline void forget(tensor_record *r) noexcept:
 
 
 cdef inline int remember(const torch_calls *calls, PyObject *x, const tensor_view *v, tensor_record *r) except -1:
-    """Record a tensor that is fit to be stepped. One without elements, or of many dimensions, gets no record."""
+    """Record a checked tensor. Tensors without elements, or with many dimensions, get no record."""
     cdef int i
     cdef PyObject *storage
     forget(r)

@@ -119,7 +119,7 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     @classmethod
     def _with_specs(cls, native: TensorStep, work: Work) -> list[tuple[UpdateSpec, Group, list[Any]]]:
-        """The work with the UpdateSpec of each group, made anew where a hyper-parameter has changed."""
+        """(UpdateSpec, group, parameters) of each group, with a new UpdateSpec if a hyper-parameter has changed."""
         specs = native.specs
         for i, (group, _) in enumerate(work):
             if i == len(specs) or not specs[i].matches(group):

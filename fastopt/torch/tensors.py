@@ -28,7 +28,7 @@ def _reach(x: Any) -> int:
 
 
 def is_distributed(x: Any) -> bool:
-    """Whether x is a DTensor; loads nothing."""
+    """Whether x is a DTensor. Imports nothing."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
 

@@ -38,7 +38,7 @@ def start(job: str, folder: Path, *arguments: str, world: int = 2) -> list[subpr
 
 
 def run(job: str, folder: Path, *arguments: str) -> dict[str, torch.Tensor]:
-    """What rank 0 found, after rank 1 found the same bits."""
+    """The result of rank 0, after a check that rank 1 has the same bits."""
     for process in (processes := start(job, folder, *arguments)):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors[-3000:]

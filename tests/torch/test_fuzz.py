@@ -30,7 +30,7 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
 
 
 class Life:
-    """An optimizer, and what may happen to it and its tensors; every choice comes from the seed alone."""
+    """An optimizer and random changes of it and its tensors. The seed determines every choice."""
 
     def __init__(self, name: str, seed: int, forgets: bool) -> None:
         self.rng, self.torch_rng = random.Random(seed), torch.Generator().manual_seed(seed)
@@ -66,7 +66,7 @@ class Life:
             ]
         )()
 
-    # -- what may happen ----------------------------------------------------------------------------------------------
+    # -- the changes --------------------------------------------------------------------------------------------------
 
     def fresh_gradients(self) -> None:
         for p in self.ps:
@@ -192,7 +192,7 @@ class Life:
     # -- the step -----------------------------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """A plan that has seen nothing; it keeps what NAG must know, whether the gradients are of the lookahead."""
+        """Replace the native step by a new one without records. Keep NAG's flag of the lookahead point."""
         if self.forgets:
             old = self.opt._native
             self.opt.__dict__["_tensor_step"] = self.opt._new_step()
@@ -210,7 +210,7 @@ class Life:
         self.opt.step(**options)
 
     def some_time(self) -> list[Any]:
-        """A change or two, a step, and all that can be seen of it."""
+        """Make one or two changes and a step. Return everything that a user can observe."""
         said = [self.attempt(self.rng.choice(CHANGES), self) for _ in range(self.rng.choice([0, 0, 1, 2]))]
         said.append(self.attempt(self.step))
         assert all(repr(a.tolist()) == b for a, b in self.kept), "a copy that is still to be made was written to"
@@ -226,7 +226,7 @@ class Life:
         return ""
 
 
-#: those that leave a good life as it was come twice
+#: changes that cause no error are listed twice
 CHANGES = [
     change
     for name, change in vars(Life).items()
@@ -236,7 +236,7 @@ CHANGES = [
 
 
 def _numbers(x: Any) -> Any:
-    """As text, in which a NaN is itself."""
+    """The numbers as text, in which NaN equals NaN."""
     return None if x is None else (x.dtype, x.stride(), repr(x.tolist()))
 
 

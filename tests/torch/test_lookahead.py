@@ -1,4 +1,4 @@
-"""fastopt.torch.NAG in the textbook's form: the block, how it is left whatever was done inside, what a step takes."""
+"""fastopt.torch.NAG in the textbook's form: the lookahead block, its end, and the gradients that a step accepts."""
 
 from __future__ import annotations
 

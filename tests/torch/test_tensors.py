@@ -183,7 +183,7 @@ def test_parameters_and_states_given_other_memory_between_steps(name: str) -> No
     assert_same(mine, peers, way)
 
 
-def test_states_of_another_layout_are_laid_out_anew() -> None:
+def test_states_of_another_layout_are_converted() -> None:
     a, b, mine, peers = pair("Adam")
     walk(a, b, mine, peers, 2)
     mine[7].data = mine[7].data.t().contiguous().t()
@@ -447,7 +447,7 @@ def test_parameters_made_in_inference_mode_are_updated_only_there(name: str, gap
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_made_in_inference_mode_count_as_others(name: str) -> None:
+def test_gradients_made_in_inference_mode_are_accepted(name: str) -> None:
     p = torch.nn.Parameter(torch.rand(5))
     opt = getattr(ours, name)([p])
     with torch.inference_mode():
@@ -481,7 +481,7 @@ def test_more_dimensions_than_torch_computes_with() -> None:
     assert float(p.detach()) == 0.0
 
 
-def test_advice_names_what_a_subclass_derives_from() -> None:
+def test_the_advice_names_the_base_class_of_torch() -> None:
     class Mine(ours.AdamW):
         pass
 
