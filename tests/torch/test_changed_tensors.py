@@ -78,12 +78,17 @@ def _after(change: Callable[[torch.Tensor], Any], what: str, forget: bool) -> li
     return [x.detach().resolve_neg().clone() for x in found]
 
 
-@pytest.mark.parametrize("what", ["parameter", "gradient", "exp_avg", "exp_avg_sq"])
-@pytest.mark.parametrize("change", [*CHANGES, _set_data(lambda x: torch._neg_view(x.clone()))])
+def _cases() -> list[tuple[Callable[[Any], Any], str]]:
+    """Every change of every tensor, except one: only a private function of torch makes a dense state negative in place,
+    and a step does not look for it (see _views.pxd)."""
+    changes = [*CHANGES, _set_data(lambda x: torch._neg_view(x.clone()))]
+    names = ("parameter", "gradient", "exp_avg", "exp_avg_sq")
+    return [(c, name) for c in changes for name in names if not (c is _negate and name.startswith("exp_avg"))]
+
+
+@pytest.mark.parametrize(("change", "what"), _cases())
 def test_every_change_of_a_tensor_is_seen(change: Callable[[torch.Tensor], Any], what: str) -> None:
     """An optimizer that stepped before the change gives what one gives that reads every tensor for the first time."""
-    if change is _negate and what.startswith("exp_avg"):
-        pytest.skip("not here: no public function of torch makes a dense state negative in place, see _views.pxd")
     seen, expected = _after(change, what, forget=False), _after(change, what, forget=True)
     if isinstance(seen, str):
         assert seen == expected

@@ -57,35 +57,38 @@ def test_an_interrupted_step_happens_wholly_or_not_at_all(name: str, steps: int)
     assert k > 30
 
 
+def made_nag() -> tuple[Any, list[Any]]:
+    """NAG before its second step."""
+    params = [torch.nn.Parameter(torch.linspace(-1.0, 1.0, 5)), torch.nn.Parameter(torch.ones(4, 3))]
+    opt = ours.NAG(params, lr=0.1)
+    take_nag(opt)
+    return opt, params
+
+
+def take_nag(opt: Any) -> None:
+    def closure() -> None:
+        for p in opt.param_groups[0]["params"]:
+            p.grad = 2 * p.detach()
+
+    opt.step(closure)
+
+
 def test_an_interrupted_step_of_nag_happens_wholly_or_not_at_all() -> None:
-    def make() -> tuple[Any, list[Any]]:
-        params = [torch.nn.Parameter(torch.linspace(-1.0, 1.0, 5)), torch.nn.Parameter(torch.ones(4, 3))]
-        opt = ours.NAG(params, lr=0.1)
-        take(opt)
-        return opt, params
-
-    def take(opt: Any) -> None:
-        def closure() -> None:
-            for p in opt.param_groups[0]["params"]:
-                p.grad = 2 * p.detach()
-
-        opt.step(closure)
-
-    opt, params = make()
+    opt, params = made_nag()
     before = str(state(opt, params))
-    take(opt)
+    take_nag(opt)
     after = str(state(opt, params))
     found = set()
     k, came = 0, True
     while came:
         k += 1
-        opt, params = make()
-        came = pressed(k, lambda opt=opt: take(opt))  # type: ignore[misc]
+        opt, params = made_nag()
+        came = pressed(k, lambda opt=opt: take_nag(opt))  # type: ignore[misc]
         torch.set_grad_enabled(True)
         is_now = str(state(opt, params))
         assert is_now in (before, after), k
         found.add(is_now)
-        take(opt)
+        take_nag(opt)
         assert str(state(opt, params)) != is_now, k
     assert found == {before, after}
     assert k > 30

@@ -86,6 +86,12 @@ def test_in_backward_refuses_what_needs_all_gradients() -> None:
     assert not torch.equal(extra.detach(), torch.ones(3))
     handle.remove()
     opt.step(max_norm=1.0)
+
+
+def test_an_old_handle_does_not_end_a_new_one() -> None:
+    opt = ours.Adam(_model().parameters())
+    handle = ours.step_in_backward(opt)
+    handle.remove()
     second = ours.step_in_backward(opt)
     handle.remove()
     with pytest.raises(RuntimeError, match="already"):
