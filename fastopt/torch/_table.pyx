@@ -228,13 +228,15 @@ cdef class TensorTable:
         cdef tensor_record *records = &self.records[RECORDS_PER_SPAN * s]
         cdef PyObject *x
         cdef int k
+        cdef bint one
         if self.recorded[s] != spec.number or self.spans.number[s] != place:
             return False
         if not is_unchanged(&calls, <PyObject *> p, records, True):
             return False
+        one = self.spans.span[s].size == 1      # see _views.pxd
         for k in range(1, spec.n_states + 1):
             x = PyDict_GetItemWithError(states, <object> spec.state[k - 1])
-            if x == NULL or type(<object> x) is not tensor_type or not is_unchanged(&calls, x, &records[k], False):
+            if x == NULL or type(<object> x) is not tensor_type or not is_unchanged(&calls, x, &records[k], one):
                 return False
         if not spec.counts:
             return True

@@ -9,9 +9,9 @@ How a tensor is read, and why that is safe:
 5. All tensors of a step are kept alive until it is done. As with torch's own optimizers, no other thread may resize
    their storages meanwhile.
 
-A view can be negative: torch has not yet changed the sign of its numbers. Parameters and gradients are asked for it in
-every step. A state is asked whenever it is not exactly as the last step found it; to make it negative in place and leave
-its address, shape and strides as they are takes a private function of torch.
+A view can be negative: torch has not yet changed the sign of its numbers. Parameters, gradients and states of one element
+are asked for it in every step. A larger state is asked whenever it is not exactly as the last step found it, because only
+a private function of torch makes it negative and leaves its address, shape and strides as they are.
 """
 
 from cpython.exc cimport PyErr_Clear
