@@ -581,7 +581,7 @@ def test_refused_options() -> None:
     with pytest.raises(ValueError, match="Nesterov momentum requires a momentum and zero dampening"):
         sgd.step()
     sgd.param_groups[0].update(dampening=0, lr=1e39)
-    with pytest.raises(ValueError, match="lr of the step comes to 1e\\+39, which no float32 holds"):
+    with pytest.raises(ValueError, match=r"lr of the step is 1e\+39, beyond float32"):
         sgd.step()
     assert torch.equal(p[0].detach(), torch.ones(3))
 
