@@ -14,7 +14,18 @@ import numpy as np
 from fastopt._native.step import Lookahead
 from fastopt._types import Array
 from fastopt.conventions import scheduled
-from fastopt.optimizer import LR, Common, Corrections, Grads, Hyper, Noise, Optimizer, Params, check_registry
+from fastopt.optimizer import (
+    LR,
+    UNSCALED,
+    Common,
+    Corrections,
+    Grads,
+    Hyper,
+    Noise,
+    Optimizer,
+    Params,
+    check_registry,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,7 +187,7 @@ class NAG(Optimizer):
         grads: Grads,
         *,
         max_norm: float | None = None,
-        grad_scale: float = 1.0,
+        grad_scale: float = UNSCALED,
         zero_grads: bool = False,
         noise: Noise | None = None,
     ) -> float | None:
