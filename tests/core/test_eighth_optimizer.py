@@ -69,8 +69,8 @@ opt.save("adamax.npz"); opt.load("adamax.npz")
 m, u = np.zeros(100, np.float32), np.zeros(100, np.float32)
 fastopt.functional.adamax_(w, w.copy(), m, u, step=1, lr=0.5)
 assert np.allclose(w, 0.0, atol=1e-6) and (m != 0).all()
-from fastopt.lab.compare import available
-assert "Adamax" in fastopt.__all__ and available()["Adamax"] is fastopt.Adamax
+from fastopt.mlp.settings import available_optimizers
+assert "Adamax" in fastopt.__all__ and available_optimizers()["adamax"] is fastopt.Adamax
 print(opt)
 """
 
