@@ -70,7 +70,7 @@ m, u = np.zeros(100, np.float32), np.zeros(100, np.float32)
 fastopt.functional.adamax_(w, w.copy(), m, u, step=1, lr=0.5)
 assert np.allclose(w, 0.0, atol=1e-6) and (m != 0).all()
 from fastopt.mlp.settings import available_optimizers
-assert "Adamax" in fastopt.__all__ and available_optimizers()["adamax"] is fastopt.Adamax
+assert "Adamax" in fastopt.__all__ and available_optimizers()["Adamax"] is fastopt.Adamax
 print(opt)
 """
 
