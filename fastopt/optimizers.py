@@ -28,9 +28,8 @@ from fastopt.optimizer import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fastopt._native.step import ArrayStep
+    from fastopt.checkpoint import File
     from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
@@ -219,7 +218,7 @@ class NAG(Optimizer):
         super()._load(d, params)
         self._array_step.looked_ahead = False  # earlier gradients belong to the former momentum
 
-    def save(self, path: str | Path, *, params: bool = False) -> None:
+    def save(self, path: File, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
         super().save(path, params=params)
 
