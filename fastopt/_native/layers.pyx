@@ -444,12 +444,14 @@ cdef class Restorer:
     """The block of EarlyStopping. In C, so that no signal can come between the end of the block and the copy."""
 
     cdef public list _params, _best     # parameters of the last update, and copies of the best ones, or None
-    cdef public bint restore_best
+    cdef public bint restore_best, _inside
 
     def __enter__(self):
+        self._inside = True
         return self
 
     def __exit__(self, *_):
+        self._inside = False
         if self.restore_best and self._best is not None and self._params is not None:
             each_of("copy", self._best, self._params, names=("best parameter", "parameter", ""))
 
