@@ -59,6 +59,10 @@ cdef int check_shape(cnp.ndarray a, str label, cnp.ndarray x, str name) except -
 cdef int check_disjoint(cnp.ndarray out, str label, cnp.ndarray x, str name, bint same_allowed) except -1
 cdef cnp.ndarray own_vector(object x, str label, int64_t size, int dtype)
 cdef cnp.ndarray own_indices(object x, str label, int64_t size, int64_t below)
+cdef int check_layout(cnp.ndarray a, str label, cnp.ndarray x, str name) except -1
+cdef list ready_to_copy(list targets, list sources)
+cdef void copy_all(list targets, list ready) noexcept
+cdef void set_zero(char *data, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides) noexcept
 
 
 cdef inline void *allocate(int64_t count, size_t size) except NULL:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-import fastopt
 from fastopt._native import layers, network, resample, stump
 from fastopt.regularization import cross_entropy
+from tests.support.changing import while_it_runs
 
 Case = tuple[Callable[[], Any], np.ndarray[Any, Any]]
 ROWS = 200_000
@@ -75,22 +73,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "labels of a stump, 2": lambda: labels(2),
     "labels of a stump, 3": lambda: labels(3),
 }
-
-
-def while_it_runs(call: Callable[[], Any], change: Callable[[], Any]) -> Any:
-    """The result of call(), with change() at the moment at which the call releases the GIL."""
-    begin, interval, threads = threading.Event(), sys.getswitchinterval(), fastopt.get_num_threads()
-    sys.setswitchinterval(1000.0)  # no thread has to give up the GIL
-    fastopt.set_num_threads(1)
-    thread = threading.Thread(target=lambda: (begin.wait(), change()))
-    try:
-        thread.start()
-        begin.set()
-        return call()
-    finally:
-        sys.setswitchinterval(interval)
-        fastopt.set_num_threads(threads)
-        thread.join()
 
 
 @pytest.mark.parametrize("name", CASES)
