@@ -126,6 +126,7 @@ cdef class TensorStep:
         for original, copy in self.table.copies:
             copy_into(original, copy)
         increment_version(self.table.written)
+        increment_version(self.table.written_states)
         return 0
 
     cdef list _stale_groups(self):
@@ -200,7 +201,7 @@ cdef class TensorStep:
         self.table.spans.enter()
         try:
             if self.table.spans.ahead:
-                self.table.written = []
+                self.table.written, self.table.held = [], []
                 problems = self.table.spans.put_back([self.table.problem(s, self.ahead_of[s]) for s in range(self.table.spans.n_spans)])
                 increment_version(self.table.written)
                 PyMem_Free(self.origins)
