@@ -94,6 +94,8 @@ cdef class TensorStep:
         """Update what was read. Returns the gradients' norm if max_norm or skip_nonfinite asks for it, else None."""
         cdef fo_step step
         self.table.spans.describe(&step)
+        if step.threads > 1:
+            step.threads = min(step.threads, torch.get_num_threads())
         step.group = self.scalars.group
         step.grad_scale = grad_scale
         step.max_norm = INFINITY if max_norm is None else max_norm
