@@ -12,6 +12,8 @@ cimport cython
 
 import torch
 
+from fastopt.torch import tensors
+
 from fastopt._native.arrays cimport allocate
 from fastopt._native.capi cimport fo_span, fo_step
 from fastopt._native.step cimport GroupScalars
@@ -164,7 +166,7 @@ cdef class TensorStep:
             self.table.spans.refuse_ahead()
             self.table.read(work[0], work[1], True)
             self._make_origins(shifts)
-            self.ahead_of = [p for _, _, params in work[0] for p in params]
+            self.ahead_of = [p for _, _, params in work[0] for p in params if tensors.looks_ahead(p)]
             increment_version(self.table.written)
             self.table.spans.move(self.shift)
             self.table.spans.ahead = True

@@ -172,7 +172,7 @@ cdef class TensorTable:
         self.moved = True
 
     cdef int read(self, list work, object state, bint ahead) except -1:
-        """Fill the table and check it. ahead: for a lookahead, with every parameter and without gradients."""
+        """Fill the table and check it. ahead: for a lookahead, without gradients."""
         cdef Py_ssize_t cursor = 0
         cdef int64_t i, place = 0
         cdef UpdateSpec spec
@@ -182,7 +182,7 @@ cdef class TensorTable:
         for i, (spec, group, params) in enumerate(work):
             for p in <list?> params:
                 grad = None if ahead else p.grad
-                if ahead or grad is not None:
+                if grad is not None or (ahead and tensors.looks_ahead(p)):
                     self._add(spec, group, self._state_of(spec, p, &cursor), p, grad, place, i)
                 place += 1
         self._check_overlaps(ahead)
