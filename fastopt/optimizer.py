@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 import numpy as np
 
 from fastopt._checks import LARGEST, Check, flag, number
+from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
@@ -503,7 +504,7 @@ def _as_groups(params: Any) -> Sequence[Mapping[str, Any]]:
 
 def _word(a: Array) -> int:
     """The address of the array, in units of four bytes."""
-    return int(a.__array_interface__["data"][0]) // 4
+    return native_arrays.address(a) // 4
 
 
 def _like(params: Sequence[Array], flat: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:

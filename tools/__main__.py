@@ -9,6 +9,7 @@ TASKS = {
     "bits": "compares hashes of every kernel's results over compilers, instruction sets and emulated machines",
     "fuzz_binding": "fuzzes the checks of array arguments",
     "fuzz_checkpoint": "fuzzes the reader of checkpoint files",
+    "interruptions": "interrupts every public call at every line, signal check and allocation",
     "kills": "kills a process that saves in a loop: the file must always be whole",
     "lowest": "runs the tests on the lowest versions that pyproject.toml allows",
     "planted": "plants a bug for each sanitizer and checks that the sanitizer finds it",

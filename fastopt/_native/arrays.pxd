@@ -46,6 +46,7 @@ cdef struct interval:           # the memory of one buffer: addresses [start, en
     int buffer
 
 
+cdef (uintptr_t, uintptr_t) bounds_of(cnp.ndarray a) noexcept
 cdef int64_t first_overlap(interval *memory, int64_t n) noexcept
 
 cdef cnp.ndarray as_float32(object x, str label)

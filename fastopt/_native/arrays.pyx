@@ -147,6 +147,27 @@ cdef cnp.ndarray own_indices(object x, str label, int64_t size, int64_t below):
     return a
 
 
+def address(cnp.ndarray a not None):
+    """Where the array's data begin. NumPy's __array_interface__ crashes if it gets no memory."""
+    return address_of(a)
+
+
+cdef (uintptr_t, uintptr_t) bounds_of(cnp.ndarray a) noexcept:
+    """The addresses of an array of any strides, from the first byte to behind the last one."""
+    cdef uintptr_t start = address_of(a), end = start + <uintptr_t> cnp.PyArray_ITEMSIZE(a)
+    cdef int64_t reach
+    cdef int i
+    if cnp.PyArray_SIZE(a) == 0:
+        return start, start
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
+        if reach < 0:
+            start += <uintptr_t> reach
+        else:
+            end += <uintptr_t> reach
+    return start, end
+
+
 cdef int by_start(const void *a, const void *b) noexcept nogil:
     cdef uintptr_t x = (<const interval *> a).start, y = (<const interval *> b).start
     return (x > y) - (x < y)

@@ -444,6 +444,15 @@ cdef class Restorer:
 
     cdef public list _params, _best     # parameters of the last update, and copies of the best ones, or None
     cdef public bint restore_best, _inside
+    cdef readonly int64_t _taken        # how often _take has done its work
+
+    def _take(self, list tensors not None, list best):
+        """Keep the parameters of an update, and copy them to `best` if it is not None."""
+        if best is not None:
+            each_of("copy", tensors, best, names=("parameter", "best parameter", ""))
+            self._best = best
+        self._params = tensors
+        self._taken += 1
 
     def __enter__(self):
         self._inside = True

@@ -15,8 +15,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastopt._native.arrays cimport (
-    address_of, allocate, as_buffer, as_float32, check_layout, copy_all, fo_fetch_header, fo_fetch_shape, fo_is_array, fo_is_unchanged,
-    first_overlap, interval, is_contiguous, is_float32, order_of, ready_to_copy, same_shape, set_zero, shape_of
+    address_of, allocate, as_buffer, as_float32, bounds_of, check_layout, copy_all, fo_fetch_header, fo_fetch_shape,
+    fo_is_array, fo_is_unchanged, first_overlap, interval, is_contiguous, is_float32, order_of, ready_to_copy, same_shape, set_zero, shape_of
 )
 from fastopt._native.capi cimport FO_FLOAT, FO_MAX_BUFFERS, KEEP_GIL, fo_group, fo_span, fo_step
 from fastopt._native.runtime cimport api
@@ -376,7 +376,7 @@ cdef class ArrayStep:
         cdef fo_span *span = &self.table.span[s]
         span.gradient = NULL
         self.gradients_apart = False
-        start, end = np.lib.array_utils.byte_bounds(a)
+        start, end = bounds_of(a)
         if span.size > 0:
             self.table.check_gradient_apart(s, start, end)
         order = "C" if order_of(parameter) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"

@@ -10,7 +10,7 @@ import numpy as np
 from fastopt._checks import LARGEST, flag, integer, number, one_of, warn
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
-from fastopt.regularization.layer import Layer, Layout, layout_of, probability
+from fastopt.regularization.layer import Layer, Layout, all_or_nothing, layout_of, probability
 
 #: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is unbiased.
 CONVENTIONS: dict[str, dict[str, Any]] = {
@@ -133,11 +133,16 @@ class BatchNorm(Layer):
         bias = np.zeros_like(scale) if self.bias is None else self._vector(self.bias, "bias")
         in_place = not self.training and f.x is x
         y = layer_kernels.normalize(f.x, layout, high, low, scale, bias, out, same_allowed=in_place)
-        if update and self.track_running_stats:
-            self._update_running(count, mean, var)
-        # backward needs x, which an operation in place overwrites
-        self._forward = None if np.may_share_memory(f.x, y) else f
-        return y
+
+        def keep() -> Array:
+            if update and self.track_running_stats:
+                self._update_running(count, mean, var)
+            # backward needs x, which an operation in place overwrites
+            self._forward = None if np.may_share_memory(f.x, y) else f
+            return y
+
+        running = [a for a in (self.running_mean, self.running_var) if a is not None and update]
+        return all_or_nothing(self, keep, arrays=running)
 
     def _scaled(self, x: Array, layout: Layout, count: float, mean: Array, var: Array, batch: bool) -> _Forward:
         """x and its statistics, times 2⁻⁶⁴ in channels where x − mean might be beyond float32."""
@@ -233,10 +238,9 @@ class BatchNorm(Layer):
             result = layer_kernels.normalize_back(f.x, grad, f.layout, high, low, scale, bias, slope, out)
         else:
             result = layer_kernels.scale_channels(grad, f.layout, scale, out, name="grad")
-        if self.weight is not None:
-            self.weight_grad = (sums[:, 1] * f.invstd).astype(np.float32)
-        if self.bias is not None:
-            self.bias_grad = sums[:, 0].astype(np.float32)
+        of_weight = None if self.weight is None else (sums[:, 1] * f.invstd).astype(np.float32)
+        of_bias = None if self.bias is None else sums[:, 0].astype(np.float32)
+        vars(self).update(weight_grad=of_weight, bias_grad=of_bias)  # one call, which Ctrl-C cannot part
         return result
 
     def state_dict(self) -> dict[str, Any]:

@@ -109,9 +109,15 @@ class EarlyStopping(layer_kernels.Restorer):
         value = float(value if self.reduce is None else self.reduce(float(value)))
         tensors = None if params is None else as_list(params, "params")
         improved = self.step >= self.start_from and self._beats(value, self.best_value)
-        if tensors is not None:
-            self._keep(tensors, improved)
-        self._count(value, improved)
+        taken, before = self._taken, {name: getattr(self, name) for name in FIELDS}
+        try:
+            self._count(value, improved)
+            if tensors is not None:
+                self._keep(tensors, improved)
+        except BaseException:
+            if self._taken == taken:  # the best parameters are those of before
+                vars(self).update(before)
+            raise
         return self.stopped
 
     def _count(self, value: float, improved: bool) -> None:
@@ -147,13 +153,12 @@ class EarlyStopping(layer_kernels.Restorer):
                         f"parameter {i} is another array than in the update before, and the best values would be "
                         "restored into an array that training does not use: change it in place (w += 1, w[:] = ...)"
                     )
-        if improved and self._best is None:
+        best = self._best
+        if improved and best is None:
             # a copy of each tensor onto itself checks all of them and changes nothing
             layer_kernels.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))
-            self._best = [p.copy(order="K") for p in tensors]
-        elif improved and self._best is not None:
-            layer_kernels.each_of("copy", tensors, self._best, names=("parameter", "best parameter", ""))
-        self._params = tensors
+            best = [p.copy(order="K") for p in tensors]
+        self._take(tensors, best if improved else None)
 
     def _check_same_shapes(self, tensors: list[Array]) -> None:
         if self._best is None:

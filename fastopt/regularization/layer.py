@@ -84,6 +84,24 @@ def unchanged(x: Array, out: Array | None, name: str) -> Array:
     return x if out is None else layer_kernels.each("copy", x, out, names=(name, "out", ""))
 
 
+def all_or_nothing(
+    owner: Any, call: Callable[[], Array], rng: np.random.Generator | None = None, arrays: Iterable[Array] = ()
+) -> Array:
+    """Call, and on an error or Ctrl-C give the owner its attributes, the generator its state and the arrays their values
+    back."""
+    attributes, state = dict(vars(owner)), None if rng is None else rng.bit_generator.state
+    values = [(a, a.copy()) for a in arrays]
+    try:
+        return call()
+    except BaseException:
+        owner.__dict__ = attributes
+        if rng is not None:
+            rng.bit_generator.state = state
+        for a, value in values:
+            a[...] = value
+        raise
+
+
 class Layer:
     """A layer in training or inference mode, switched by train() and eval(). Layers start in training mode."""
 
@@ -129,6 +147,9 @@ class RandomLayer(Layer, ABC):
         """The layer's output. Each call in training draws new random numbers; inference returns x."""
         if not isinstance(x, np.ndarray):
             raise TypeError(f"x must be a float32 numpy.ndarray, got {type(x).__name__}")
+        return all_or_nothing(self, lambda: self._draw_and_apply(x, out), self.rng)
+
+    def _draw_and_apply(self, x: Array, out: Array | None) -> Array:
         key = draw_key(self.rng) if self.training and self._active else None
         y = unchanged(x, out, "x") if key is None else self._apply(x, key, out, "x")
         self.key, self._input = key, (x.shape, x.dtype)

@@ -32,8 +32,7 @@ cdef object copy_into = torch.Tensor.copy_
 cdef class TensorStep:
     """The steps of torch parameters. new_state, advice: see TensorTable.
 
-    A step is three calls: `with step:` keeps other steps out and undoes what failed, read() checks everything, apply()
-    writes.
+    A step is two calls inside hold(): read() checks everything, apply() writes.
     """
 
     cdef TensorTable table
@@ -64,16 +63,21 @@ cdef class TensorStep:
         """Whether the parameters hold the lookahead point."""
         return self.table.spans.ahead
 
-    def __enter__(self):
-        """RuntimeError if a step is under way or the parameters hold the lookahead point."""
+    def hold(self, function, *arguments):
+        """Call the function, which reads and applies, while no other step can run; undo what a failed one has made.
+
+        RuntimeError if a step is under way or the parameters hold the lookahead point. Not a `with` block, because Ctrl-C
+        can come between its end and the call of its __exit__.
+        """
         self.table.spans.enter()
-        self.skipped = True
         if self.table.spans.ahead:
             self.table.spans.busy = False
             self.table.spans.refuse_ahead()
-
-    def __exit__(self, *_):
-        self.table.end(self.skipped)
+        self.skipped = True
+        try:
+            return function(*arguments)
+        finally:
+            self.table.end(self.skipped)
 
     def read(self, list work not None, object state not None):
         """Read and check every parameter that has a gradient, with its gradient, states and step count.

@@ -147,11 +147,13 @@ class TorchOptimizer(torch.optim.Optimizer):
         skip_nonfinite: bool = False,
     ) -> float | None:
         """Check everything, form the scalars, then write. Returns the gradients' norm if it was asked for."""
-        with native:
+
+        def read_and_apply() -> float | None:
             for index, spec, t in native.read(self._with_specs(native, work), state):
                 native.set(index, spec, spec.scalars(t), t)
-            norm = native.apply(grad_scale, max_norm, skip_nonfinite)
-        return norm  # noqa: RET504  # with a return inside the block, Ctrl-C could come before its end is called
+            return native.apply(grad_scale, max_norm, skip_nonfinite)
+
+        return native.hold(read_and_apply)  # type: ignore[no-any-return]
 
     def _with_specs(self, native: TensorStep, work: Work) -> list[tuple[UpdateSpec, Group, list[Any]]]:
         """(UpdateSpec, group, parameters) of each group, with a new UpdateSpec if a hyper-parameter has changed."""

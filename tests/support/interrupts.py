@@ -1,4 +1,7 @@
-"""Raises KeyboardInterrupt at one possible place after another: for tests of all-or-nothing operations."""
+"""Interrupts a call at one place after another: for tests of all-or-nothing operations.
+
+A place is where CPython handles Ctrl-C, or a line of Python, or an allocation, which then fails.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ import dis
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
+
+import fastopt
 
 LOOK = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
 TOOL = 3  # a tool id of sys.monitoring that debuggers, profilers and coverage do not use
@@ -81,3 +87,57 @@ def pressed(k: int, use: Callable[[], Any]) -> bool:
     finally:
         press.end()
     return press.looks >= k
+
+
+class Lines:
+    """A trace function that raises KeyboardInterrupt at the k-th line that is executed in these files of fastopt."""
+
+    def __init__(self, k: int, files: tuple[str, ...] = ("",)) -> None:
+        folder = str(Path(fastopt.__file__).parent)
+        self.k, self.lines, self.files = k, 0, tuple(folder + "/" + name for name in files)
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(self.files):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.k:
+                raise KeyboardInterrupt
+        return self
+
+
+def at_line(k: int, use: Callable[[], Any], files: tuple[str, ...] = ("",)) -> bool:
+    """Call `use` with an interrupt at the k-th line of fastopt; return whether it was reached."""
+    lines, before = Lines(k, files), sys.gettrace()
+    try:
+        sys.settrace(lines)
+        use()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return lines.lines >= k
+
+
+def without_memory(k: int, use: Callable[[], Any]) -> bool:
+    """Call `use` with the k-th allocation failing; return whether this raised: CPython can do without some.
+
+    NumPy and pickle turn some of these MemoryErrors into other exceptions.
+    """
+    try:
+        _testcapi.set_nomemory(k, k + 1)
+        use()
+    except Exception:
+        return True
+    finally:
+        _testcapi.remove_mem_hooks()
+    return False
+
+
+WAYS: dict[str, Callable[[int, Callable[[], Any]], bool]] = {"check": pressed, "line": at_line}
+try:
+    import _testcapi
+except ImportError:  # a Python without its own tests
+    pass
+else:
+    WAYS["allocation"] = without_memory

@@ -1,0 +1,3 @@
+from fastopt._types import Array
+
+def address(a: Array) -> int: ...
