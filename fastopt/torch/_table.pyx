@@ -299,6 +299,8 @@ cdef class TensorTable:
             original, x = tensors.dense_copy(x, self._name("parameter", s))
             self.copies.append((original, x))
             self._read_tensor(x, w)
+            if w.kind == REFUSED:
+                raise MemoryError(f"no memory to copy {self._name('parameter', s)}")
         if span.buffer[0] != <float *> w.t.data or span.size != w.size or span.w_type != w.kind:
             self.moved = True
         span.buffer[0], span.size, span.w_type = <float *> w.t.data, w.size, <uint8_t> w.kind
@@ -423,6 +425,8 @@ cdef class TensorTable:
         if a.negative or not same_layout(&a.t, &w.t):
             r.object = NULL
             self._read_tensor(tensors.copied_gradient(x, stepped), &a)
+            if a.kind == REFUSED:       # torch gives no view if it gets no memory for it
+                raise MemoryError(f"no memory to copy {self._name('gradient', s)}")
         elif x is grad and r.object == <PyObject *> x and r.t.data == a.t.data:
             remember(&calls, <PyObject *> x, &a, r)     # the second step with it: most gradients serve one step only
         else:
