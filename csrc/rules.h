@@ -1,7 +1,8 @@
 /* The update rules: what each optimizer does to one element. Start reading here.
  *
- * A rule sees one element of the parameter (w) and of its states, the gradient g after the prelude of kernels.h, and
- * the scalars h, formed in double on the host and rounded once. It knows nothing of loops, threads or Python.
+ * A rule sees one element of the parameter (w) and of its states, the gradient g after the prelude of
+ * optimize/kernels.inl.h, and the scalars h, formed in double on the host and rounded once. It knows nothing of loops,
+ * threads or Python.
  * Notation: a complement such as 1 − β₁ is `beta1c`. All arithmetic is IEEE single precision, in the order written. */
 #ifndef FASTOPT_RULES_H
 #define FASTOPT_RULES_H
@@ -64,7 +65,7 @@ RULE(nesterov)
 }
 
 /* Nesterov (1983) as the textbook has it: Momentum, with g taken at w − shift·a, shift = η β (lookahead() in
- * kernels.h). */
+ * optimize/kernels.inl.h). */
 RULE(nag)
 {
     x->a = h.beta * x->a + h.gain * g;

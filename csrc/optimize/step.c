@@ -9,7 +9,10 @@
 #include "rules.h"
 #include "runtime/tiles.h"
 
-enum { FO_LINE = 64 }; /* bytes of a cache line */
+enum {
+    FO_LINE = 64,   /* bytes of a cache line */
+    FO_PIECE = 256, /* elements of an array on the stack: a thread's stack may have 16 KiB only */
+};
 
 /* The bytes of an element, and the address of element i. */
 static int64_t width(uint8_t type) { return type == FO_FLOAT ? 4 : 2; }
@@ -32,10 +35,14 @@ static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kerne
         const struct fo_span *span = &step->span[s];
         const int64_t end = end_in(step, share, s);
         for (int64_t i = begin_in(share, s); i < end; i += FO_TILE) {
-            const int64_t size = fo_least(end - i, FO_TILE);
-            float scratch[FO_TILE];
-            const float *g = widened(kernels, span->gradient, span->g_type, i, size, scratch);
-            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(g, size);
+            const int64_t stop = fo_least(end, i + FO_TILE), stride = span->g_type == FO_FLOAT ? FO_TILE : FO_PIECE;
+            float scratch[FO_PIECE];
+            double lane[LANES] = {0};
+            for (int64_t j = i; j < stop; j += stride) {
+                const int64_t size = fo_least(stop - j, stride);
+                kernels->add_squares(widened(kernels, span->gradient, span->g_type, j, size, scratch), size, lane);
+            }
+            step->partial[span->first_tile + i / FO_TILE] = fold(lane);
         }
     }
 }
@@ -107,13 +114,13 @@ static void add_noise(const struct fo_step *step, const struct fo_span *span, co
     fo_kernels()->each[FO_EACH_add_normal](&job, 0, size);
 }
 
-/* 16 bits or noise: tile by tile, in scratch memory that stays in the cache. */
+/* 16 bits or noise: piece by piece, in scratch memory on the stack. */
 static void update_in_scratch(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
                               const struct fo_span *span, int64_t begin, int64_t end)
 {
-    float w[FO_TILE], g[FO_TILE];
-    for (int64_t i = begin; i < end; i += FO_TILE) {
-        const int64_t size = fo_least(end - i, FO_TILE);
+    float w[FO_PIECE], g[FO_PIECE];
+    for (int64_t i = begin; i < end; i += FO_PIECE) {
+        const int64_t size = fo_least(end - i, FO_PIECE);
         float *buffer[FO_MAX_BUFFERS] = {(float *)widened(kernels, span->buffer[0], span->w_type, i, size, w)};
         for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
             buffer[k] = span->buffer[k] + i;
@@ -172,9 +179,9 @@ static void run_step(struct fo_step *step, int64_t cost)
 static void look_ahead_in_scratch(const struct fo_span *span, float shift, int64_t begin, int64_t end)
 {
     const struct fo_kernels *kernels = fo_kernels();
-    float w[FO_TILE], origin[FO_TILE];
-    for (int64_t i = begin; i < end; i += FO_TILE) {
-        const int64_t size = fo_least(end - i, FO_TILE);
+    float w[FO_PIECE], origin[FO_PIECE];
+    for (int64_t i = begin; i < end; i += FO_PIECE) {
+        const int64_t size = fo_least(end - i, FO_PIECE);
         uint16_t *const x = (uint16_t *)at(span->buffer[0], span->w_type, i);
         memcpy(at(span->origin, span->w_type, i), x, (size_t)size * sizeof *x);
         kernels->widen[span->w_type](x, w, size);

@@ -12,6 +12,8 @@ cimport cython
 
 import torch
 
+from fastopt.torch import tensors
+
 from fastopt._native.arrays cimport allocate
 from fastopt._native.capi cimport fo_span, fo_step
 from fastopt._native.step cimport GroupScalars
@@ -43,7 +45,7 @@ cdef class TensorStep:
     cdef float *shift               # per group of the table
     cdef readonly bint skipped
     cdef readonly int64_t skips
-    cdef public bint looked_ahead   # the gradients were taken at the lookahead point, and no step has used them yet
+    cdef public object looked_ahead # of what gradients were taken at the lookahead point that no step has used yet; or None
 
     def __cinit__(self, *_):
         self.origins = NULL
@@ -92,6 +94,8 @@ cdef class TensorStep:
         """Update what was read. Returns the gradients' norm if max_norm or skip_nonfinite asks for it, else None."""
         cdef fo_step step
         self.table.spans.describe(&step)
+        if step.threads > 1:
+            step.threads = min(step.threads, torch.get_num_threads())
         step.group = self.scalars.group
         step.grad_scale = grad_scale
         step.max_norm = INFINITY if max_norm is None else max_norm
@@ -103,7 +107,7 @@ cdef class TensorStep:
             self.skips += 1
         else:
             self._finish()
-        self.looked_ahead = False
+        self.looked_ahead = None
         return step.norm if step.want_norm else None
 
     cdef int _finish(self) except -1:
@@ -124,6 +128,7 @@ cdef class TensorStep:
         for original, copy in self.table.copies:
             copy_into(original, copy)
         increment_version(self.table.written)
+        increment_version(self.table.written_states)
         return 0
 
     cdef list _stale_groups(self):
@@ -161,11 +166,11 @@ cdef class TensorStep:
             self.table.spans.refuse_ahead()
             self.table.read(work[0], work[1], True)
             self._make_origins(shifts)
-            self.ahead_of = [p for _, _, params in work[0] for p in params]
+            self.ahead_of = [p for _, _, params in work[0] for p in params if tensors.looks_ahead(p)]
             increment_version(self.table.written)
             self.table.spans.move(self.shift)
             self.table.spans.ahead = True
-            self.looked_ahead = failed = False
+            self.looked_ahead, failed = None, False
         finally:
             self.table.end(failed)
 
@@ -198,7 +203,7 @@ cdef class TensorStep:
         self.table.spans.enter()
         try:
             if self.table.spans.ahead:
-                self.table.written = []
+                self.table.written, self.table.held = [], []
                 problems = self.table.spans.put_back([self.table.problem(s, self.ahead_of[s]) for s in range(self.table.spans.n_spans)])
                 increment_version(self.table.written)
                 PyMem_Free(self.origins)
