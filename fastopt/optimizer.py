@@ -496,7 +496,7 @@ def prelude(h: Hyper, lr: float) -> dict[str, float]:
         "clip": math.inf if h["clip_value"] is None else h["clip_value"],
         "weight_decay": 0.0 if decoupled else h["weight_decay"],
         "l1": h["l1"],
-        "decay": 1.0 - lr * h["weight_decay"] if decoupled else 1.0,
+        "decay": lr * h["weight_decay"] if decoupled else 0.0,
     }
 
 

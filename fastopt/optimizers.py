@@ -44,7 +44,8 @@ def _denominator(h: Hyper) -> dict[str, float]:
 
 def _momentum(h: Hyper, lr: float, gain: float = 1.0) -> dict[str, float]:
     """The scalars of a ← βa + gain·g, W ← W − η a; or of Keras' velocity, with η inside: a ← βa − η g, W ← W + a."""
-    return {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
+    rates = {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
+    return {"beta": h["momentum"], "betac": 1.0 - h["momentum"], **rates}
 
 
 class SGD(Optimizer):
@@ -105,7 +106,7 @@ class Momentum(Optimizer):
 
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return {"beta": h["momentum"], **_momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])}
+        return _momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -168,7 +169,7 @@ class NAG(Optimizer):
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         values = _momentum(h, lr)
-        return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
+        return {**values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
         """A block in which the parameters hold W − η β a. Its end restores W bit for bit, after an exception as well.
@@ -425,8 +426,9 @@ class RMSprop(Optimizer):
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         averages = {"rho": h["alpha"], "rhoc": 1.0 - h["alpha"], **_denominator(h)}
-        momentum = {"beta": h["momentum"], "nesterov": float(h["nesterov"])}
-        inside = h["lr_in_momentum"] and h["momentum"]
+        beta = h["momentum"]
+        momentum = {"beta": beta, "betac": 1.0 - beta, "nesterov": float(h["nesterov"])}
+        inside = h["lr_in_momentum"] and beta
         return {**averages, **momentum, "lr": 1.0 if inside else lr, "gain": lr if inside else 1.0}
 
 
