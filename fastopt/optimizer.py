@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 import numpy as np
 
 from fastopt._checks import LARGEST, Check, flag, number
-from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
@@ -84,8 +83,6 @@ class Optimizer:
     checks: ClassVar[Mapping[str, Check]] = {}
 
     _array_step: native_step.ArrayStep
-    _groups: list[ParamGroup]
-    _states: list[dict[str, list[Array]]]
 
     registry: ClassVar[dict[str, type[Optimizer]]] = {}  # rule -> class
 
@@ -133,8 +130,9 @@ class Optimizer:
         given = {k: v for k, v in {**own, **options}.items() if v is not None}
         defaults = resolve(type(self).__name__, self.conventions, self.convention)
         self.defaults = {**defaults, **self._checker(defaults)(given)}
-        self._single = isinstance(params, np.ndarray)
-        self._set_groups([self._make_group(group) for group in _as_groups(params)])
+        self._array_step = native_step.ArrayStep([], [], isinstance(params, np.ndarray))
+        for group in _as_groups(params):
+            self._append(self._make_group(group))
 
     @classmethod
     def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -150,27 +148,17 @@ class Optimizer:
             raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
         return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
 
-    def _set_groups(self, groups: list[ParamGroup], states: list[dict[str, list[Array]]] | None = None) -> None:
-        """Check the groups, allocate their missing states, then replace the optimizer's groups and states by these."""
-        self._check_groups(groups)
-        skips = self._array_step.skips if hasattr(self, "_array_step") else 0
-        states = list(states or [])
-        names = [("parameter", *self.rules[group.rule]) for group in groups]
-        if len(states) < len(groups):
-            no_states: list[Any] = [("sgd", [(p,) for p in group["params"]]) for group in groups]
-            native_step.ArrayStep(no_states, names, self._single)  # checks the parameters before allocating states
-        for group in groups[len(states) :]:
-            states.append(self._allocate(group))
-        spans: list[tuple[str, list[tuple[Array, ...]]]] = [
-            (group.rule, list(zip(group["params"], *_like(group["params"], state).values(), strict=True)))
-            for group, state in zip(groups, states, strict=True)
-        ]
-        array_step = native_step.ArrayStep(spans, names, self._single, [group.clock for group in groups])
-        array_step.skips = skips
-        self._array_step, self._groups, self._states = array_step, groups, states
+    def _append(self, group: ParamGroup) -> None:
+        """Check the group, allocate its states and add it."""
+        self._check_group(group)
+        params, names = group["params"], ("parameter", *self.rules[group.rule])
+        self._array_step.append("sgd", [(p,) for p in params], names, check_only=True)  # before states are allocated
+        group.states = self._allocate(group)
+        tensors = list(zip(params, *_like(params, group.states).values(), strict=True))
+        self._array_step.append(group.rule, tensors, names, group, group.clock)
 
-    def _check_groups(self, groups: list[ParamGroup]) -> None:
-        """Raise ValueError if one optimizer cannot have all these groups."""
+    def _check_group(self, group: ParamGroup) -> None:
+        """Raise ValueError if the optimizer cannot have this group beside those that it has."""
 
     def _allocate(self, group: ParamGroup) -> dict[str, list[Array]]:
         """Allocate the states of a group, one block per state name, and return one 1-d view per parameter.
@@ -196,13 +184,7 @@ class Optimizer:
         """Add a group of parameters with its own hyper-parameters. Its step count starts at 0."""
         if not isinstance(group, Mapping) or "params" not in group:
             raise TypeError(f"a param group must be a dict with 'params', got {group!r}")
-        single, self._single = self._single, False
-        try:
-            with self._array_step:
-                self._set_groups([*self._groups, self._make_group(group)], self._states)
-        except BaseException:
-            self._single = single
-            raise
+        self._append(self._make_group(group))
 
     @property
     def skipped(self) -> int:
@@ -213,6 +195,10 @@ class Optimizer:
     def param_groups(self) -> tuple[ParamGroup, ...]:
         """Dicts of "params" and their hyper-parameters. An assigned value takes effect in the next step."""
         return tuple(self._groups)
+
+    @property
+    def _groups(self) -> list[ParamGroup]:
+        return self._array_step.groups
 
     @property
     def _params(self) -> list[Array]:
@@ -277,26 +263,25 @@ class Optimizer:
             norm = self._array_step.step(grads, grad_scale, max_norm, self.skip_nonfinite, zero_grads, std, key)
             if norm is not NotImplemented:
                 return norm  # type: ignore[no-any-return]
-            self._form_scalars()  # the scalars are out of date
+            self._array_step.hold(self._form_scalars)  # they are out of date
 
     def _form_scalars(self) -> None:
         """Form the scalars of the next step for every group in which the previous scalars are out of date.
 
         All schedules are called first, because one may set hyper-parameters of any group: they count for this step.
         """
-        array_step = self._array_step
-        with array_step:
-            varying = [self._varies(group) for group in self._groups]
-            rates = [scheduled(group["lr"], group.clock.steps) for group in self._groups]
-            for i, (group, lr) in enumerate(zip(self._groups, rates, strict=True)):
-                if not array_step.is_formed(i):
-                    # read first: a later change marks these scalars as out of date
-                    changes, steps = group.clock.changes, group.clock.steps
-                    array_step.set(i, *self._scalars(group, lr, steps), steps + 1, changes, varying[i])
+        array_step, groups = self._array_step, self._groups
+        varying = [self._varies(group) for group in groups]
+        rates = [scheduled(group["lr"], group.clock.steps) for group in groups]
+        for i, (group, lr) in enumerate(zip(groups, rates, strict=True)):
+            if not array_step.is_formed(i):
+                # read first: a later change marks these scalars as out of date
+                changes, steps = group.clock.changes, group.clock.steps
+                array_step.set(i, *self._scalars(group, lr, steps), steps + 1, changes, varying[i])
 
     def _scalars_ahead(self, steps: int) -> list[list[tuple[dict[str, float], Corrections]] | None]:
         """For each group, the scalars of each of the next steps; None if only bias corrections depend on the step."""
-        self._form_scalars()
+        self._array_step.hold(self._form_scalars)
         return [self._scalars_of(group, steps) if self._varies(group) else None for group in self._groups]
 
     @classmethod
@@ -320,8 +305,8 @@ class Optimizer:
         """One dict per parameter, in order: "step", its number of steps, and views of its states by name."""
         return [
             {"step": group.clock.steps, **{name: arrays[i] for name, arrays in states.items()}}
-            for group, flat in zip(self._groups, self._states, strict=True)
-            for states in [_like(group["params"], flat)]
+            for group in self._groups
+            for states in [_like(group["params"], group.states)]
             for i in range(len(group["params"]))
         ]
 
@@ -330,8 +315,7 @@ class Optimizer:
 
         A schedule (a callable lr) is saved as None. An optimizer that loads the dict keeps its own schedule.
         """
-        with self._array_step:
-            return self._state_dict()
+        return self._array_step.hold(self._state_dict)  # type: ignore[no-any-return]
 
     def _state_dict(self) -> dict[str, Any]:
         first = 0
@@ -353,31 +337,16 @@ class Optimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy a state_dict into this optimizer. Names, shapes, dtypes and version are checked before any write."""
-        with self._array_step:
-            self._load(state_dict, [])
+        self._array_step.hold(self._load, state_dict, [])
 
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
-        """Check everything, then copy. An interruption before the arrays are copied restores the hyper-parameters."""
-        values = self._check_state_dict(d)
-        former = [(dict(group), group.clock.steps) for group in self._groups]
-        targets = [a for state in self.state for name, a in state.items() if name != "step"]
-        names = [[name for name in state if name != "step"] for state in self.state]
-        sources = [saved[name] for saved, ordered in zip(d["state"], names, strict=True) for name in ordered]
-        loaded = [(new, saved["steps"]) for new, saved in zip(values, d["param_groups"], strict=True)]
-        done: list[bool] = []
-        try:
-            self._set_values(loaded)
-            native_arrays.copy_all([*targets, *self._params[: len(params)]], [*sources, *params], done)
-        finally:
-            if not done:
-                self._set_values(former)
-        self._array_step.skips = d["skipped"]
-
-    def _set_values(self, values: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """Replace the hyper-parameters and step counts of all groups."""
-        for group, (new, steps) in zip(self._groups, values, strict=True):
-            group.update(new)
-            group.clock.steps = steps
+        values, steps = self._check_state_dict(d), [saved["steps"] for saved in d["param_groups"]]
+        targets, sources = self._params[: len(params)], list(params)
+        for own, saved in zip(self.state, d["state"], strict=True):
+            names = own.keys() - {"step"}
+            targets += [own[name] for name in names]
+            sources += [saved[name] for name in names]
+        self._array_step.load(targets, sources, values, steps, d["skipped"])
 
     def _check_state_dict(self, d: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Check a state_dict and return the hyper-parameters for each group."""
@@ -432,20 +401,21 @@ class Optimizer:
         """Write the state, and with params=True the parameters, to one .npz file without pickle. All or nothing."""
         from fastopt import checkpoint
 
-        with self._array_step:
-            state = self._state_dict()
-            copies = [p.copy(order="K") for p in self._params] if params else None
-        checkpoint.save(path, state, copies)
+        checkpoint.save(path, *self._array_step.hold(self._copies, params))
+
+    def _copies(self, params: bool) -> tuple[dict[str, Any], list[Array] | None]:
+        return self._state_dict(), [p.copy(order="K") for p in self._params] if params else None
 
     def load(self, path: str | Path) -> None:
         """Load a file that save() has written, with the parameters if it has them. On an error nothing changes."""
         from fastopt import checkpoint
 
-        state_dict, params = checkpoint.load(path)
-        with self._array_step:
-            if params is not None:
-                self._check_saved_params(path, params)
-            self._load(state_dict, params or [])
+        self._array_step.hold(self._load_file, path, *checkpoint.load(path))
+
+    def _load_file(self, path: str | Path, state_dict: dict[str, Any], params: list[Array] | None) -> None:
+        if params is not None:
+            self._check_saved_params(path, params)
+        self._load(state_dict, params or [])
 
     def _check_saved_params(self, path: str | Path, params: Sequence[Array]) -> None:
         self._array_step.check()
@@ -456,26 +426,26 @@ class Optimizer:
             _check_saved_array(f"parameter {i}", p, q)
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._array_step:
-            keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-            groups = [({**group}, group.clock.steps) for group in self._groups]
-            states = [{k: [a.copy() for a in arrays] for k, arrays in state.items()} for state in self._states]
-            whole = {"attributes": keep, "single": self._single, "skips": self.skipped, "groups": groups}
-            return {**whole, "states": states}
+        return self._array_step.hold(self._everything)  # type: ignore[no-any-return]
+
+    def _everything(self) -> dict[str, Any]:
+        keep = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        groups = [({**group}, group.clock.steps) for group in self._groups]
+        states = [{k: [a.copy() for a in arrays] for k, arrays in group.states.items()} for group in self._groups]
+        whole = {"attributes": keep, "single": self._array_step.single, "skips": self.skipped, "groups": groups}
+        return {**whole, "states": states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
-        self._single = state["single"]
-        groups = []
-        for values, steps in state["groups"]:
-            groups.append(self._make_group(values))
-            groups[-1].clock.steps = steps
-        self._set_groups(groups)
-        self._array_step.skips = state["skips"]
-        for own, saved in zip(self._states, state["states"], strict=True):
-            for name in own:
-                for a, b in zip(own[name], saved[name], strict=True):
+        self._array_step = native_step.ArrayStep([], [], state["single"])
+        for (values, steps), saved in zip(state["groups"], state["states"], strict=True):
+            group = self._make_group(values)
+            group.clock.steps = steps
+            self._append(group)
+            for name, arrays in group.states.items():
+                for a, b in zip(arrays, saved[name], strict=True):
                     a[...] = b
+        self._array_step.skips = state["skips"]
 
     def __repr__(self) -> str:
         lines = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
-from fastopt._native.step import Lookahead
+from fastopt._native.spans import Lookahead
 from fastopt._types import Array
 from fastopt.conventions import scheduled
 from fastopt.optimizer import (
@@ -158,7 +158,6 @@ class NAG(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         self._origins: list[np.ndarray[Any, Any]] = []
-        self._looked_with: list[Any] = []  # lr and momentum at the last lookahead
         own = {"lr": lr, "momentum": momentum, "lookahead": lookahead, "lr_in_momentum": lr_in_momentum}
         super().__init__(params, common, own)
 
@@ -200,12 +199,12 @@ class NAG(Optimizer):
                     grads = grads()
             if self._array_step.ahead:
                 raise RuntimeError("leave the lookahead() block before the step: the parameters still hold W − η β a")
-            if not self._array_step.looked_ahead:
+            if self._array_step.looked_ahead is None:
                 raise RuntimeError(
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with opt.lookahead():', or pass a function as in opt.step(closure)"
                 )
-            if self._looked_with != self._shift_values():
+            if self._array_step.looked_ahead != self._shift_values():
                 raise RuntimeError(
                     "lr or momentum was changed since lookahead(): the gradient belongs to another point"
                 )
@@ -218,7 +217,6 @@ class NAG(Optimizer):
     def _load(self, d: Mapping[str, Any], params: Sequence[Array]) -> None:
         self._refuse_at_lookahead("a state cannot be loaded")
         super()._load(d, params)
-        self._array_step.looked_ahead = False  # earlier gradients belong to the former momentum
 
     def save(self, path: str | Path, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
@@ -229,11 +227,11 @@ class NAG(Optimizer):
         return super().__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._origins, self._looked_with = [], []
+        self._origins = []
         super().__setstate__(state)
 
-    def _check_groups(self, groups: list[ParamGroup]) -> None:
-        if len({group["lookahead"] for group in groups}) > 1:
+    def _check_group(self, group: ParamGroup) -> None:
+        if self._groups and group["lookahead"] != self._groups[0]["lookahead"]:
             raise ValueError("lookahead must be the same in every param group")
 
     def _refuse_at_lookahead(self, what: str) -> None:
@@ -243,11 +241,11 @@ class NAG(Optimizer):
     def _looks_ahead(self) -> bool:
         return bool(self._groups[0]["lookahead"])
 
-    def _lookahead_arguments(self) -> tuple[ArrayStep, list[np.ndarray[Any, Any]], list[float]]:
+    def _lookahead_arguments(self) -> tuple[ArrayStep, list[np.ndarray[Any, Any]], list[float], list[Any]]:
         if len(self._origins) != len(self._params):
             self._origins = [np.empty_like(p) for p in self._params]
-        self._looked_with = self._shift_values()
-        return self._array_step, self._origins, [self._shift(group) for group in self._groups]
+        shifts = [self._shift(group) for group in self._groups]
+        return self._array_step, self._origins, shifts, self._shift_values()
 
     def _shift(self, group: ParamGroup) -> float:
         steps = group.clock.steps

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastopt._checks import Check
-from fastopt._native.step import Clock
+from fastopt._native.scalars import Clock
 from fastopt.conventions import CHECKS
 
 
@@ -33,7 +33,7 @@ class ParamGroup(dict[str, Any]):
     "params" is a tuple and cannot be replaced. A value that would need other states than the group has is an error.
     """
 
-    __slots__ = ("_check", "_rule_of", "clock", "rule")
+    __slots__ = ("_check", "_rule_of", "clock", "rule", "states")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class ParamGroup(dict[str, Any]):
         self._rule_of = rule_of
         self.rule = rule_of(self)
         self.clock = Clock()
+        #: name -> one flat array per parameter, set when an optimizer takes the group
+        self.states: dict[str, list[np.ndarray[Any, Any]]] = {}
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Assign several values: all of them or, if one is refused, none."""
@@ -56,8 +58,7 @@ class ParamGroup(dict[str, Any]):
         checked = self._check(values)
         if self._rule_of({**self, **checked}) != self.rule:
             raise ValueError(f"{checked} needs other states than this group has: set it when the group is added")
-        super().update(checked)
-        self.clock.changes += 1
+        self.clock.assign(self, checked)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})

@@ -7,6 +7,7 @@ Each function returns the array itself, never a copy. Its error names the argume
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport qsort
+from libc.string cimport memmove
 
 import numpy as np
 
@@ -153,17 +154,37 @@ cdef int64_t first_overlap(interval *memory, int64_t n) noexcept:
     return 0
 
 
-def copy_all(list targets not None, list sources not None, list done not None):
-    """Copy each source into its target, arrays of equal shapes; then append True to done.
+cdef int check_layout(cnp.ndarray a, str label, cnp.ndarray x, str name) except -1:
+    check_shape(a, label, x, name)
+    if order_of(a) != order_of(x):
+        raise ValueError(f"{label} and {name} differ in memory order (C and F)")
+    return 0
 
-    In C, so that Ctrl-C cannot come between two copies. An interrupted caller reads in `done` whether they took place.
-    """
-    cdef int64_t i
-    if len(targets) != len(sources):
-        raise ValueError(f"{len(targets)} targets, {len(sources)} sources")
+
+cdef list ready_to_copy(list targets, list sources):
+    """The float32 sources as copy_all needs them: checked, and in the memory order of their targets."""
+    cdef list ready = []
+    cdef cnp.ndarray a, b
+    for i, (target, source) in enumerate(zip(targets, sources, strict=True)):
+        a, b = as_buffer(target, f"target {i}"), source
+        check_shape(a, f"target {i}", b, f"source {i}")
+        ready.append(np.asarray(b, np.float32, order="C" if order_of(a) == cnp.NPY_ARRAY_C_CONTIGUOUS else "F"))
+    return ready
+
+
+cdef void copy_all(list targets, list ready) noexcept:
+    """Copy each array that ready_to_copy returned into its target. Allocates nothing, and so cannot fail."""
+    cdef Py_ssize_t i
     for i in range(len(targets)):
-        if not same_shape(<cnp.ndarray?> targets[i], <cnp.ndarray?> sources[i]):
-            raise ValueError(f"target {i} has shape {targets[i].shape}, its source {sources[i].shape}")
-    for i in range(len(targets)):
-        cnp.PyArray_CopyInto(<cnp.ndarray> targets[i], <cnp.ndarray> sources[i])
-    done.append(True)
+        memmove(cnp.PyArray_DATA(<cnp.ndarray> targets[i]), cnp.PyArray_DATA(<cnp.ndarray> ready[i]),
+                cnp.PyArray_NBYTES(<cnp.ndarray> targets[i]))
+
+
+cdef void set_zero(char *data, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides) noexcept:
+    """Set a float32 array of any strides to 0. Allocates nothing, and so cannot fail."""
+    cdef cnp.npy_intp i
+    if ndim == 0:
+        (<float *> data)[0] = 0
+        return
+    for i in range(shape[0]):
+        set_zero(data + i * strides[0], ndim - 1, shape + 1, strides + 1)

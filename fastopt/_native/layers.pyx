@@ -5,7 +5,6 @@ from cpython.mem cimport PyMem_Free
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 
-cimport cython
 cimport numpy as cnp
 
 import numpy as np
@@ -448,9 +447,8 @@ cdef class Restorer:
             each_of("copy", self._best, self._params, names=("best parameter", "parameter", ""))
 
 
-@cython.no_gc_clear
-cdef class Perturbed:
-    """The block of perturbed(). In C, so that no signal can come between adding the noise and the promise to remove it."""
+cdef class PerturbedBlock:
+    """In C, so that no signal can come between adding the noise and the promise to remove it."""
 
     cdef list params, saved
     cdef double std
@@ -479,10 +477,17 @@ cdef class Perturbed:
     def __exit__(self, *_):
         if not self.inside:
             raise RuntimeError("this perturbed() block was not entered")
-        each_of("copy", self.saved, self.params, names=("copy", "parameter", ""))
-        self.inside = False
+        self.abandon()
 
-    def __dealloc__(self):
-        # leaves a block that was entered by hand and that nobody can leave any more
+    def abandon(self, *_):
+        """Leave the block if it was entered."""
         if self.inside:
-            each_of("copy", self.saved, self.params)
+            each_of("copy", self.saved, self.params, names=("copy", "parameter", ""))
+            self.inside = False
+
+
+class Perturbed(PerturbedBlock):
+    """The block of perturbed()."""
+
+    __slots__ = ()
+    __del__ = PerturbedBlock.abandon    # before the garbage collector clears the parts of a cycle; __dealloc__ is too late

@@ -280,7 +280,7 @@ cdef class NetworkEpoch:
                   cnp.ndarray y not None, weights=None, double smoothing=0.0):
         if one.job.models != 1:
             raise ValueError(f"an epoch is that of one model, the pass has {one.job.models}")
-        self.one, self.step, self.gradients, self.y = one, step, step.list_gradients(gradients), y
+        self.one, self.step, self.gradients, self.y = one, step, step.table.list_gradients(gradients), y
         self.job.pass_, self.job.pass_.smoothing = one.job, smoothing
         self.n, self.held = len(x), []
         outputs, rows = one.last.shape[2], one.job.rows

@@ -35,3 +35,11 @@ cdef class GroupScalars:
     cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1
     cdef int correct(self, int64_t index, int64_t t) except -1
     cdef int slot_of(self, int64_t index, str name) except -1
+
+
+cdef class Clock:
+    cdef public int64_t steps
+    cdef public int64_t changes
+
+
+cdef int assign(list groups, list values) except -1

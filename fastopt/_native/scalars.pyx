@@ -14,7 +14,7 @@ either within 6e-8 of its value in double, relatively, or refused:
 | scale (grad_scale · clip coefficient) | outside 1.2e-38 to 3.4e38, the product with the gradient is formed in double |
 """
 
-from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.mem cimport PyMem_Free
 from cpython.ref cimport PyObject
 from libc.float cimport FLT_MIN
@@ -175,3 +175,43 @@ cdef class GroupScalars:
     cdef int slot_of(self, int64_t index, str name) except -1:
         """Where fo_group.scalars holds this scalar of the rule. KeyError if the rule does not have it."""
         return <int> self.slots[index][name] - <int> len(PRELUDE)
+
+
+# -- the hyper-parameters from which scalars are formed ----------------------------------------------------------------
+
+cdef class Clock:
+    """The steps that a group has taken, and how often its hyper-parameters were assigned.
+
+    A step compares `changes` with its value at the time when the group's scalars were formed.
+    """
+
+    def assign(self, group not None, dict values not None):
+        """Give the group all of these values or, on an error, none. In C, so that Ctrl-C cannot come in between."""
+        assign([group], [values])
+        self.changes += 1
+
+
+cdef int assign(list groups, list values) except -1:
+    """Give each group its values, all of them or, on an error, none.
+
+    Only a new key needs memory. The new keys come first, and are taken out again if there is none left.
+    """
+    cdef list added = []
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef Py_ssize_t position
+    try:
+        for group, new in zip(groups, values, strict=True):
+            for name in new.keys() - group.keys():
+                added.append((group, name))
+                PyDict_SetItem(group, name, new[name])
+    except BaseException:
+        for group, name in added:
+            if name in group:
+                PyDict_DelItem(group, name)
+        raise
+    for i in range(len(groups)):
+        position = 0
+        while PyDict_Next(<dict> values[i], &position, &key, &value):
+            PyDict_SetItem(groups[i], <object> key, <object> value)
+    return 0

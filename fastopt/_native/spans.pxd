@@ -29,7 +29,12 @@ cdef class SpanTable:
     cdef str label(self, int64_t s, int buffer)
     cdef str gradient_label(self, int64_t s)
     cdef str origin_label(self, int64_t s)
+    cdef tuple list_gradients(self, object grads)
     cdef int take_owned(self) except -1
+    cdef int64_t collect(self, interval *found, int64_t first, int64_t end) noexcept
+    cdef int check_apart(self, interval *found, int64_t n) except -1
+    cdef void insert(self, const interval *found, int64_t n) noexcept
+    cdef int64_t first_behind(self, uintptr_t start, int64_t high) noexcept
     cdef const interval *owner_of(self, uintptr_t start, uintptr_t end) noexcept
     cdef int check_gradient_apart(self, int64_t s, uintptr_t start, uintptr_t end) except -1
     cdef int check_origins(self) except -1

@@ -7,7 +7,9 @@ It knows addresses and sizes only. Its owner checks the arrays or tensors at the
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
+
+import numpy as np
 
 from fastopt._native.arrays cimport first_overlap, interval
 from fastopt._native.capi cimport FO_FLOAT, FO_MAX_BUFFERS, FO_SPAN_COST, KEEP_GIL, fo_span, fo_step
@@ -18,11 +20,6 @@ cdef class SpanTable:
     """Spans and their groups' buffer names. The owner fills `span` up to `n_spans`, then calls take_owned and lay_out."""
 
     def __cinit__(self):
-        self.span = NULL
-        self.number = NULL
-        self.owned = NULL
-        self.others = NULL
-        self.partial = NULL
         self.names = []
         self.gradient_name = "gradient"
 
@@ -71,36 +68,84 @@ cdef class SpanTable:
     cdef str origin_label(self, int64_t s):
         return "origin" if self.single else f"origin {self.number[s]}"
 
+    cdef tuple list_gradients(self, object grads):
+        """The gradients as a new tuple, which no other code can change."""
+        cdef int64_t n = self.n_spans
+        if self.single:
+            return (grads,)
+        if type(grads) is tuple:
+            gradients = grads
+        elif isinstance(grads, (list, tuple)):
+            gradients = tuple(grads)
+        elif isinstance(grads, (np.ndarray, dict, str)) or not hasattr(grads, "__iter__"):
+            raise TypeError(f"gradients must be a list of {n} arrays, one per parameter, got {type(grads).__name__}")
+        else:
+            gradients = tuple(grads)
+        if len(gradients) != n:
+            raise ValueError(f"expected {n} gradients, one per parameter, got {len(gradients)}")
+        return gradients
+
     # -- memory -------------------------------------------------------------------------------------------------------
 
     cdef int take_owned(self) except -1:
         """Collect parameters and states, sorted by address. ValueError if two overlap."""
-        cdef int64_t s, i
+        self.n_owned = 0
+        cdef int64_t n = self.collect(self.owned, 0, self.n_spans)
+        self.check_apart(self.owned, n)
+        self.n_owned = n
+        return 0
+
+    cdef int64_t collect(self, interval *found, int64_t first, int64_t end) noexcept:
+        """The parameters and states of the spans from first to end. Returns their number."""
+        cdef int64_t s, n = 0
         cdef int k
         cdef fo_span *span
-        self.n_owned = 0
-        for s in range(self.n_spans):
+        for s in range(first, end):
             span = &self.span[s]
             for k in range(FO_MAX_BUFFERS):
                 if span.size > 0 and span.buffer[k] != NULL:
-                    self.owned[self.n_owned] = interval_of(span.buffer[k], span.size, span.w_type if k == 0 else FO_FLOAT, s,
-                                                             k)
-                    self.n_owned += 1
-        i = first_overlap(self.owned, self.n_owned)
+                    found[n] = interval_of(span.buffer[k], span.size, span.w_type if k == 0 else FO_FLOAT, s, k)
+                    n += 1
+        return n
+
+    cdef int check_apart(self, interval *found, int64_t n) except -1:
+        """Sort these by address. ValueError if one of them overlaps another one or the memory that this table owns."""
+        cdef const interval *other = NULL
+        cdef int64_t i = first_overlap(found, n)
         if i > 0:
-            raise ValueError(f"{self.label(self.owned[i].span, self.owned[i].buffer)} overlaps "
-                             f"{self.label(self.owned[i - 1].span, self.owned[i - 1].buffer)} in memory")
+            other = &found[i - 1]
+        else:
+            while other == NULL and i < n:
+                other = self.owner_of(found[i].start, found[i].end)
+                i += other == NULL
+        if other != NULL:
+            raise ValueError(f"{self.label(found[i].span, found[i].buffer)} overlaps "
+                             f"{self.label(other.span, other.buffer)} in memory")
         return 0
 
-    cdef const interval *owner_of(self, uintptr_t start, uintptr_t end) noexcept:
-        """A parameter or state that overlaps these addresses, or NULL."""
-        cdef int64_t low = 0, high = self.n_owned, middle
-        while low < high:               # the first owner that ends after start
+    cdef void insert(self, const interval *found, int64_t n) noexcept:
+        """Add what check_apart has checked to the memory that this table owns."""
+        cdef int64_t i, at, end = self.n_owned
+        for i in range(n - 1, -1, -1):
+            at = self.first_behind(found[i].start, end)
+            memmove(&self.owned[at + i + 1], &self.owned[at], (end - at) * sizeof(interval))
+            self.owned[at + i], end = found[i], at
+        self.n_owned += n
+
+    cdef int64_t first_behind(self, uintptr_t start, int64_t high) noexcept:
+        """The first of the first `high` intervals that ends behind this address."""
+        cdef int64_t low = 0, middle
+        while low < high:
             middle = (low + high) // 2
             if self.owned[middle].end > start:
                 high = middle
             else:
                 low = middle + 1
+        return low
+
+    cdef const interval *owner_of(self, uintptr_t start, uintptr_t end) noexcept:
+        """A parameter or state that overlaps these addresses, or NULL."""
+        cdef int64_t low = self.first_behind(start, self.n_owned)
         return &self.owned[low] if low < self.n_owned and self.owned[low].start < end else NULL
 
     cdef int check_gradient_apart(self, int64_t s, uintptr_t start, uintptr_t end) except -1:
@@ -188,6 +233,50 @@ cdef class SpanTable:
                     memcpy(span.buffer[0], span.origin, span.size * item_bytes(span.w_type))
         self.ahead = False
         return found
+
+
+cdef class LookaheadBlock:
+    """In C, so that no signal can come between the move and the promise to move back."""
+
+    cdef object step
+    cdef object arguments
+    cdef object values
+    cdef bint inside
+
+    def __init__(self, arguments not None):
+        if self.arguments is not None:
+            raise RuntimeError("a lookahead() block cannot be initialized twice")
+        self.arguments = arguments
+
+    def __enter__(self):
+        step, first, second, values = self.arguments()
+        step.look_ahead(first, second)
+        self.step, self.values, self.inside = step, values, True
+
+    def __exit__(self, kind, value, traceback):
+        if not self.inside:
+            raise RuntimeError("this lookahead() block was not entered")
+        self.abandon()
+        self.step.looked_ahead = self.values if kind is None else None
+
+    def abandon(self, *_):
+        """Leave the block if it was entered."""
+        if self.inside:
+            try:
+                self.step.restore()
+            finally:
+                self.inside = self.step.ahead
+
+
+class Lookahead(LookaheadBlock):
+    """The block of NAG.lookahead().
+
+    arguments: called at entry; returns an object with look_ahead and restore, the two arguments of look_ahead, and the value
+    of its `looked_ahead` once the block has ended without an exception.
+    """
+
+    __slots__ = ()
+    __del__ = LookaheadBlock.abandon    # before the garbage collector clears the parts of a cycle; __dealloc__ is too late
 
 
 cdef void *grown(void *memory, int64_t old, int64_t new, size_t size) except NULL:

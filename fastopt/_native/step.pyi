@@ -1,17 +1,17 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from fastopt._native.scalars import Clock
 from fastopt._types import Array
 
 Corrections: TypeAlias = dict[str, tuple[tuple[float, float], ...]]
 
-class Clock:
-    steps: int
-    changes: int
-
 class ArrayStep:
     skips: int
-    looked_ahead: bool
+    looked_ahead: Any
+    groups: list[Any]
+    @property
+    def single(self) -> bool: ...
     @property
     def skipped(self) -> bool: ...
     @property
@@ -22,10 +22,25 @@ class ArrayStep:
         groups: list[Any],
         names: list[tuple[str, ...]],
         single: bool = False,
-        clocks: list[Clock] | None = None,
     ) -> None: ...
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
+    def append(
+        self,
+        rule: str,
+        tensors: list[tuple[Array, ...]],
+        names: tuple[str, ...],
+        group: Any = None,
+        clock: Clock | None = None,
+        check_only: bool = False,
+    ) -> None: ...
+    def hold(self, function: Callable[..., Any], *arguments: Any) -> Any: ...
+    def load(
+        self,
+        targets: list[Array],
+        sources: list[Array],
+        values: list[dict[str, Any]],
+        steps: list[int],
+        skips: int,
+    ) -> None: ...
     def set(
         self,
         index: int,
@@ -50,8 +65,3 @@ class ArrayStep:
     def look_ahead(self, origins: list[Array], shifts: list[float]) -> None: ...
     def restore(self) -> None: ...
     def check(self) -> None: ...
-
-class Lookahead:
-    def __init__(self, arguments: Callable[[], tuple[Any, Any, Any]]) -> None: ...
-    def __enter__(self) -> None: ...
-    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...

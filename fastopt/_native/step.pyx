@@ -4,24 +4,24 @@
 Nothing is written before everything is checked and allocated, so a step is all or nothing.
 """
 
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
-cimport cython
 cimport numpy as cnp
 
 import numpy as np
 
 from fastopt._native.arrays cimport (
-    address_of, allocate, as_buffer, as_float32, first_overlap, fo_fetch_header, fo_fetch_shape, fo_is_array,
-    fo_is_unchanged, is_contiguous, is_float32, order_of, same_shape, shape_of
+    address_of, allocate, as_buffer, as_float32, check_layout, copy_all, fo_fetch_header, fo_fetch_shape, fo_is_array, fo_is_unchanged,
+    first_overlap, interval, is_contiguous, is_float32, order_of, ready_to_copy, same_shape, set_zero, shape_of
 )
-from fastopt._native.capi cimport FO_FLOAT, KEEP_GIL, fo_group, fo_span, fo_step
+from fastopt._native.capi cimport FO_FLOAT, FO_MAX_BUFFERS, KEEP_GIL, fo_group, fo_span, fo_step
 from fastopt._native.runtime cimport api
-from fastopt._native.scalars cimport GroupScalars
-from fastopt._native.spans cimport SpanTable, interval_of
+from fastopt._native.scalars cimport Clock, GroupScalars, assign
+from fastopt._native.spans cimport SpanTable, grown, interval_of
 
 cnp.import_array()
 
@@ -35,86 +35,127 @@ cdef enum:
     AHEAD = 16              # how many arrays ahead headers are fetched
     MANY = 256              # with fewer arrays there is no prefetching
 
-cdef class Clock:
-    """The steps that a group has taken, and how often its hyper-parameters were assigned.
-
-    A step compares `changes` with its value at the time when the group's scalars were formed.
-    """
-
-    cdef public int64_t steps
-    cdef public int64_t changes
-
-
 # -- a step over arrays -----------------------------------------------------------------------------------------------
 
 cdef class ArrayStep:
     """Steps over groups of arrays. States are checked once, parameters in every step.
 
-    groups: a list of (rule, buffers), buffers a tuple (parameter, *states) per tensor: arrays of one shape and order.
-    names: per group the names of its buffers for messages, the parameter's first.
+    groups, names: per group (rule, tensors) and the names of its buffers; see append.
     single: there is one tensor, and messages do not number it.
-    clocks: per group a Clock, which every step that is not skipped advances. None: the caller sets the scalars itself.
 
     States belong to the optimizer, so their addresses do not change. Parameters belong to the caller and are checked
     again in every step.
     """
 
-    def __cinit__(self):
-        self.table, self.scalars, self.clocks = SpanTable(), GroupScalars(), []
-        self.form = NULL
-        self.shapes = NULL
-        self.parameter = NULL
-        self.shift = NULL
-        self.formed = NULL
-        self.varying = NULL
+    def __cinit__(self, *_):
+        self.table, self.scalars = SpanTable(), GroupScalars()
+        self.groups, self.keep_alive = [], []
 
     def __dealloc__(self):
         PyMem_Free(self.form)
-        PyMem_Free(self.shapes)
         PyMem_Free(self.parameter)
+        PyMem_Free(self.clock)
         PyMem_Free(self.shift)
         PyMem_Free(self.formed)
         PyMem_Free(self.varying)
 
-    def __init__(self, list groups not None, list names not None, bint single=False, list clocks=None):
-        if self.parameters is not None:
+    def __init__(self, list groups not None, list names not None, bint single=False):
+        if self.groups:
             raise RuntimeError("an ArrayStep cannot be initialized twice")
-        cdef int64_t g, s = 0, n_spans = sum([len(buffers) for _, buffers in groups])
-        cdef SpanTable table = self.table
-        table.single, table.names = single, names
+        self.table.single = single
         if names and names[0][0] == "param":
-            table.gradient_name = "grad"        # fastopt.functional's name of the argument
-        self.parameters, self.keep_alive = [], []
-        table.grow(n_spans)
-        self.scalars.grow(len(groups))
-        self.formed = <int64_t *> allocate(len(groups), sizeof(int64_t))
-        self.varying = <bint *> allocate(len(groups), sizeof(bint))
-        self.shift = <float *> allocate(len(groups), sizeof(float))
-        for g, (rule, tensors) in enumerate(groups):
-            self.scalars.begin(g, rule)
-            self.formed[g] = -1
-            for buffers in tensors:
-                self._add_span(table, s, g, buffers)
-                s += 1
-        self._record_forms()
-        self._finish(n_spans, len(groups), clocks or [])
+            self.table.gradient_name = "grad"       # fastopt.functional's name of the argument
+        for (rule, tensors), of_group in zip(groups, names, strict=True):
+            self.append(rule, tensors, of_group)
 
-    cdef int _finish(self, int64_t n_spans, int64_t n_groups, list clocks) except -1:
-        """Check and store all arrays. Before this no step is possible."""
-        self.table.n_spans = n_spans
+    @property
+    def single(self):
+        """Whether messages do not number the parameter, because there is one."""
+        return self.table.single
+
+    def append(self, str rule not None, list tensors not None, tuple names not None, group=None, Clock clock=None,
+               bint check_only=False):
+        """Add a group: all of it or, on an error, nothing.
+
+        tensors: a tuple (parameter, *states) each: arrays of one shape and order. names: those of the buffers for messages,
+        the parameter's first. group: what `groups` gets. clock: every step that is not skipped advances it; None: the
+        caller sets the scalars itself. check_only: raise what adding the group would raise.
+        """
+        cdef SpanTable table = self.table
+        cdef bint single = table.single
+        cdef interval *owned = NULL
+        cdef int64_t n_owned
+        table.enter()
         try:
-            self.table.take_owned()
-            self.table.lay_out()
-        except BaseException:
-            self.table.n_spans = 0
-            raise
-        self.scalars.n_groups, self.clocks = n_groups, clocks
+            table.refuse_ahead()
+            table.single = single and not self.groups
+            self._stage(rule, tensors, names, clock)
+            owned = <interval *> allocate(len(tensors) * FO_MAX_BUFFERS, sizeof(interval))
+            n_owned = table.collect(owned, table.n_spans, table.n_spans + len(tensors))
+            table.check_apart(owned, n_owned)
+            if not check_only:
+                self.groups.append(group)           # the last operation that can fail
+                self._commit(owned, n_owned, len(tensors))
+                single = table.single
+        finally:
+            PyMem_Free(owned)
+            table.single, table.busy = single, False
+
+    cdef int _stage(self, str rule, list tensors, tuple names, Clock clock) except -1:
+        """Check the arrays of a new group and write them behind those that steps use."""
+        cdef SpanTable table = self.table
+        cdef int64_t s = table.n_spans, g = self.scalars.n_groups
+        cdef Py_ssize_t n_dims = sum([buffers[0].ndim for buffers in tensors if isinstance(buffers[0], np.ndarray)])
+        cdef bytes shapes = PyBytes_FromStringAndSize(NULL, n_dims * sizeof(cnp.npy_intp))
+        cdef cnp.npy_intp *shape = <cnp.npy_intp *> PyBytes_AsString(shapes)
+        self._make_room(s + len(tensors), g + 1)
+        del table.names[g:], self.keep_alive[g:]    # of a group that was refused
+        table.names.append(names)
+        self.keep_alive.append((tuple(tensors), shapes, clock))
+        self.scalars.begin(g, rule)
+        self.formed[g], self.varying[g], self.clock[g] = -1, False, NULL if clock is None else <PyObject *> clock
+        for buffers in tensors:
+            self._add_span(table, s, g, buffers)
+            shape = self._record_form(s, shape)
+            s += 1
+        return 0
+
+    cdef int _make_room(self, int64_t n_spans, int64_t n_groups) except -1:
+        """Grow by half at least, so that groups can be added one by one in linear time."""
+        cdef int64_t old = self.table.capacity, more = max(n_spans, old + old // 2)
+        if old < n_spans:
+            self.form = <array_form *> grown(self.form, old, more, sizeof(array_form))
+            self.parameter = <PyObject **> grown(self.parameter, old, more, sizeof(PyObject *))
+            self.table.grow(more)
+        old = self.scalars.capacity
+        more = max(n_groups, old + old // 2)
+        if old < n_groups:
+            self.clock = <PyObject **> grown(self.clock, old, more, sizeof(PyObject *))
+            self.shift = <float *> grown(self.shift, old, more, sizeof(float))
+            self.formed = <int64_t *> grown(self.formed, old, more, sizeof(int64_t))
+            self.varying = <bint *> grown(self.varying, old, more, sizeof(bint))
+            self.scalars.grow(more)
+        return 0
+
+    cdef int _commit(self, const interval *owned, int64_t n_owned, int64_t n_spans) except -1:
+        """Let steps use the group that was staged. Cannot fail."""
+        cdef SpanTable table = self.table
+        cdef int64_t s
+        for s in range(table.n_spans):
+            table.span[s].gradient = NULL           # it was not compared with the new arrays
+        table.insert(owned, n_owned)
+        table.n_spans += n_spans
+        table.lay_out()
+        self.scalars.n_groups += 1
+        self.gradients_apart = False
+        self.origins = self.looked_ahead = None
         return 0
 
     cdef int _add_span(self, SpanTable table, int64_t s, int64_t g, tuple buffers) except -1:
         cdef fo_span *span = &table.span[s]
         cdef int k, n_buffers = api.steps.rules[self.scalars.group[g].rule].n_buffers
         cdef cnp.ndarray a, parameter
+        memset(span, 0, sizeof(fo_span))
         span.group = <int32_t> g
         parameter = self._buffer(table, buffers[0], s, 0)
         if len(buffers) != n_buffers:
@@ -122,14 +163,10 @@ cdef class ArrayStep:
         span.size = cnp.PyArray_SIZE(parameter)
         for k, x in enumerate(buffers):
             a = self._buffer(table, x, s, k)
-            if not same_shape(a, parameter):
-                raise ValueError(f"{table.label(s, k)} has shape {shape_of(a)}, "
-                                 f"{table.label(s, 0)} has {shape_of(parameter)}")
-            if order_of(a) != order_of(parameter):
-                raise ValueError(f"{table.label(s, k)} and {table.label(s, 0)} differ in memory order (C and F)")
+            if not same_shape(a, parameter) or order_of(a) != order_of(parameter):
+                check_layout(a, table.label(s, k), parameter, table.label(s, 0))
             span.buffer[k] = <float *> cnp.PyArray_DATA(a)
-        self.parameters.append(parameter)
-        self.keep_alive.append(buffers)
+        self.parameter[s] = <PyObject *> parameter
         return 0
 
     cdef cnp.ndarray _buffer(self, SpanTable table, object x, int64_t s, int k):
@@ -138,22 +175,14 @@ cdef class ArrayStep:
             return <cnp.ndarray> x
         return as_buffer(x, table.label(s, k))
 
-    cdef int _record_forms(self) except -1:
-        cdef int64_t s, at = 0, n = len(self.parameters)
+    cdef cnp.npy_intp *_record_form(self, int64_t s, cnp.npy_intp *shape) noexcept:
+        """Keep the parameter's shape at this address. Returns the address behind it."""
+        cdef cnp.ndarray a = <cnp.ndarray> self.parameter[s]
         cdef int i
-        cdef cnp.ndarray a
-        self.form = <array_form *> allocate(n, sizeof(array_form))
-        self.parameter = <PyObject **> allocate(n, sizeof(PyObject *))
-        self.shapes = <cnp.npy_intp *> allocate(sum([(<object> a).ndim for a in self.parameters]), sizeof(cnp.npy_intp))
-        for s in range(n):
-            a = <cnp.ndarray> self.parameters[s]
-            self.parameter[s] = <PyObject *> a
-            self.form[s] = array_form(shape=&self.shapes[at], ndim=cnp.PyArray_NDIM(a),
-                                      flags=order_of(a) | cnp.NPY_ARRAY_ALIGNED)
-            for i in range(cnp.PyArray_NDIM(a)):
-                self.shapes[at + i] = cnp.PyArray_DIM(a, i)
-            at += cnp.PyArray_NDIM(a)
-        return 0
+        self.form[s] = array_form(shape=shape, ndim=cnp.PyArray_NDIM(a), flags=order_of(a) | cnp.NPY_ARRAY_ALIGNED)
+        for i in range(cnp.PyArray_NDIM(a)):
+            shape[i] = cnp.PyArray_DIM(a, i)
+        return shape + cnp.PyArray_NDIM(a)
 
     # -- scalars ------------------------------------------------------------------------------------------------------
 
@@ -171,27 +200,28 @@ cdef class ArrayStep:
 
     def is_formed(self, int64_t index):
         """Whether this group has the scalars of its next step, apart from bias corrections."""
-        return self.formed[index] == (<Clock> self.clocks[index]).changes
+        return self.formed[index] == (<Clock> self.clock[index]).changes
 
     cdef bint is_stale(self) except -1:
         cdef int64_t g
-        for g in range(len(self.clocks)):
-            if self.formed[g] != (<Clock> self.clocks[g]).changes:
+        for g in range(self.scalars.n_groups):
+            if self.clock[g] != NULL and self.formed[g] != (<Clock> self.clock[g]).changes:
                 return True
         return False
 
     cdef int _correct(self) except -1:
         """The bias corrections of the next step."""
         cdef int64_t g
-        for g in range(len(self.clocks)):
-            if self.scalars.corrections[g].n > 0:
-                self.scalars.correct(g, (<Clock> self.clocks[g]).steps + 1)
+        for g in range(self.scalars.n_groups):
+            if self.clock[g] != NULL and self.scalars.corrections[g].n > 0:
+                self.scalars.correct(g, (<Clock> self.clock[g]).steps + 1)
         return 0
 
     cdef int _advance_clocks(self) except -1:
         cdef int64_t g
-        for g in range(len(self.clocks)):
-            (<Clock> self.clocks[g]).steps += 1
+        for g in range(self.scalars.n_groups):
+            if self.clock[g] != NULL:
+                (<Clock> self.clock[g]).steps += 1
             if self.varying[g]:
                 self.formed[g] = -1
         return 0
@@ -209,7 +239,7 @@ cdef class ArrayStep:
         try:
             for i in range(steps):
                 for g in range(n):
-                    t = (<Clock> self.clocks[g]).steps + 1 + i
+                    t = (<Clock> self.clock[g]).steps + 1 + i
                     if ahead is None or ahead[g] is None:
                         self.scalars.correct(g, t)
                     else:
@@ -247,23 +277,6 @@ cdef class ArrayStep:
         cdef SpanTable table = self.table
         return (type(grads) is list and not table.single and table.elements < KEEP_GIL
                 and len(<list> grads) == table.n_spans and self._first_changed(grads, 0, will_be_zeroed) == table.n_spans)
-
-    cdef tuple list_gradients(self, object grads):
-        """The gradients as a new tuple, which no other code can change."""
-        cdef int64_t n = self.table.n_spans
-        if self.table.single:
-            return (grads,)
-        if type(grads) is tuple:
-            gradients = grads
-        elif isinstance(grads, (list, tuple)):
-            gradients = tuple(grads)
-        elif isinstance(grads, (np.ndarray, dict, str)) or not hasattr(grads, "__iter__"):
-            raise TypeError(f"gradients must be a list of {n} arrays, one per parameter, got {type(grads).__name__}")
-        else:
-            gradients = tuple(grads)
-        if len(gradients) != n:
-            raise ValueError(f"expected {n} gradients, one per parameter, got {len(gradients)}")
-        return gradients
 
     cdef list _take_gradients(self, tuple gradients, bint will_be_zeroed):
         """Check every parameter and gradient, and write the gradients' addresses into the table.
@@ -313,7 +326,8 @@ cdef class ArrayStep:
             fo_fetch_shape(near)
         fo_fetch_shape(self.parameter[s + AHEAD // 2])
 
-    cdef int _check_parameters(self) except -1:
+    cpdef int check(self) except -1:
+        """Raise if a parameter is not where it was, or cannot be written."""
         cdef int64_t s
         for s in range(self.table.n_spans):
             self._check_parameter(s)
@@ -321,7 +335,7 @@ cdef class ArrayStep:
 
     cdef int _check_parameter(self, int64_t s) except -1:
         """The parameter is where it was. Otherwise the error says what changed: address, size, dtype or flags."""
-        cdef cnp.ndarray a = <cnp.ndarray> self.parameters[s]
+        cdef cnp.ndarray a = <cnp.ndarray> self.parameter[s]
         cdef fo_span *span = &self.table.span[s]
         if (address_of(a) != <uintptr_t> span.buffer[0] or cnp.PyArray_SIZE(a) != span.size
                 or not (is_float32(a) and is_contiguous(a) and cnp.PyArray_ISWRITEABLE(a))):
@@ -334,7 +348,7 @@ cdef class ArrayStep:
     cdef object _take_gradient(self, int64_t s, object x, bint will_be_zeroed):
         """Check gradient s and write its address into the table. Returns the copy to keep alive, or None."""
         cdef fo_span *span = &self.table.span[s]
-        cdef cnp.ndarray a, parameter = <cnp.ndarray> self.parameters[s]
+        cdef cnp.ndarray a, parameter = <cnp.ndarray> self.parameter[s]
         cdef float *data
         if cnp.PyArray_CheckExact(x) and is_float32(<cnp.ndarray> x):
             a = <cnp.ndarray> x
@@ -393,20 +407,44 @@ cdef class ArrayStep:
         return 0
 
     cdef int _finish_copies(self, tuple gradients, list copies, bint zero) except -1:
+        """Runs after the kernel, and so must not fail: it allocates nothing."""
+        cdef cnp.ndarray a
         for s, _ in copies:
             self.table.span[<int64_t> s].gradient = NULL    # the copy's memory is freed
             if zero:
-                gradients[s][...] = 0
+                a = <cnp.ndarray> gradients[s]
+                set_zero(<char *> cnp.PyArray_DATA(a), cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_STRIDES(a))
         return 0
 
     # -- the step -----------------------------------------------------------------------------------------------------
 
-    def __enter__(self):
-        """Keep other threads from stepping within the block. RuntimeError if a step is under way."""
-        self.table.enter()
+    def hold(self, function, *arguments):
+        """Call the function while no thread can step. RuntimeError if a step is under way.
 
-    def __exit__(self, *_):
-        self.table.busy = False
+        Not a `with` block: CPython handles Ctrl-C between the end of a block and the call of its __exit__, and the optimizer
+        would stay locked.
+        """
+        self.table.enter()
+        try:
+            return function(*arguments)
+        finally:
+            self.table.busy = False
+
+    def load(self, list targets not None, list sources not None, list values not None, list steps not None,
+             int64_t skips):
+        """Copy each source into its target, assign each group its values, and set its number of steps.
+
+        All of it or, on an error, nothing: what can fail comes first. In C, so that Ctrl-C cannot come in between.
+        targets: parameters and states. sources: float32 arrays of the same shapes.
+        """
+        cdef int64_t g
+        cdef list ready = ready_to_copy(targets, sources)
+        assign(self.groups, values)
+        copy_all(targets, ready)
+        for g in range(self.scalars.n_groups):
+            (<Clock> self.clock[g]).steps = steps[g]
+            (<Clock> self.clock[g]).changes += 1
+        self.skips, self.looked_ahead = skips, None
 
     def step_plainly(self, grads):
         """The same as step(grads). One argument is passed several times faster than keywords with defaults."""
@@ -446,7 +484,7 @@ cdef class ArrayStep:
                 self.skips += 1
             else:
                 self._advance_clocks()
-            self.looked_ahead = False
+            self.looked_ahead = None
             return step.norm if step.want_norm else None
         finally:
             self.table.busy = False
@@ -455,7 +493,7 @@ cdef class ArrayStep:
         cdef tuple gradients = None
         cdef list copies = None
         if not self._can_use(grads, step.zero_gradients):
-            gradients = self.list_gradients(grads)
+            gradients = self.table.list_gradients(grads)
             copies = self._take_gradients(gradients, step.zero_gradients)
         if step.zero_gradients and not self.table.single:
             self._check_gradients_apart(copies)
@@ -482,7 +520,7 @@ cdef class ArrayStep:
 
     cdef list new_origins(self):
         """Arrays to keep the parameters in during a lookahead; None if no rule here has one."""
-        return [np.empty_like(p) for p in self.parameters] if "shift" in self.scalars.slots[0] else None
+        return [np.empty_like(p) for p in self.parameters()] if "shift" in self.scalars.slots[0] else None
 
     @property
     def ahead(self):
@@ -492,10 +530,6 @@ cdef class ArrayStep:
     def limit_threads(self, int most):
         """Let the steps of this object use at most so many threads, and at most those of the process."""
         self.table.most_threads = most
-
-    def check(self):
-        """Raise if a parameter is not where it was, or cannot be written."""
-        self._check_parameters()
 
     def look_ahead(self, list origins not None, list shifts not None):
         """w ← w − shift·a, where a is the first state. origins, one array per parameter, keep the old w.
@@ -507,7 +541,7 @@ cdef class ArrayStep:
         table.enter()
         try:
             table.refuse_ahead()
-            self._check_parameters()
+            self.check()
             if origins is not self.origins:     # the list of the last lookahead was checked, and nobody else has it
                 self._take_origins(origins)
             if len(shifts) != self.scalars.n_groups:
@@ -516,7 +550,7 @@ cdef class ArrayStep:
                 self.shift[g] = <float> <double> shifts[g]
             table.move(self.shift)
             table.ahead = True
-            self.looked_ahead = False
+            self.looked_ahead = None
         finally:
             table.busy = False
 
@@ -529,12 +563,9 @@ cdef class ArrayStep:
             raise ValueError(f"expected {table.n_spans} origins, got {len(origins)}")
         for s in range(table.n_spans):
             label = table.origin_label(s)
-            parameter = <cnp.ndarray> self.parameters[s]
+            parameter = <cnp.ndarray> self.parameter[s]
             a = as_buffer(origins[s], label)
-            if not same_shape(a, parameter):
-                raise ValueError(f"{label} has shape {shape_of(a)}, parameter has {shape_of(parameter)}")
-            if order_of(a) != order_of(parameter):
-                raise ValueError(f"{label} and its parameter differ in memory order (C and F)")
+            check_layout(a, label, parameter, "parameter")
             table.span[s].origin = <float *> cnp.PyArray_DATA(a)
         table.check_origins()
         self.origins = origins
@@ -564,37 +595,3 @@ cdef class ArrayStep:
         except (TypeError, ValueError) as error:
             return str(error)
         return None
-
-
-@cython.no_gc_clear
-cdef class Lookahead:
-    """The block of NAG.lookahead(). In C, so that no signal can come between the move and the promise to move back.
-
-    arguments: called at entry; returns an object with look_ahead and restore, and the two arguments of look_ahead.
-    """
-
-    cdef object step
-    cdef object arguments
-    cdef bint inside
-
-    def __init__(self, arguments):
-        self.arguments = arguments
-
-    def __enter__(self):
-        step, first, second = self.arguments()
-        step.look_ahead(first, second)
-        self.step = step
-        self.inside = True
-
-    def __exit__(self, kind, value, traceback):
-        if not self.inside:
-            raise RuntimeError("this lookahead() block was not entered")
-        try:
-            self.step.restore()
-        finally:
-            self.inside = self.step.ahead
-        self.step.looked_ahead = kind is None
-
-    def __dealloc__(self):
-        if self.inside:     # the block was entered by hand and never left
-            self.step.restore()

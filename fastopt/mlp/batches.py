@@ -20,17 +20,14 @@ if TYPE_CHECKING:
 class Batch:
     """Samples start to start + pass_.rows of the epoch's order, for the models of one pass.
 
-    targets : a buffer for them. weights : a buffer for the sample weights.
+    models : their numbers. targets : a buffer for them. weights : a buffer for the sample weights.
     """
 
     pass_: Pass
+    models: range
     start: int
     targets: Array
     weights: Array
-
-    @property
-    def models(self) -> range:
-        return range(self.pass_.first, self.pass_.last)
 
 
 class BatchSource:
@@ -38,6 +35,7 @@ class BatchSource:
 
     def __init__(self, tasks: Sequence[TrainingTask], net: Network) -> None:
         self.tasks, self.settings, self.shape = tasks, tasks[0].settings, net.shape
+        self.changes, self.mixes = self.settings.changes_samples, self.settings.mixes
         self.weighted = any(task.weight is not None for task in tasks)
         self.sparse = not isinstance(tasks[0].x, np.ndarray)
         self.orders: list[Array] = []
@@ -55,7 +53,7 @@ class BatchSource:
                 last += 1
             start, rows = cuts[first]
             pass_ = net.batch(first, last, rows)
-            batches.append(Batch(pass_, start, *self._buffers_for(pass_)))
+            batches.append(Batch(pass_, range(first, last), start, *self._buffers_for(pass_)))
             first = last
         return batches
 
@@ -72,19 +70,21 @@ class BatchSource:
 
     def fill(self, batch: Batch) -> Array:
         """Copy the batch's samples into its pass, and change them as the settings say. Returns the targets."""
-        one, orders = batch.pass_, [self.orders[k] for k in batch.models]
-        tasks = [self.tasks[k] for k in batch.models]
+        one, tasks = batch.pass_, [self.tasks[k] for k in batch.models]
+        chosen = [self.orders[k][batch.start : batch.start + one.rows] for k in batch.models]
+        for k, model in enumerate(batch.models):
+            # mode="clip" spares a buffer of the size of the batch; every order is a permutation of the samples
+            if not self.sparse:
+                tasks[k].x.take(chosen[k], 0, one.x[k], "clip")
+            tasks[k].y.take(chosen[k], 0, batch.targets[k], "clip")
+            if self.weighted:
+                self.weights[model].take(chosen[k], 0, batch.weights[k], "clip")
         if self.sparse:
-            one.sparse = tasks[0].x[orders[0][batch.start : batch.start + one.rows]]
-        else:
-            _gather([task.x for task in tasks], orders, batch.start, one.x)
-        _gather([task.y for task in tasks], orders, batch.start, batch.targets)
-        if self.weighted:
-            _gather([self.weights[k] for k in batch.models], orders, batch.start, batch.weights)
-        if not self.settings.changes_samples:
+            one.sparse = tasks[0].x[chosen[0]]
+        if not self.changes:
             return batch.targets
         mixes = [self._change(x, task.streams.noise) for x, task in zip(one.x, tasks, strict=True)]
-        return self._mixed_targets(batch, [m for m in mixes if m is not None]) if self.settings.mixes else batch.targets
+        return self._mixed_targets(batch, [m for m in mixes if m is not None]) if self.mixes else batch.targets
 
     def _change(self, x: Array, rng: np.random.Generator) -> Mix | None:
         """Augment, add noise, mix: the samples of one model, in place. Returns how they were mixed, if they were."""
@@ -123,10 +123,3 @@ def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"augment returned samples of dtype {array.dtype}, expected real numbers")
     return array
-
-
-def _gather(sources: list[Array], orders: list[Array], start: int, out: Array) -> None:
-    """Per model k the rows of its next batch: out[k] ← sources[k][orders[k][start : start + rows]]."""
-    for source, order, rows in zip(sources, orders, out, strict=True):
-        # mode="clip" spares a buffer of the size of rows; every order is a permutation of the samples
-        np.take(source, order[start : start + len(rows)], axis=0, out=rows, mode="clip")

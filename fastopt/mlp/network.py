@@ -231,6 +231,7 @@ class Pass:
         self.flat_output_grads = self.output_grads.reshape(-1, shape.sizes[-1])
         self.losses = np.empty((last - first, rows), np.float32)
         self.flat_losses = self.losses.reshape(-1)
+        self.sums = np.empty((last - first, rows + 1))
         self.sparse: Any = None  # a batch in CSR that is used in place of x
         self.fused = None if net.sgemm is None else self._fuse(net.sgemm)
 
@@ -303,6 +304,13 @@ class Pass:
             network_kernels.entropy_rows(outputs, flat, grads, losses, smoothing, scale)
         else:
             network_kernels.squared_error(outputs, flat, grads, losses, scale)
+
+    def add_losses(self, totals: Array) -> None:
+        """Add each model's losses to its total in float64, one by one: a pairwise sum would round in another way."""
+        self.sums[:, 0] = totals
+        self.sums[:, 1:] = self.losses
+        np.add.accumulate(self.sums, 1, None, self.sums)
+        totals[:] = self.sums[:, -1]
 
 
 def mean_loss(outputs: Array, y: Array, weight: Array | None, classes: bool) -> float:

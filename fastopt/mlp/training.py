@@ -222,8 +222,7 @@ class BatchedTrainer:
         if weighted:
             one.flat_output_grads *= batch.weights.reshape(-1, 1)
             one.losses *= batch.weights
-        # one sample after another in float64: a pairwise sum would round in another way
-        totals[:] = np.cumsum(np.column_stack((totals, one.losses)), axis=1)[:, -1]
+        one.add_losses(totals)
         one.backward()
 
     # -- after an epoch -----------------------------------------------------------------------------------------------

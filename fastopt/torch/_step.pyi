@@ -7,7 +7,7 @@ Work: TypeAlias = list[tuple[UpdateSpec, dict[str, Any], list[Any]]]
 
 class TensorStep:
     specs: list[UpdateSpec]
-    looked_ahead: bool
+    looked_ahead: Any
     @property
     def skipped(self) -> bool: ...
     @property

@@ -43,7 +43,7 @@ cdef class TensorStep:
     cdef float *shift               # per group of the table
     cdef readonly bint skipped
     cdef readonly int64_t skips
-    cdef public bint looked_ahead   # the gradients were taken at the lookahead point, and no step has used them yet
+    cdef public object looked_ahead # of what gradients were taken at the lookahead point that no step has used yet; or None
 
     def __cinit__(self, *_):
         self.origins = NULL
@@ -103,7 +103,7 @@ cdef class TensorStep:
             self.skips += 1
         else:
             self._finish()
-        self.looked_ahead = False
+        self.looked_ahead = None
         return step.norm if step.want_norm else None
 
     cdef int _finish(self) except -1:
@@ -165,7 +165,7 @@ cdef class TensorStep:
             increment_version(self.table.written)
             self.table.spans.move(self.shift)
             self.table.spans.ahead = True
-            self.looked_ahead = failed = False
+            self.looked_ahead, failed = None, False
         finally:
             self.table.end(failed)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastopt import optimizers
-from fastopt._native.step import Lookahead
+from fastopt._native.spans import Lookahead
 from fastopt.torch._step import TensorStep
 from fastopt.torch.optimizers import Group, TorchOptimizer, _value
 
@@ -68,10 +68,9 @@ class NAG(TorchOptimizer):
         parameter; all others have W back.
         """
 
-        def arguments() -> tuple[TensorStep, Any, list[float]]:
-            self._lookahead_shifts = self._shifts()
+        def arguments() -> tuple[TensorStep, Any, list[float], Any]:
             work = self._with_specs(self._native, [(group, group["params"]) for group in self.param_groups])
-            return self._native, (work, self.state), [spec.scalars(1)["shift"] for spec, _, _ in work]
+            return self._native, (work, self.state), [spec.scalars(1)["shift"] for spec, _, _ in work], self._shifts()
 
         return Lookahead(arguments)
 
@@ -85,15 +84,15 @@ class NAG(TorchOptimizer):
             with self.lookahead(), torch.enable_grad():
                 loss = closure()
         if any(lr * momentum for lr, momentum in self._shifts()):  # otherwise the lookahead point is W
-            if not self._native.looked_ahead:
+            if self._native.looked_ahead is None:
                 raise RuntimeError(
                     "NAG's gradient must be taken at the lookahead point W − η β a: compute it inside "
                     "'with optimizer.lookahead():', or pass a function as in optimizer.step(closure)"
                 )
-            if self._lookahead_shifts != self._shifts():
+            if self._native.looked_ahead != self._shifts():
                 raise RuntimeError("lr or momentum was changed since lookahead(): the gradient is of another point")
         super()._step(None, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
-        self._native.looked_ahead = False
+        self._native.looked_ahead = None
         return loss
 
     def _shifts(self) -> list[tuple[float, float]]:
@@ -118,4 +117,4 @@ class NAG(TorchOptimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self._refuse_at_lookahead("leave the block to load a state")
         super().load_state_dict(state_dict)
-        self._native.looked_ahead = False  # the gradients belong to the lookahead point of the old momentum
+        self._native.looked_ahead = None  # the gradients belong to the lookahead point of the old momentum

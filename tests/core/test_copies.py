@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import fastopt
-from fastopt._native import arrays as native_arrays
 from tests.support.rows import (
     ROWS,
     Row,
@@ -301,22 +300,3 @@ def test_a_state_of_another_convention_is_refused() -> None:
     a, b = fastopt.Adam(arrays(0), convention="torch"), fastopt.Adam(arrays(0))
     with pytest.raises(ValueError, match=r"'torch'.*'textbook'"):
         b.load_state_dict(a.state_dict())
-
-
-@rows
-def test_loading_is_undone_by_an_error_in_the_middle(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    opt, other = (row.make(arrays(0), lr=lr) for lr in (0.5, 0.25))
-    other.step(given(arrays(1)))
-    before, saved = contents(opt), other.state_dict()
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(native_arrays, "copy_all", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            opt.load_state_dict(saved)
-    assert contents(opt) == before
-    opt.load_state_dict(saved)
-    assert opt.state[0]["step"] == 1
-    assert opt.param_groups[0]["lr"] == 0.25

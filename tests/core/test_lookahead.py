@@ -138,8 +138,8 @@ def test_a_block_that_cannot_be_left_now_is_left_later() -> None:
     before = contents(opt)
     block = opt.lookahead()
     block.__enter__()
-    with opt._array_step, pytest.raises(RuntimeError, match="in the middle of a step"):
-        block.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="in the middle of a step"):
+        opt._array_step.hold(block.__exit__, None, None, None)
     assert contents(opt)[0] != before[0]
     del block
     assert contents(opt) == before

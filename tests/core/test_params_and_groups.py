@@ -68,7 +68,8 @@ def test_parameters_that_are_all_empty(row: Row) -> None:
         for opt in (row.make(empty), row.make([empty]), row.make([{{"params": []}}])):
             count = len(opt.param_groups[0]["params"])
             for t in range(2):
-                norm = opt.step(lambda: empty if opt._single else [empty] * count, max_norm=1.0, zero_grads=True)
+                grads = empty if opt._array_step.single else [empty] * count
+                norm = opt.step(lambda grads=grads: grads, max_norm=1.0, zero_grads=True)
                 assert norm == 0.0
             assert [state["step"] for state in opt.state] == [2] * count
         opt = row.make([np.ones(3, np.float32)])

@@ -1,3 +1,0 @@
-from fastopt._types import Array
-
-def copy_all(targets: list[Array], sources: list[Array], done: list[bool]) -> None: ...
