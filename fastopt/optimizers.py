@@ -258,6 +258,8 @@ class NAG(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad: G ← G + g²;  W ← W − η g / √(G + ε).
 
+    ε is inside the root: torch's eps corresponds to eps**2 here, or give eps_in_sqrt=False.
+
     Parameters
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
@@ -348,6 +350,8 @@ class Adadelta(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop: G ← αG + (1−α)g²;  W ← W − η g / √(G + ε).
 
+    ε is inside the root: torch's eps corresponds to eps**2 here, or give eps_in_sqrt=False.
+
     Parameters
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
@@ -432,6 +436,8 @@ class RMSprop(Optimizer):
 
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  W ← W − η √(1−β₂ᵗ)/(1−β₁ᵗ) · m / √(v + ε).
+
+    ε is inside the root: torch's eps=1e-8 corresponds to eps=1e-16 here, or give eps_in_sqrt=False.
 
     Parameters
     ----------

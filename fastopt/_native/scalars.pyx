@@ -165,6 +165,8 @@ cdef class GroupScalars:
         cdef corrections_of_group *own = &self.corrections[index]
         cdef double value
         cdef int i
+        if not is_countable(t):
+            raise ValueError(f"a param group has taken {t - 1} steps, the most that can be counted: 2**53")
         for i in range(own.n):
             value = corrected(&own.scalar[i], <double> t)
             if not isfinite(<float> value):

@@ -67,7 +67,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         closure : a function that computes the loss. It is called first, with gradients enabled; its result is returned.
         max_norm : clip the global L2 norm of the gradients: if norm > max_norm, the step uses the gradients times
             max_norm/norm. The gradients themselves do not change. `grad_norm` is the norm.
-        skip_nonfinite : change nothing if a gradient holds a NaN or an infinity; `grad_norm` is then not finite.
+        skip_nonfinite : change nothing if a gradient, or a new parameter or state, is NaN or infinite.
         """
         if _is_watched(self):
             return _watched_step(self, closure, max_norm=max_norm, skip_nonfinite=skip_nonfinite)
