@@ -39,7 +39,7 @@ class BuildExt(build_ext):
         def compile_with_flags(obj, src, extension, cc_args, extra_postargs, pp_opts):
             own = build["X86_FLAGS"].get(Path(src).as_posix(), [])
             if Path(src).parts[0] == "csrc" and os.environ.get("FASTOPT_WERROR") == "1":
-                own = [*own, "-Wall", "-Wextra", "-Werror"]
+                own = [*own, "-Wall", "-Wextra", "-Wframe-larger-than=3072", "-Werror"]  # stacks may have 16 KiB
             compile_one(obj, src, extension, cc_args, [*extra_postargs, *own], pp_opts)
 
         if not on_windows:
@@ -66,6 +66,7 @@ def extension(name: str) -> Extension:
         define_macros=macros,
         extra_compile_args=own_flags + ([] if on_windows else [f"-ffile-prefix-map={here}=."]),
         extra_link_args=(openmp if holds_library else []) + sanitize[:1],
+        libraries=["m"] * (holds_library and not on_windows),
         depends=sorted(map(str, Path("csrc").rglob("*.h"))),
         py_limited_api=limited_api,
     )

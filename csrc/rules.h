@@ -2,8 +2,8 @@
  *
  * A rule sees one element of the parameter (w) and of its states, the gradient g after the prelude of
  * optimize/kernels.inl.h, and the scalars h, formed in double on the host and rounded once. It knows nothing of loops,
- * threads or Python. Notation: a complement such as 1 − β₁ is `beta1c`. All arithmetic is IEEE single precision, in the
- * order written. */
+ * threads or Python.
+ * Notation: a complement such as 1 − β₁ is `beta1c`. All arithmetic is IEEE single precision, in the order written. */
 #ifndef FASTOPT_RULES_H
 #define FASTOPT_RULES_H
 

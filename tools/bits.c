@@ -553,7 +553,7 @@ static void epoch(void)
 
 int main(int argc, char **argv)
 {
-    if (fo_init() != 0 || argc != 3 || !fo_select(argv[1])) {
+    if (fo_init(NULL) != 0 || argc != 3 || !fo_select(argv[1])) {
         fprintf(stderr, "bits ISA THREADS; the instruction sets here:");
         for (int i = 0; fo_isa_name(i) != NULL; i++)
             if (fo_isa_runs(i))

@@ -112,7 +112,7 @@ static bool try_rule(int rule, bool norm, bool zero)
 
 int main(void)
 {
-    int failures = fo_init() != 0, runs = 0;
+    int failures = fo_init(NULL) != 0, runs = 0;
     for (int rule = 0; rule < fo_steps_api.n_rules; rule++)
         for (int way = 0; way < 4; way++, runs++)
             if (!try_rule(rule, way & 1, way & 2)) {

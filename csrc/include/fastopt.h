@@ -74,8 +74,9 @@ enum { FO_API_VERSION = 1 }; /* grows when a member is added at the end of a tab
 
 /* Threads of the process. */
 struct fo_runtime_api {
-    int (*threads_for)(int64_t elements); /* how many threads may work on so many elements: 1 if they are few */
-    int (*forks)(void);                   /* how many forks lie between this process and the first one */
+    /* How many threads the calling thread may use for so many elements: 1 if they are few. */
+    int (*threads_for)(int64_t elements);
+    int (*forks)(void);                             /* how many forks lie between this process and the first one */
     void (*huge_pages)(void *memory, size_t bytes); /* to be called before the memory is first touched */
 };
 

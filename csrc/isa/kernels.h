@@ -15,6 +15,9 @@ enum fo_variant { FO_PLAIN, FO_DECAYED, FO_PENALIZED, FO_BETA_NEAR_ONE, FO_VARIA
 typedef void fo_update(float *const *buffer, const float *gradient, int64_t from, int64_t to,
                        const struct fo_prelude *prelude, float scale, const float *scalars);
 
+/* Adds x² or |x| of each element to the lanes of a sum (runtime/tiles.h). */
+typedef void fo_add(const float *x, int64_t size, double *lane);
+
 struct fo_kernels {
     const char *isa;
     fo_update *const (*update)[FO_VARIANTS];
@@ -23,8 +26,7 @@ struct fo_kernels {
     /* indexed by enum fo_type, for 16 bits: to float, which is exact, and back, rounded to nearest even */
     void (*const *widen)(const uint16_t *x, float *y, int64_t size);
     void (*const *narrow)(const float *x, uint16_t *y, int64_t size);
-    double (*sum_of_squares)(const float *x, int64_t size);
-    double (*sum_of_magnitudes)(const float *x, int64_t size);
+    fo_add *add_squares, *add_magnitudes;
 
     void (*each[FO_N_EACH])(const struct fo_each *job, int64_t from, int64_t to); /* elements */
     fo_work *sums, *channels[FO_N_CHANNELS], *mix;

@@ -19,7 +19,7 @@ struct fo_channels {
     bool channels_last;
     bool per_outer;      /* scale: the factors have the shape (outer, channels), else (channels) */
     const double *shift; /* (channels), subtracted from x before it is summed */
-    double *partial;     /* (slabs, channels, 2) */
+    double *partial;     /* (slabs, 2, channels) */
     const float *high, *low, *scale, *bias, *slope; /* (channels) each */
 };
 

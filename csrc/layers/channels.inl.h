@@ -19,8 +19,9 @@ static void sums_of_planes(const struct fo_channels *job, int64_t unit)
             add_squares(job->x + at, size, job->shift[c], two);
         }
     }
-    job->partial[2 * unit] = fold(one);
-    job->partial[2 * unit + 1] = fold(two);
+    double *const partial = job->partial + (2 * slab * job->channels + c);
+    partial[0] = fold(one);
+    partial[job->channels] = fold(two);
 }
 
 /* Per column c: one[c] += Σ d and two[c] += Σ d², d = x − shift; or Σ dy and Σ dy·d. The running sums are loaded and
@@ -66,13 +67,11 @@ static void sums_of_columns(const struct fo_channels *job, int64_t unit)
     const int64_t c = unit % blocks * FO_COLUMNS, rows = job->outer * job->inner;
     const int64_t n = fo_least(job->channels - c, FO_COLUMNS);
     const int64_t first = slab * FO_ROWS, last = fo_least(first + FO_ROWS, rows);
-    double one[FO_COLUMNS] = {0}, two[FO_COLUMNS] = {0};
+    double *const one = job->partial + (2 * slab * job->channels + c), *const two = one + job->channels;
+    memset(one, 0, (size_t)n * sizeof *one);
+    memset(two, 0, (size_t)n * sizeof *two);
     for (int64_t r = first; r < last; r += 4)
         row_sums(job, r, last - r, c, n, one, two);
-    for (int64_t j = 0; j < n; j++) {
-        job->partial[2 * (slab * job->channels + c + j)] = one[j];
-        job->partial[2 * (slab * job->channels + c + j) + 1] = two[j];
-    }
 }
 
 static void channel_sums(const void *job, int64_t from, int64_t to)

@@ -96,18 +96,19 @@ struct few {
 /* z ← e^(z − top); sum[r] ← their sum over the classes, in the order of sum_of. */
 FO_APART void exponentials_of_few(struct few *f, int64_t classes, double *restrict sum)
 {
-    double lane[FEW][LANES] = {{0}};
+    double lane[FEW / 2][LANES];
     for (int r = 0; r < LANES; r++)
         f->top[r] = -INFINITY;
     for (int64_t i = 0; i < classes; i++)
         for (int r = 0; r < LANES; r++)
             f->top[r] = f->z[i][r] > f->top[r] ? f->z[i][r] : f->top[r];
     for (int64_t i = 0; i < classes; i++)
-        for (int r = 0; r < LANES; r++) {
+        for (int r = 0; r < LANES; r++)
             f->z[i][r] = exp_of(f->z[i][r] - f->top[r]);
-            lane[i][r] = (double)f->z[i][r];
-        }
-    for (int width = FEW / 2; width > 0; width /= 2)
+    for (int i = 0; i < FEW / 2; i++) /* rows of f->z beyond the classes are 0 */
+        for (int r = 0; r < LANES; r++)
+            lane[i][r] = (double)f->z[i][r] + (double)f->z[i + FEW / 2][r];
+    for (int width = FEW / 4; width > 0; width /= 2)
         for (int i = 0; i < width; i++)
             for (int r = 0; r < LANES; r++)
                 lane[i][r] += lane[i + width][r];

@@ -39,21 +39,24 @@ static void run_each(int kernel, struct fo_each *job, int64_t jobs, int threads)
 struct powers {
     const float *x;
     int64_t size;
-    double (*sum)(const float *x, int64_t size);
+    fo_add *add;
     double *partial;
 };
 
 static void power_tiles(const void *job, int64_t from, int64_t to)
 {
     const struct powers *const p = job;
-    for (int64_t tile = from; tile < to; tile++)
-        p->partial[tile] = p->sum(p->x + tile * FO_TILE, fo_least(p->size - tile * FO_TILE, FO_TILE));
+    for (int64_t tile = from; tile < to; tile++) {
+        double lane[LANES] = {0};
+        p->add(p->x + tile * FO_TILE, fo_least(p->size - tile * FO_TILE, FO_TILE), lane);
+        p->partial[tile] = fold(lane);
+    }
 }
 
 static double run_sum_of_powers(const float *x, int64_t size, int power, double *partial, int threads)
 {
     const struct fo_kernels *const kernels = fo_kernels();
-    const struct powers job = {x, size, power == 2 ? kernels->sum_of_squares : kernels->sum_of_magnitudes, partial};
+    const struct powers job = {x, size, power == 2 ? kernels->add_squares : kernels->add_magnitudes, partial};
     fo_share_units(power_tiles, &job, fo_tiles(size), threads);
     return fo_sum_partials(partial, fo_tiles(size));
 }
@@ -68,13 +71,13 @@ static int64_t count_slabs(const struct fo_channels *job)
 
 static void run_sums(const struct fo_channels *job, double *sums, int threads)
 {
-    const int64_t slabs = count_slabs(job), n = 2 * job->channels;
+    const int64_t slabs = count_slabs(job), n = job->channels;
     const int64_t blocks = job->channels_last ? (job->channels + FO_COLUMNS - 1) / FO_COLUMNS : job->channels;
     fo_share_units(fo_kernels()->sums, job, slabs * blocks, threads);
-    memset(sums, 0, (size_t)n * sizeof(double));
-    for (int64_t slab = 0; slab < slabs; slab++)
-        for (int64_t i = 0; i < n; i++)
-            sums[i] += job->partial[slab * n + i];
+    memset(sums, 0, (size_t)(2 * n) * sizeof(double));
+    for (int64_t slab = 0; slab < 2 * slabs; slab++)
+        for (int64_t c = 0; c < n; c++)
+            sums[2 * c + slab % 2] += job->partial[slab * n + c];
 }
 
 /* A unit is a plane, or a row with channels last. */

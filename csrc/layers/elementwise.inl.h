@@ -18,11 +18,10 @@ static void draw_words(uint32_t *out, uint64_t at, const struct fo_draw *draw)
  * bits of the floats. */
 static void draw_normals(uint32_t *out, uint64_t at, const struct fo_draw *draw)
 {
-    uint32_t word[CHUNK];
-    draw_words(word, at, draw);
+    draw_words(out, at, draw);
     for (int i = 0; i < CHUNK; i += 2 * PHILOX_LANES)
         for (int l = 0; l < PHILOX_LANES; l++) {
-            const uint32_t u = word[i + l], turn = word[i + PHILOX_LANES + l];
+            const uint32_t u = out[i + l], turn = out[i + PHILOX_LANES + l];
             const float uniform = ((float)(int32_t)(u >> 1) + 0.5f) * 4.6566128730773926e-10f; /* 2⁻³¹ */
             const float radius = sqrtf(-2.0f * log_of(uniform));
             const struct sincos direction = sincos_of(turn);

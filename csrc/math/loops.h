@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "rules.h" /* FO_INLINE */
+#include "runtime/tiles.h"
 
 /* FO_INDEPENDENT stands before a loop whose iterations touch different elements. The caller has checked that no two of
  * its arrays overlap, so the compiler need not. A macro, because a pragma cannot be a function. */
@@ -39,18 +40,6 @@ FO_INLINE float float_of(uint32_t bits)
     return x;
 }
 
-/* A sum has sixteen lanes of double. Element i is added to lane i mod 16, and at the end the lanes are added in halves.
- * This order is part of the result's definition, so no instruction set may change it. */
-enum { LANES = 16 };
-
-FO_INLINE double fold(double *lane)
-{
-    for (int width = LANES / 2; width > 0; width /= 2)
-        for (int j = 0; j < width; j++)
-            lane[j] += lane[j + width];
-    return lane[0];
-}
-
 typedef double fo_term(float x, float y, double shift);
 
 /* lane[i mod 16] += term(x[i], y[i], shift). A term of one array is given that array twice. */
@@ -73,7 +62,6 @@ FO_INLINE double square(float x, float y, double shift) { return (void)y, ((doub
 FO_INLINE double product(float x, float y, double shift) { return (double)y * ((double)x - shift); }
 
 FO_APART void add_values(const float *x, int64_t size, double *lane) { add_terms(value, x, x, size, 0, lane); }
-
 FO_APART void add_magnitudes(const float *x, int64_t size, double *lane) { add_terms(magnitude, x, x, size, 0, lane); }
 
 FO_APART void add_differences(const float *x, int64_t size, double shift, double *lane)
@@ -91,14 +79,11 @@ FO_APART void add_products(const float *x, const float *y, int64_t size, double 
     add_terms(product, x, y, size, shift, lane);
 }
 
-FO_INLINE double sum_by(void (*add)(const float *, int64_t, double *), const float *x, int64_t size)
+FO_APART void add_plain_squares(const float *x, int64_t n, double *lane) { add_terms(square, x, x, n, 0, lane); }
+
+FO_INLINE double sum_of(const float *x, int64_t size)
 {
     double lane[LANES] = {0};
-    add(x, size, lane);
+    add_values(x, size, lane);
     return fold(lane);
 }
-
-FO_APART void add_plain_squares(const float *x, int64_t n, double *lane) { add_terms(square, x, x, n, 0, lane); }
-static double sum_of(const float *x, int64_t size) { return sum_by(add_values, x, size); }
-static double sum_of_magnitudes(const float *x, int64_t size) { return sum_by(add_magnitudes, x, size); }
-static double sum_of_squares(const float *x, int64_t size) { return sum_by(add_plain_squares, x, size); }

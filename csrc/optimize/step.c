@@ -12,7 +12,7 @@
 enum {
     FO_LINE = 64,   /* bytes of a cache line */
     FO_PIECE = 256, /* elements of an array on the stack: a thread's stack may have 16 KiB only */
-    FO_TRIAL = 128, /* the same where all buffers of a rule are on the stack */
+    FO_TRIAL = 64,  /* the same where all buffers of a rule are on the stack */
 };
 
 /* The bytes of an element, and the address of element i. */
@@ -36,10 +36,14 @@ static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kerne
         const struct fo_span *span = &step->span[s];
         const int64_t end = end_in(step, share, s);
         for (int64_t i = begin_in(share, s); i < end; i += FO_TILE) {
-            const int64_t size = fo_least(end - i, FO_TILE);
-            float scratch[FO_TILE];
-            const float *g = widened(kernels, span->gradient, span->g_type, i, size, scratch);
-            step->partial[span->first_tile + i / FO_TILE] = kernels->sum_of_squares(g, size);
+            const int64_t stop = fo_least(end, i + FO_TILE), stride = span->g_type == FO_FLOAT ? FO_TILE : FO_PIECE;
+            float scratch[FO_PIECE];
+            double lane[LANES] = {0};
+            for (int64_t j = i; j < stop; j += stride) {
+                const int64_t size = fo_least(stop - j, stride);
+                kernels->add_squares(widened(kernels, span->gradient, span->g_type, j, size, scratch), size, lane);
+            }
+            step->partial[span->first_tile + i / FO_TILE] = fold(lane);
         }
     }
 }
@@ -159,8 +163,8 @@ static void update_in_scratch(const struct fo_step *step, const struct fo_kernel
 
 /* Computes a piece of a step without writing it. Returns the sum of squares of its new parameters and states, which is
  * not finite if one of them is not. */
-static double try_piece(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
-                        const struct fo_span *span, int64_t i, int64_t size)
+FO_APART double try_piece(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
+                          const struct fo_span *span, int64_t i, int64_t size)
 {
     float trial[FO_MAX_BUFFERS][FO_TRIAL];
     float *const buffer[FO_MAX_BUFFERS] = {trial[0], trial[1], trial[2], trial[3]};
@@ -174,10 +178,10 @@ static double try_piece(const struct fo_step *step, const struct fo_kernels *ker
         kernels->narrow[span->w_type](trial[0], narrow, size);
         kernels->widen[span->w_type](narrow, trial[0], size);
     }
-    double sum = 0;
+    double lane[LANES] = {0};
     for (int k = 0; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
-        sum += kernels->sum_of_squares(trial[k], size);
-    return sum;
+        kernels->add_squares(trial[k], size, lane);
+    return fold(lane);
 }
 
 static void try_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct share share)
@@ -245,9 +249,9 @@ static void run_step(struct fo_step *step, int64_t cost)
 static void look_ahead_in_scratch(const struct fo_span *span, float shift, int64_t begin, int64_t end)
 {
     const struct fo_kernels *kernels = fo_kernels();
-    float w[FO_TILE], origin[FO_TILE];
-    for (int64_t i = begin; i < end; i += FO_TILE) {
-        const int64_t size = fo_least(end - i, FO_TILE);
+    float w[FO_PIECE], origin[FO_PIECE];
+    for (int64_t i = begin; i < end; i += FO_PIECE) {
+        const int64_t size = fo_least(end - i, FO_PIECE);
         uint16_t *const x = (uint16_t *)at(span->buffer[0], span->w_type, i);
         memcpy(at(span->origin, span->w_type, i), x, (size_t)size * sizeof *x);
         kernels->widen[span->w_type](x, w, size);

@@ -19,7 +19,7 @@ static int threads_for(int64_t elements)
     if (elements < parallel_from)
         return 1;
     const int64_t most = parallel_from > 0 ? 2 * elements / parallel_from : num_threads;
-    return most < num_threads ? (int)most : num_threads;
+    return fo_allowed_threads(most < num_threads ? (int)most : num_threads);
 }
 
 static const struct fo_runtime_api runtime = {threads_for, fo_forks, fo_huge_pages};

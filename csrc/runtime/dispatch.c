@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #endif
-#include <stdlib.h>
 #include <string.h>
 
 #include "isa/kernels.h"
@@ -69,11 +68,9 @@ static bool preferred(int index)
 #endif
 }
 
-int fo_init(void)
+int fo_init(void (*report)(void))
 {
-    const char *const backoff = getenv("FASTOPT_BACKOFF");
-    if (backoff != NULL && strcmp(backoff, "0") == 0)
-        (void)fo_set_backoff(false);
+    fo_init_threads(report);
     for (int i = 0; i < N_BUILT; i++)
         if (fo_isa_runs(i) && preferred(i))
             in_use = built[i];

@@ -3,7 +3,8 @@
 
 #include "fastopt.h"
 
-int fo_init(void);                         /* 0, or −1 if a fork guard could not be set */
+/* Returns 0, or −1 if a fork guard could not be set. `report` is called once, when a thread cannot be started. */
+int fo_init(void (*report)(void));
 const struct fo_api *fo_get_api(void);     /* the table of functions */
 const struct fo_kernels *fo_kernels(void); /* the kernels in use: isa/kernels.h */
 bool fo_select(const char *isa);           /* false if this build or this CPU lacks it */

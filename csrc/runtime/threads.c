@@ -9,15 +9,22 @@
  * - After a failure the next N jobs get half the threads. If such a job fails too, they get half of that, down to one.
  * - After N jobs the full team gets a retry. If it fails, N doubles: FIRST_LENGTH at first, MAX_LENGTH at most.
  * - After RESET_AFTER full teams without a failure N starts from FIRST_LENGTH again.
- * The environment variable FASTOPT_BACKOFF=0, which fo_init reads once, switches this off. */
+ * The environment variable FASTOPT_BACKOFF=0, which is read once, switches this off.
+ *
+ * OpenMP ends the process if it cannot start a thread. So before a team grows, threads are started and ended as a
+ * trial. If that fails, the next N jobs use the threads that there are. */
 #include "runtime/threads.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "runtime/dispatch.h"
 
 #ifdef _OPENMP
+#include <fenv.h>
 #include <omp.h>
+#include <pthread.h>
 #endif
 
 static const double MIN_SECONDS = 1e-3; /* longer than it takes to wake a sleeping thread, which is no failure */
@@ -36,7 +43,6 @@ static struct {
     int length;    /* N of the last back-off; 0: no failure is remembered */
     int remaining; /* jobs until the retry */
     int successes; /* full teams since the last failure */
-    int largest;   /* the largest team so far */
 } backoff;
 
 #ifdef _OPENMP
@@ -102,34 +108,112 @@ void fo_meet(struct fo_team *team)
 }
 
 #ifdef _OPENMP
+/* OpenMP keeps the threads of a calling thread's last team for its next one. */
+static _Thread_local int started = 1;
+static int growing;              /* 1 while one thread of the caller enlarges its team */
+static void (*on_failure)(void); /* called once, when a thread cannot be started */
+static int usual;                /* OpenMP's number of threads where nobody has set another one */
+
+/* Starts threads, each of which starts the next one, and returns when all have ended. rest: how many to start; then how
+ * many could not be started. */
+static void *start_chain(void *rest)
+{
+    int *const n = rest;
+    pthread_t next;
+    if (*n == 0)
+        return NULL;
+    --*n;
+    if (pthread_create(&next, NULL, start_chain, rest) == 0)
+        pthread_join(next, NULL);
+    else
+        ++*n;
+    return NULL;
+}
+
+/* How many threads the team may have, at most `size`. The trial starts twice as many threads as are missing, because
+ * the system may count a thread for a while after its end. */
+static int affordable(int size)
+{
+    if (size <= started)
+        return size;
+    if (__atomic_exchange_n(&growing, 1, __ATOMIC_ACQUIRE) != 0)
+        return started;
+    const int missing = 2 * (size - started);
+    int rest = missing;
+    start_chain(&rest);
+    if (rest == 0)
+        return size;
+    const int most = started + (missing - rest) / 2;
+    if (most == started)
+        __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
+    back_off(most);
+    void (*const report)(void) = __atomic_exchange_n(&on_failure, NULL, __ATOMIC_RELAXED);
+    if (report != NULL)
+        report();
+    return most;
+}
+
+/* The threads take the modes of the caller's arithmetic, such as rounding and flushing subnormal numbers to zero. */
 static void run_team(fo_share *share, void *job, int threads, bool reduced)
 {
-    double work[FO_MOST_THREADS], least = INFINITY;
+    const bool grows = threads > started;
+    double least = INFINITY;
     int of = 1;
+    fenv_t caller;
+    (void)fegetenv(&caller);
     const double begun = omp_get_wtime();
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads) reduction(min : least)
     {
         struct fo_team team = {omp_get_thread_num(), omp_get_num_threads(), 0, false};
+        fenv_t own;
+        if (team.part == 0) {
+            of = team.of;
+            if (grows)
+                __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
+        } else {
+            (void)fegetenv(&own), (void)fesetenv(&caller);
+        }
         const double start = omp_get_wtime();
         share(job, &team);
-        work[team.part] = team.claims ? INFINITY : omp_get_wtime() - start - team.waited;
-        if (team.part == 0)
-            of = team.of;
+        least = team.claims ? INFINITY : omp_get_wtime() - start - team.waited;
+        if (team.part > 0)
+            (void)fesetenv(&own);
     }
-    const double total = omp_get_wtime() - begun;
-    for (int part = 0; part < of; part++)
-        least = work[part] < least ? work[part] : least;
-    if (of <= get(&backoff.largest))
-        fo_report_job(total, least, of, reduced);
-    else /* this job also created threads, which takes longer than MIN_SECONDS */
-        set(&backoff.largest, of);
+    started = threads;
+    if (!grows) /* a job that also starts threads takes longer than MIN_SECONDS */
+        fo_report_job(omp_get_wtime() - begun, least, of, reduced);
 }
 #endif
+
+int fo_allowed_threads(int threads)
+{
+#ifdef _OPENMP
+    if (fo_forked() || omp_in_parallel())
+        return 1;
+    const int limit = omp_get_max_threads();
+    return limit != usual && limit < threads ? limit : threads;
+#else
+    return threads;
+#endif
+}
+
+void fo_init_threads(void (*report)(void))
+{
+    const char *const on = getenv("FASTOPT_BACKOFF");
+    set(&backoff.off, on != NULL && strcmp(on, "0") == 0);
+#ifdef _OPENMP
+    const char *const asked = getenv("OMP_NUM_THREADS");
+    const int n = asked != NULL ? (int)strtol(asked, NULL, 10) : 0;
+    usual = n > 0 ? n : omp_get_num_procs();
+    on_failure = report;
+#endif
+    (void)report;
+}
 
 void fo_share_out(fo_share *share, void *job, int threads)
 {
 #ifdef _OPENMP
-    const int size = threads > 1 && !fo_forked() ? fo_team_size(threads) : 1;
+    const int size = threads > 1 && !fo_forked() ? affordable(fo_team_size(threads)) : 1;
     if (size > 1) {
         run_team(share, job, size, size < threads);
         return;

@@ -15,6 +15,10 @@ struct fo_team {
 typedef void fo_share(void *job, struct fo_team *team);
 typedef void fo_work(const void *job, int64_t from, int64_t to);
 
+void fo_init_threads(void (*report)(void)); /* see fo_init */
+/* How many of `threads` the calling thread may use: not more than OpenMP allows it, and one in a child of fork() and
+ * within a parallel region of another library. */
+int fo_allowed_threads(int threads);
 /* Calls share(job, team) once on each thread of a team of at most `threads`. */
 void fo_share_out(fo_share *share, void *job, int threads);
 /* Calls work(job, from, to) on the threads of a team, whose ranges divide [0, units) into nearly equal parts. */

@@ -3,6 +3,18 @@
 
 #include "fastopt.h"
 
+/* A sum has sixteen lanes of double. Element i is added to lane i mod 16, and at the end the lanes are added in halves.
+ * This order is part of the result's definition, so no instruction set may change it. */
+enum { LANES = 16 };
+
+static inline double fold(double *lane)
+{
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++)
+            lane[j] += lane[j + width];
+    return lane[0];
+}
+
 static inline int64_t fo_least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t fo_tiles(int64_t size) { return (size + FO_TILE - 1) / FO_TILE; }
 

@@ -4,7 +4,7 @@
  * Source: Breiman et al., Classification and Regression Trees (1984), sections 4.3 and 8.3. */
 #include "stump/stump.h"
 
-enum { STUMP_BLOCK = 256, STUMP_LANES = 8 };
+enum { STUMP_BLOCK = 64, STUMP_LANES = 8 };
 
 struct stump_block {
     double a[STUMP_BLOCK], b[STUMP_BLOCK], edge[STUMP_BLOCK], score[STUMP_BLOCK];

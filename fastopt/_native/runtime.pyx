@@ -1,6 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
 """Holds the C library, the only copy in the process: instruction sets, threads, the rules, the table of functions."""
 
+import warnings
+
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uintptr_t
 
@@ -12,7 +14,7 @@ cdef extern from "isa/kernels.h" nogil:
         const char *isa
 
     int FO_MOST_THREADS
-    int fo_init()
+    int fo_init(void (*report)() noexcept nogil)
     const fo_kernels_table *fo_kernels()
     bint fo_select(const char *isa)
     const char *fo_isa_name(int index)
@@ -40,7 +42,22 @@ cdef extern from *:
     const char *FASTOPT_BUILD_FLAGS
     const char *FASTOPT_COMPILER
 
-if fo_init() != 0:
+cdef extern from "Python.h":
+    int Py_AddPendingCall(int (*call)(void *) except -1, void *argument) nogil
+
+
+cdef int warn(void *nothing) except -1:
+    warnings.warn("no further thread can be started, so fastopt uses fewer threads; results do not change. A limit on "
+                  "processes may be the reason: ulimit -u, or a container's", RuntimeWarning)
+    return 0
+
+
+cdef void report() noexcept nogil:
+    """Called in the middle of a job, perhaps without the GIL. So the interpreter warns soon after, in the main thread."""
+    Py_AddPendingCall(warn, NULL)
+
+
+if fo_init(report) != 0:
     raise ImportError("fastopt: pthread_atfork failed")
 api = fo_get_api()
 
