@@ -163,8 +163,8 @@ static void update_in_scratch(const struct fo_step *step, const struct fo_kernel
 
 /* Computes a piece of a step without writing it. Returns the sum of squares of its new parameters and states, which is
  * not finite if one of them is not. */
-FO_APART double try_piece(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
-                          const struct fo_span *span, int64_t i, int64_t size)
+static double try_piece(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
+                        const struct fo_span *span, int64_t i, int64_t size)
 {
     float trial[FO_MAX_BUFFERS][FO_TRIAL];
     float *const buffer[FO_MAX_BUFFERS] = {trial[0], trial[1], trial[2], trial[3]};
