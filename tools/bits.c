@@ -522,7 +522,7 @@ static void lay_steps(void)
     }
     for (int i = 0; i < BATCHES; i++) {
         shift[i] = 0.09f / (float)(i + 1);
-        const float scalars[] = {shift[i] / 0.9f, 0.9f, 1, shift[i]}; /* lr, beta, gain, shift */
+        const float scalars[] = {shift[i] / 0.9f, 0.9f, 0.1f, 1, shift[i]}; /* lr, beta, betac, gain, shift */
         nag_step[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 0}};
         memcpy(nag_step[i].scalars, scalars, sizeof scalars);
     }

@@ -38,7 +38,7 @@ NEAR_ONE = [1 - 2.0**-k for k in (7, 9, 10, 11, 14, 20, 24, 30, 52)]
 #: hyper-parameter -> values at both ends of its range, and between. The smallest lr and clip_value are larger than
 #: float32's smallest number: otherwise their products with g underflow, whatever the scalar is.
 ENDS: Mapping[str, list[float]] = {
-    **dict.fromkeys(("momentum", "alpha", "rho"), [0.0, SMALLEST, 1e-20, *NEAR_ONE]),
+    **{name: [0.0, SMALLEST, 1e-20, *NEAR_ONE] for name in ("momentum", "alpha", "rho")},
     "dampening": [0.0, SMALLEST, 1 - 2.0**-52, 1.0],
     "lr": [0.0, 1e-28, 1e30],
     "eps": [SMALLEST, 1e-30, 1e30, LARGEST],
