@@ -62,16 +62,16 @@ class Optimizer:
         with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
     lr : the learning rate η >= 0, or a schedule: a callable that gets the number of earlier steps (0, 1, ...) and
         returns η, always the same for the same number (NAG calls it twice). None: the convention's value.
-    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
+    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← W − (ηλW + update) instead.
     l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
     clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
     maximize : maximize the objective: the sign of the gradient is changed.
     convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the equations of that library.
         Explicit arguments override its defaults.
-    skip_nonfinite : a step changes nothing and is counted in `skipped` if a gradient, or a new parameter or state, is NaN
-        or infinite. The step is computed twice, the first time without writing. Without this option results are as in
-        torch: the square of a gradient above 1.8e19 overflows float32, and where a second moment is infinite, the
-        parameter no longer moves.
+    skip_nonfinite : a step changes nothing and is counted in `skipped` if a gradient, or a new parameter or state, is
+        NaN or infinite. The step is computed twice, the first time without writing. Without this option results are as
+        in torch: the square of a gradient above 1.8e19 overflows float32, and a parameter whose second moment is
+        infinite no longer moves.
 
     Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
     """
