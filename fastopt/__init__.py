@@ -1,5 +1,6 @@
 """fastopt: gradient-descent optimizers in C with OpenMP, for NumPy. The public names; needs NumPy alone."""
 
+import inspect as _inspect  # noqa: F401  the extensions import it without a check, which would crash after Ctrl-C
 from typing import TYPE_CHECKING, Any
 
 try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -52,9 +53,12 @@ def interval(low: float, high: float, above: bool, below: bool, infinite: bool) 
 
 def integer(name: str, value: Any, low: int = 0, high: int | None = None) -> int:
     """An int with low <= value, and value <= high if high is given. NumPy integers are accepted, bools are not."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    try:
+        x = int(operator.index(value))  # of an array, too, if it has one element and no dimension
+    except TypeError:
+        x = None
+    if x is None or isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an int, got {value!r}")
-    x = int(value.__index__())
     if x < low or (high is not None and x > high):
         raise ValueError(f"{name} must be {f'>= {low}' if high is None else f'in [{low}, {high}]'}, got {value}")
     return x

@@ -28,9 +28,8 @@ from fastopt.optimizer import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fastopt._native.step import ArrayStep
+    from fastopt.checkpoint import File
     from fastopt.param_groups import ParamGroup
 
 __all__ = ["NAG", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "RMSprop"]
@@ -218,7 +217,7 @@ class NAG(Optimizer):
         self._refuse_at_lookahead("a state cannot be loaded")
         super()._load(d, params)
 
-    def save(self, path: str | Path, *, params: bool = False) -> None:
+    def save(self, path: File, *, params: bool = False) -> None:
         self._refuse_at_lookahead("the optimizer cannot be saved")
         super().save(path, params=params)
 

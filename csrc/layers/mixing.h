@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-/* Row r of (rows, size): out ← a[r]·x[r] + b[r]·x[partner[r]] */
+/* Row r of (rows, size): out ← a[r]·x[r] + b[r]·x[partner[r]], without a term whose factor is 0. */
 struct fo_mix {
     const float *x;
     float *out;

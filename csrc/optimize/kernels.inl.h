@@ -7,7 +7,7 @@ FO_INLINE float penalized(float g, const float w, const struct fo_prelude p)
     g = g > p.clip ? p.clip : g;
     g = g < -p.clip ? -p.clip : g;
     g = p.weight_decay != 0.0f ? g + p.weight_decay * w : g;
-    const float sign = w > 0.0f ? p.l1 : w < 0.0f ? -p.l1 : 0.0f;
+    const float sign = w > 0.0f ? p.l1 : w < 0.0f ? -p.l1 : w != w ? w : 0.0f;
     return p.l1 != 0.0f ? g + sign : g;
 }
 

@@ -166,13 +166,10 @@ static void run_team(fo_share *share, void *job, int threads, bool reduced)
     {
         struct fo_team team = {omp_get_thread_num(), omp_get_num_threads(), 0, false};
         fenv_t own;
-        if (team.part == 0) {
-            of = team.of;
-            if (grows)
-                __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
-        } else {
+        if (team.part > 0)
             (void)fegetenv(&own), (void)fesetenv(&caller);
-        }
+        else if (of = team.of, grows)
+            __atomic_store_n(&growing, 0, __ATOMIC_RELEASE);
         const double start = omp_get_wtime();
         share(job, &team);
         least = team.claims ? INFINITY : omp_get_wtime() - start - team.waited;

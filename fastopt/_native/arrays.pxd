@@ -57,11 +57,12 @@ cdef cnp.ndarray as_vector(object x, str label, int64_t size, int dtype)
 cdef int check_writeable(cnp.ndarray a, str label) except -1
 cdef int check_shape(cnp.ndarray a, str label, cnp.ndarray x, str name) except -1
 cdef int check_disjoint(cnp.ndarray out, str label, cnp.ndarray x, str name, bint same_allowed) except -1
+cdef cnp.ndarray own_vector(object x, str label, int64_t size, int dtype)
+cdef cnp.ndarray own_indices(object x, str label, int64_t size, int64_t below)
 cdef int check_layout(cnp.ndarray a, str label, cnp.ndarray x, str name) except -1
 cdef list ready_to_copy(list targets, list sources)
 cdef void copy_all(list targets, list ready) noexcept
 cdef void set_zero(char *data, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides) noexcept
-cdef int check_indices(cnp.ndarray a, str label, int64_t below) except -1
 
 
 cdef inline void *allocate(int64_t count, size_t size) except NULL:

@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
 """Checks of the arrays that C code reads or writes: type, byte order, alignment, strides, shape, overlap.
 
-Each function returns the array itself, never a copy. Its error names the argument, the expected value and the actual one.
+Each function returns the array itself, except for own_vector and own_indices, which return a copy. An error names the
+argument, the expected value and the actual one.
 """
 
 cimport numpy as cnp
@@ -129,14 +130,21 @@ cdef int check_disjoint(cnp.ndarray out, str label, cnp.ndarray x, str name, bin
     return 0
 
 
-cdef int check_indices(cnp.ndarray a, str label, int64_t below) except -1:
-    """Every element of an int64 vector is in [0, below)."""
+cdef cnp.ndarray own_vector(object x, str label, int64_t size, int dtype):
+    """A copy of such a vector. Where a kernel takes addresses from an array, check and kernel both use the copy: another
+    thread may change the caller's array between the two."""
+    return cnp.PyArray_NewCopy(as_vector(x, label, size, dtype), cnp.NPY_CORDER)
+
+
+cdef cnp.ndarray own_indices(object x, str label, int64_t size, int64_t below):
+    """A copy of an int64 vector, every element of which is in [0, below)."""
+    cdef cnp.ndarray a = own_vector(x, label, size, cnp.NPY_INT64)
     cdef const int64_t *index = <const int64_t *> cnp.PyArray_DATA(a)
     cdef int64_t i
-    for i in range(cnp.PyArray_SIZE(a)):
+    for i in range(size):
         if not 0 <= index[i] < below:
             raise ValueError(f"{label} {i} is {index[i]}, expected 0 to {below - 1}")
-    return 0
+    return a
 
 
 cdef int by_start(const void *a, const void *b) noexcept nogil:

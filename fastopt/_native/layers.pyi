@@ -101,6 +101,7 @@ class Restorer:
     _params: list[Array] | None
     _best: list[Array] | None
     restore_best: bool
+    _inside: bool
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 

@@ -10,8 +10,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastopt._native.arrays cimport (
-    address_of, allocate, as_buffer, as_float32, as_output, as_pixels, as_rows, as_vector, check_disjoint, check_indices,
-    check_shape, check_writeable, first_overlap, floats, interval, is_contiguous, order_of, shape_of
+    address_of, allocate, as_buffer, as_float32, as_output, as_pixels, as_rows, as_vector, check_disjoint, check_shape,
+    check_writeable, first_overlap, floats, interval, is_contiguous, order_of, own_indices, own_vector, shape_of
 )
 from fastopt._native.capi cimport (
     FO_CHANNELS_normalize, FO_CHANNELS_normalize_back, FO_CHANNELS_scale, FO_EACH_add_normal, FO_EACH_copy,
@@ -293,8 +293,7 @@ def mix(x, partner, a, b, out=None, *, str name="x"):
     cdef cnp.ndarray source = as_rows(x, name), target = as_output(out, "out", source, name, False)
     job.rows = source.shape[0]
     job.size = source.size // job.rows if job.rows > 0 else 0
-    cdef cnp.ndarray index = as_vector(partner, "partner", job.rows, cnp.NPY_INT64)
-    check_indices(index, "partner", job.rows)
+    cdef cnp.ndarray index = own_indices(partner, "partner", job.rows, job.rows)
     job.x, job.out = floats(source), floats(target)
     job.partner = <const int64_t *> cnp.PyArray_DATA(index)
     job.a, job.b = _factors(a, "a", job.rows), _factors(b, "b", job.rows)
@@ -314,7 +313,8 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(out, "out", z, "logits", False), losses
     job.rows, job.classes, job.ignore, job.smoothing = z.shape[0], z.shape[1], ignore, smoothing
     job.logits, job.gradient = floats(z), floats(grad)
-    cdef double total, count = _entropy_targets(&job, z, grad, target, soft, weight)
+    cdef cnp.ndarray held = _entropy_targets(&job, z, grad, target, soft, weight)
+    cdef double total, count = job.rows if soft is not None else _target_weight(&job)
     job.scale = 1.0 if reduction != "mean" else 1.0 / count if count != 0 else NAN      # 0/0, like the loss
     if reduction == "none":
         losses = np.empty(job.rows, np.float32)
@@ -331,11 +331,10 @@ def entropy(logits, target, soft, weight, int64_t ignore, double smoothing, str 
     return total, grad
 
 
-cdef double _entropy_targets(fo_entropy *job, cnp.ndarray z, cnp.ndarray grad, object target, object soft,
-                             object weight) except? -1:
-    """Check targets and weights, and enter them. Returns what the "mean" divides by."""
+cdef cnp.ndarray _entropy_targets(fo_entropy *job, cnp.ndarray z, cnp.ndarray grad, object target, object soft,
+                                  object weight):
+    """Check targets and weights, and enter them. Returns the array of targets that the kernel reads."""
     cdef cnp.ndarray t
-    cdef double count
     job.target, job.soft, job.weight, job.loss = NULL, NULL, NULL, NULL
     if weight is not None:
         job.weight = _factors(weight, "weight", job.classes)
@@ -345,11 +344,16 @@ cdef double _entropy_targets(fo_entropy *job, cnp.ndarray z, cnp.ndarray grad, o
         check_shape(t, "targets", z, "logits")
         check_disjoint(grad, "out", t, "targets", False)
         job.soft = floats(t)
-        return job.rows
-    t = as_vector(target, "targets", job.rows, cnp.NPY_INT64)
-    check_disjoint(grad, "out", t, "targets", False)
+        return t
+    check_disjoint(grad, "out", as_vector(target, "targets", job.rows, cnp.NPY_INT64), "targets", False)
+    t = own_vector(target, "targets", job.rows, cnp.NPY_INT64)
     job.target = <const int64_t *> cnp.PyArray_DATA(t)
-    count = api.layers.target_weight(job)
+    return t
+
+
+cdef double _target_weight(const fo_entropy *job) except? -1:
+    """The sum of the weights of the targets, which are checked."""
+    cdef double count = api.layers.target_weight(job)
     if count < 0:
         row = <int64_t> (-1 - count)
         raise ValueError(f"target {row} is {job.target[row]}, expected a class from 0 to {job.classes - 1}"
@@ -366,7 +370,7 @@ def images(str kernel not None, x, bint channels_last, out=None, *, size=None, p
     """
     cdef fo_images job
     cdef int index = IMAGES[kernel]
-    cdef cnp.ndarray a = as_pixels(x, "images"), target, b
+    cdef cnp.ndarray a = as_pixels(x, "images"), target, b, indices
     cdef int64_t item = cnp.PyArray_ITEMSIZE(a), channels
     if a.ndim != 4:
         raise ValueError(f"images must have shape {'(N, H, W, C)' if channels_last else '(N, C, H, W)'}, "
@@ -384,12 +388,11 @@ def images(str kernel not None, x, bint channels_last, out=None, *, size=None, p
         check_shape(b, "images", a, "out")
         check_disjoint(target, "out", b, "images", False)
         job.other = <const uint8_t *> cnp.PyArray_DATA(b)
-        b = as_vector(partner, "partner", job.samples, cnp.NPY_INT64)
-        check_indices(b, "partner", job.samples)
-        job.partner = <const int64_t *> cnp.PyArray_DATA(b)
+        indices = own_indices(partner, "partner", job.samples, job.samples)
+        job.partner = <const int64_t *> cnp.PyArray_DATA(indices)
     if fill is not None:
         job.fill = <const uint8_t *> cnp.PyArray_DATA(as_vector(fill, "fill", channels, cnp.PyArray_TYPE(a)))
-    _images_numbers(index, &job, place, number)
+    numbers = _images_numbers(index, &job, place, number)
     if index == FO_IMAGES_paste and address_of(target) != address_of(a):
         cnp.PyArray_CopyInto(target, a)
     cdef int threads = api.runtime.threads_for(target.size)
@@ -412,23 +415,26 @@ cdef cnp.ndarray _images_output(object out, cnp.ndarray x, bint channels_last, c
     return a
 
 
-cdef int _images_numbers(int kernel, fo_images *job, object place, object number) except -1:
-    """The numbers that the kernel needs per sample. A box that is pasted must lie within the image."""
+cdef cnp.ndarray _images_numbers(int kernel, fo_images *job, object place, object number):
+    """Enter and return the numbers that the kernel needs per sample. A box that is pasted must lie within the image."""
     cdef int64_t i, n = job.samples
+    cdef cnp.ndarray numbers
     cdef const int64_t *box
     if kernel == FO_IMAGES_tone or kernel == FO_IMAGES_warp:
         i = 2 if kernel == FO_IMAGES_tone else 6
-        job.number = <const double *> cnp.PyArray_DATA(as_vector(number, "number", i * n, cnp.NPY_FLOAT64))
-        return 0
+        numbers = as_vector(number, "number", i * n, cnp.NPY_FLOAT64)
+        job.number = <const double *> cnp.PyArray_DATA(numbers)
+        return numbers
     i = 1 if kernel == FO_IMAGES_flip else 2 if kernel == FO_IMAGES_crop else 4
-    job.place = <const int64_t *> cnp.PyArray_DATA(as_vector(place, "place", i * n, cnp.NPY_INT64))
+    numbers = own_vector(place, "place", i * n, cnp.NPY_INT64)
+    job.place = <const int64_t *> cnp.PyArray_DATA(numbers)
     if kernel == FO_IMAGES_paste:
         for i in range(n):
             box = job.place + 4 * i
             if not (0 <= box[0] <= box[1] <= job.height and 0 <= box[2] <= box[3] <= job.width):
                 raise ValueError(f"box {i} is rows {box[0]}:{box[1]}, columns {box[2]}:{box[3]}, "
                                  f"outside of {job.height} × {job.width}")
-    return 0
+    return numbers
 
 
 # -- blocks that change parameters and put them back ---------------------------------------------------------------------
@@ -437,12 +443,14 @@ cdef class Restorer:
     """The block of EarlyStopping. In C, so that no signal can come between the end of the block and the copy."""
 
     cdef public list _params, _best     # parameters of the last update, and copies of the best ones, or None
-    cdef public bint restore_best
+    cdef public bint restore_best, _inside
 
     def __enter__(self):
+        self._inside = True
         return self
 
     def __exit__(self, *_):
+        self._inside = False
         if self.restore_best and self._best is not None and self._params is not None:
             each_of("copy", self._best, self._params, names=("best parameter", "parameter", ""))
 

@@ -12,7 +12,8 @@ cimport numpy as cnp
 import numpy as np
 
 from fastopt._native.arrays cimport (
-    allocate, as_output, as_rows, as_vector, check_disjoint, check_indices, check_shape, check_writeable, floats, shape_of
+    allocate, as_output, as_rows, as_vector, check_disjoint, check_shape, check_writeable, floats, own_indices, own_vector,
+    shape_of
 )
 from fastopt._native.capi cimport (
     FO_ACTIVATION_gelu, FO_ACTIVATION_identity, FO_ACTIVATION_relu, FO_ACTIVATION_tanh, KEEP_GIL, fo_dense, fo_entropy,
@@ -115,7 +116,7 @@ def entropy_rows(logits, targets, gradient, losses, double smoothing, double sca
     """
     cdef fo_entropy job
     cdef cnp.ndarray z = as_rows(logits, "logits"), grad = as_output(gradient, "gradient", z, "logits", False)
-    cdef cnp.ndarray t = targets, loss = as_vector(losses, "losses", z.shape[0], cnp.NPY_FLOAT32)
+    cdef cnp.ndarray t = targets, own, loss = as_vector(losses, "losses", z.shape[0], cnp.NPY_FLOAT32)
     check_writeable(loss, "losses")
     if z.ndim != 2:
         raise ValueError(f"logits must have shape (rows, classes), got {shape_of(z)}")
@@ -127,9 +128,8 @@ def entropy_rows(logits, targets, gradient, losses, double smoothing, double sca
         check_shape(t, "targets", z, "logits")
         job.soft = floats(t)
     else:
-        t = as_vector(t, "targets", z.shape[0], cnp.NPY_INT64)
-        check_indices(t, "target", z.shape[1])
-        job.target = <const int64_t *> cnp.PyArray_DATA(t)
+        own = own_indices(t, "target", z.shape[0], z.shape[1])
+        job.target = <const int64_t *> cnp.PyArray_DATA(own)
     check_disjoint(grad, "gradient", t, "targets", False)
     for other, name in ((z, "logits"), (grad, "gradient"), (t, "targets")):
         check_disjoint(loss, "losses", other, name, False)
@@ -243,8 +243,7 @@ cdef class NetworkPass:
         check_writeable(total, "totals")
         job.target, job.soft, job.weight, job.smoothing = NULL, NULL, NULL, smoothing
         if job.classes and cnp.PyArray_TYPE(t) == cnp.NPY_INT64:
-            t = as_vector(t, "targets", samples, cnp.NPY_INT64)
-            check_indices(t, "target", self.last.shape[2])
+            t = own_indices(t, "target", samples, self.last.shape[2])
             job.target = <const int64_t *> cnp.PyArray_DATA(t)
         else:
             t = as_vector(t, "targets", samples * self.last.shape[2], cnp.NPY_FLOAT32)
@@ -273,7 +272,7 @@ cdef class NetworkEpoch:
     cdef ArrayStep step
     cdef tuple gradients
     cdef list origins, held
-    cdef cnp.ndarray y
+    cdef cnp.ndarray y, labels
     cdef int64_t n
 
     def __cinit__(self, NetworkPass one not None, ArrayStep step not None, list gradients not None, x,
@@ -288,7 +287,10 @@ cdef class NetworkEpoch:
         batch = np.empty(rows, np.int64) if classes else np.empty((rows, outputs), np.float32)
         self._add_source(0, "x", x, one.held[0][0])
         self._add_source(1, "y", y, batch)
+        self.labels = y
         if classes:
+            self.labels = np.empty_like(y)      # what the kernel reads: each run copies y to it before the check
+            self.held[2], self.job.source[1].all = self.labels, cnp.PyArray_DATA(self.labels)
             self.job.pass_.target = <const int64_t *> self.job.source[1].batch
         else:
             self.job.pass_.soft = <const float *> self.job.source[1].batch
@@ -315,7 +317,7 @@ cdef class NetworkEpoch:
         as many steps as there are batches; None if no scalar but bias corrections depends on the step.
         """
         cdef cnp.ndarray total = as_vector(totals, "totals", 1, cnp.NPY_FLOAT64)
-        cdef cnp.ndarray chosen = as_vector(order, "order", len(order), cnp.NPY_INT64)
+        cdef cnp.ndarray chosen = own_vector(order, "order", len(order), cnp.NPY_INT64)
         check_writeable(total, "totals")
         self.step.table.enter()         # from here on other threads are kept out
         try:
@@ -328,10 +330,16 @@ cdef class NetworkEpoch:
     cdef int _choose(self, cnp.ndarray order, int64_t start, int64_t stop) except -1:
         cdef const int64_t *position = <const int64_t *> cnp.PyArray_DATA(order)
         cdef const int64_t *target = self.job.pass_.target
-        cdef const int64_t *classes = <const int64_t *> cnp.PyArray_DATA(self.y)
+        cdef const int64_t *classes = <const int64_t *> cnp.PyArray_DATA(self.labels)
         cdef int64_t i, outputs = self.one.last.shape[2]
         if not 0 <= start <= stop <= cnp.PyArray_SIZE(order):
             raise ValueError(f"samples {start} to {stop} are not within an order of {cnp.PyArray_SIZE(order)}")
+        for i in range(len(self.held) // 2):
+            rows = self.held[2 * i]
+            if cnp.PyArray_DATA(rows) != self.job.source[i].all or rows.nbytes != self.n * self.job.source[i].size:
+                raise ValueError(f"{('x', 'y', 'weights')[i]} was moved or resized since this epoch was made")
+        if target != NULL:
+            cnp.PyArray_CopyInto(self.labels, self.y)
         for i in range(start, stop):
             if not 0 <= position[i] < self.n:
                 raise IndexError(f"position {position[i]} is not within the {self.n} samples")

@@ -8,7 +8,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from fastopt._native.arrays cimport as_vector, shape_of
+from fastopt._native.arrays cimport as_vector, own_vector, shape_of
 from fastopt._native.capi cimport (
     FO_COUNTS_BEYOND, FO_RESAMPLE_places, FO_RESAMPLE_rows, FO_RESAMPLE_sums, draw_of, fo_draw, fo_resample, fo_stratum
 )
@@ -30,9 +30,9 @@ cdef class _Resampling:
     def __cinit__(self, strata, key, int64_t first, int64_t resamples):
         """strata: int64 (k, 3): first row, rows and draws of each. Each begins where the one before it ends."""
         cdef fo_draw draw = draw_of(key, 0, 0)
-        cdef cnp.ndarray table = as_vector(strata, "strata", 3 * len(strata), cnp.NPY_INT64)
-        cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
         cdef int64_t i, rows = 0, draws = 0, n = len(strata)
+        cdef cnp.ndarray table = own_vector(strata, "strata", 3 * n, cnp.NPY_INT64)
+        cdef const fo_stratum *s = <const fo_stratum *> cnp.PyArray_DATA(table)
         for i in range(n):
             if s[i].first != rows or s[i].rows < 1 or s[i].draws < 0 or s[i].rows > 0xFFFFFFFF - rows:
                 raise ValueError(f"stratum {i} draws {s[i].draws} of {s[i].rows} rows from row {s[i].first} on: expected "
@@ -90,13 +90,13 @@ def resample_places(x, order, places, strata, key, int64_t first, int64_t resamp
     x: float64 (rows,), ascending. order: uint32 (rows,), x[i] is the value of row order[i]. places: int64 (k,),
     ascending, the places in the sorted resample.
     """
-    cdef int64_t n = len(x), i
-    cdef cnp.ndarray values = as_vector(x, "x", n, cnp.NPY_FLOAT64), rows = as_vector(order, "order", n, cnp.NPY_UINT32)
-    cdef cnp.ndarray wanted = as_vector(places, "places", len(places), cnp.NPY_INT64), seen = np.zeros(n, bool)
+    cdef int64_t n = len(x), k = len(places), i
+    cdef cnp.ndarray values = as_vector(x, "x", n, cnp.NPY_FLOAT64), rows = own_vector(order, "order", n, cnp.NPY_UINT32)
+    cdef cnp.ndarray wanted = own_vector(places, "places", k, cnp.NPY_INT64), seen = np.zeros(n, bool)
     cdef _Resampling r = _Resampling(strata, key, first, resamples)
     r.check_rows(n)
     r.job.x, r.job.order = <const double *> cnp.PyArray_DATA(values), <const uint32_t *> cnp.PyArray_DATA(rows)
-    r.job.places, r.job.columns = <const int64_t *> cnp.PyArray_DATA(wanted), len(places)
+    r.job.places, r.job.columns = <const int64_t *> cnp.PyArray_DATA(wanted), k
     for i in range(n):
         if r.job.order[i] >= n or (<char *> cnp.PyArray_DATA(seen))[r.job.order[i]]:
             raise ValueError(f"order {i} is {r.job.order[i]}, expected each of 0 to {n - 1} once")

@@ -522,7 +522,10 @@ cdef class ArrayStep:
 
     cdef list new_origins(self):
         """Arrays to keep the parameters in during a lookahead; None if no rule here has one."""
-        return [np.empty_like(p) for p in self.parameters()] if "shift" in self.scalars.slots[0] else None
+        cdef int64_t s
+        if "shift" not in self.scalars.slots[0]:
+            return None
+        return [np.empty_like(<object> self.parameter[s]) for s in range(self.table.n_spans)]
 
     @property
     def ahead(self):

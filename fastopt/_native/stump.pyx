@@ -7,7 +7,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from fastopt._native.arrays cimport shape_of
+from fastopt._native.arrays cimport own_vector, shape_of
 from fastopt._native.capi cimport FO_STUMP_BINARY, FO_STUMP_CLASSES, FO_STUMP_SQUARES, fo_split, fo_stump
 from fastopt._native.runtime cimport api
 
@@ -35,19 +35,18 @@ cdef class StumpSearch:
     order : (features, rows) uint32, per feature 2·row + (1 if the next value is greater), rows in ascending order.
     """
     cdef fo_stump job
-    cdef readonly cnp.ndarray order
-    cdef cnp.ndarray pairs, split, sums
+    cdef cnp.ndarray order, pairs, split, sums
 
     def __cinit__(self, cnp.ndarray order not None):
         if cnp.PyArray_TYPE(order) != cnp.NPY_UINT32 or cnp.PyArray_NDIM(order) != 2 or \
                 not cnp.PyArray_ISCARRAY_RO(order):
             raise TypeError(f"order must be a (features, rows) block of uint32, got {order.dtype} {shape_of(order)}")
+        order = self.order = own_vector(order, "order", cnp.PyArray_SIZE(order), cnp.NPY_UINT32)
         self.job.features, self.job.rows = cnp.PyArray_DIM(order, 0), cnp.PyArray_DIM(order, 1)
         if self.job.rows < 1 or self.job.features < 1 or self.job.rows >= 2**31:
             raise ValueError(f"order has shape {shape_of(order)}: there must be a feature and 1 to 2³¹ − 1 rows")
         if (order >> 1).max() >= self.job.rows:
             raise ValueError(f"order names row {(order >> 1).max()} of {self.job.rows}")
-        self.order = order
         self.pairs = np.empty((self.job.rows, 2))
         self.split = np.empty(self.job.features * sizeof(fo_split), np.uint8)
         self.sums = np.empty(0)
@@ -74,7 +73,7 @@ cdef class StumpSearch:
         cdef const uint32_t *order = self.job.order + feature * self.job.rows
         cdef const double *w = <const double *> cnp.PyArray_DATA(weight)
         cdef int64_t place = self.job.split[feature].at, after = place + 1
-        while w[order[after] >> 1] == 0:
+        while after < self.job.rows - 1 and w[order[after] >> 1] == 0:      # another thread may change the weights
             after += 1
         return order[place] >> 1, order[after] >> 1
 
@@ -94,6 +93,7 @@ cdef class StumpSearch:
         """
         cdef cnp.ndarray w = _as_column(weight, "weight", cnp.NPY_FLOAT64, self.job.rows)
         cdef cnp.ndarray k = _as_column(label, "label", cnp.NPY_INT32, self.job.rows)
+        k = own_vector(k, "label", self.job.rows, cnp.NPY_INT32)
         if classes < 2 or k.min() < 0 or k.max() >= classes:
             raise ValueError(f"label must be 0 … {classes - 1}, got {k.min()} … {k.max()}")
         cdef fo_stump *job = &self.job

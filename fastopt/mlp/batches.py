@@ -103,13 +103,12 @@ class BatchSource:
     def _mixed_targets(self, batch: Batch, mixes: list[Mix]) -> Array:
         if self.weighted:
             for w, mix in zip(batch.weights, mixes, strict=True):
-                w[:] = mix.lam * w + (1.0 - mix.lam) * w[mix.partner]
+                w[:] = mix.targets(w)
         pairs = zip(mixes, batch.targets, strict=True)
         if self.shape.classes:
             classes, eps = self.shape.sizes[-1], self.settings.label_smoothing
             return np.stack([mix.targets(y, num_classes=classes, smoothing=eps) for mix, y in pairs])
-        parts = [mix.lam[:, None] * y + (1.0 - mix.lam[:, None]) * y[mix.partner] for mix, y in pairs]
-        return np.stack(parts).astype(np.float32)
+        return np.stack([mix.targets(y) for mix, y in pairs])
 
 
 def _augmented(augment: Any, samples: Array, rng: np.random.Generator) -> Array:

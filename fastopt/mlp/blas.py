@@ -6,8 +6,9 @@ SciPy provides a BLAS function that C can call. Without SciPy, NumPy's matmul co
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -45,10 +46,30 @@ def _controller() -> Any:
         return None
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """A block in which BLAS uses one thread. After a product, an idle BLAS thread spins for up to 26 ms on its core."""
-    found = _controller()
-    return nullcontext() if found is None else found.limit(limits=1, user_api="blas")
+_lock = threading.Lock()
+_blocks: list[Any] = []  # the open blocks; the first one set the limit, and the last one to end restores the old one
+_limits: list[Any] = []
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """A block in which BLAS uses one thread. After a product, an idle BLAS thread spins for up to 26 ms on its core.
+
+    The number is one of the whole process. Blocks of several threads may overlap in any order.
+    """
+    found, block = _controller(), object()
+    try:
+        with _lock:
+            _blocks.append(block)
+            if found is not None and not _limits:
+                _limits.append(found.limit(limits=1, user_api="blas"))
+        yield
+    finally:
+        with _lock:
+            if block in _blocks:
+                _blocks.remove(block)
+            while _limits and not _blocks:
+                _limits.pop().restore_original_limits()
 
 
 def blas_threads_for(sizes: Sequence[int], rows: int) -> AbstractContextManager[Any]:

@@ -27,19 +27,31 @@ class Transform(ABC):
     """The base class of all transforms. A transform is called on a batch with samples along the first axis.
 
     transform(x, rng=..., first=0, out=None) draws one key from rng (None, a seed or a Generator) or takes `key`, and
-    returns the new batch, written to `out` if given. Sample i of the batch has the index first + i in its stream.
+    returns the new batch, written to `out` if given. Sample i of the batch has the index first + i in its stream. With
+    same_on_batch=True all samples get the random numbers of sample `first`.
     """
 
     in_place = False  # whether out may be x
 
     def __call__(
-        self, x: Array, rng: Rng = None, *, key: int | None = None, first: int = 0, out: Array | None = None
+        self,
+        x: Array,
+        rng: Rng = None,
+        *,
+        key: int | None = None,
+        first: int = 0,
+        same_on_batch: bool = False,
+        out: Array | None = None,
     ) -> Array:
         if not isinstance(x, np.ndarray):
             raise TypeError(f"a batch of samples must be a numpy.ndarray, got {type(x).__name__}")
         if x.ndim == 0 or x.size == 0:
             raise ValueError(f"a batch of samples must not be empty, got shape {x.shape}")
-        return self._run(x, choose_key(rng, key), integer("first", first, 0, MOST_ELEMENTS), 0, out)
+        key, first = choose_key(rng, key), integer("first", first, 0, MOST_ELEMENTS)
+        if not flag("same_on_batch", same_on_batch):
+            return self._run(x, key, first, 0, out)
+        y = np.concatenate([self._run(x[i : i + 1], key, first, 0, None) for i in range(len(x))])
+        return y if out is None else _copied(y, out)
 
     @abstractmethod
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
@@ -85,10 +97,7 @@ class Compose(Transform):
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
         if not self.transforms and out is not None:
-            if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (x.shape, x.dtype):
-                raise ValueError(f"out must be {x.dtype} of shape {x.shape} like the batch")
-            np.copyto(out, x)
-            return out
+            return _copied(x, out)
         # the last transform that cannot work in place writes to out; transforms in place write to their own input
         writes_out = max([i for i, t in enumerate(self.transforms) if not t.in_place], default=0)
         y = x
@@ -96,6 +105,15 @@ class Compose(Transform):
             target = out if i == writes_out else y if t.in_place and y is not x else None
             y = t._run(y, key, first, stream + 1 + i, target)
         return y
+
+
+def _copied(y: Array, out: Array) -> Array:
+    """out, which becomes a copy of y."""
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (y.shape, y.dtype) or not out.flags.writeable:
+        got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out must be {y.dtype} of shape {y.shape} and writeable, got {got}")
+    np.copyto(out, y)
+    return out
 
 
 def _interval(name: str, value: Any, check: Any = any_number) -> tuple[float, float]:
@@ -110,15 +128,31 @@ def _interval(name: str, value: Any, check: Any = any_number) -> tuple[float, fl
     return a, b
 
 
+def _checked_fill(fill: Any) -> Fill:
+    """A finite number, or a tuple of them."""
+    if isinstance(fill, (tuple, list, np.ndarray)) and np.ndim(fill) == 1 and len(fill):
+        return tuple(any_number(f"fill[{i}]", value) for i, value in enumerate(fill))
+    return any_number("fill", fill)
+
+
 def _fill(fill: Fill, x: Array, channels_last: bool) -> Array:
-    """One value per channel, in the dtype of x."""
+    """One value per channel, in the dtype of x; for uint8 rounded to nearest, halves up."""
     channels = x.shape[-1 if channels_last else 1] if x.ndim > 2 else 1
     values = np.asarray(fill, np.float64)
     if values.shape not in ((), (channels,)):
         raise ValueError(f"fill must be a number or {channels} of them, one per channel; got {fill!r}")
-    if x.dtype == np.uint8 and not ((values >= 0) & (values <= 255)).all():
-        raise ValueError(f"fill must be in [0, 255] for uint8 images, got {fill!r}")
+    if x.dtype == np.uint8:
+        if not ((values >= 0) & (values <= 255)).all():
+            raise ValueError(f"fill must be in [0, 255] for uint8 images, got {fill!r}")
+        values = np.floor(values + 0.5)
     return np.full(channels, values, x.dtype)
+
+
+def _offset(first: int, size: int) -> int:
+    """The number of the first random number of sample `first`, if each sample uses `size`."""
+    if first > MOST_ELEMENTS // size:
+        raise ValueError(f"first must be at most {MOST_ELEMENTS // size} here, got {first}")
+    return first * size
 
 
 def _scaled(u: Array, n: Any) -> Array:
@@ -191,7 +225,7 @@ class RandomCrop(_Images):
         self.size = None if size is None else (integer("size[0]", size[0], 1), integer("size[1]", size[1], 1))
         self.padding = integer("padding", padding, 0, LARGEST_SHIFT)
         self.mode = one_of("mode", mode, MODES)
-        self.fill = fill
+        self.fill = _checked_fill(fill)
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         size = self._size(x)
@@ -209,11 +243,11 @@ class _Boxes(_Images):
     """A transform that fills one box in each image."""
 
     in_place = True
-    fill: Fill
+    fill: Any
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:
         box, fill = self._boxes(u, *self._size(x)), _fill(self.fill, x, self.channels_last)
-        return layer_kernels.images("paste", x, self.channels_last, out, place=np.ascontiguousarray(box), fill=fill)
+        return layer_kernels.images("paste", x, self.channels_last, out, place=box, fill=fill)
 
     @abstractmethod
     def _boxes(self, u: Array, height: int, width: int) -> Array:
@@ -227,8 +261,10 @@ class RandomErasing(_Boxes):
     ----------
     p : the probability that an image gets a box.
     scale : the box's share of the area, uniform in (a, b), or one number; within [0, 1]. A box has at least one pixel.
-    ratio : (a, b) for height over width, uniform in the logarithm. A side longer than the image is cut to the image.
-    fill : a number, or one per channel. out may be x.
+    ratio : (a, b) for height over width, uniform in the logarithm. If a side would be longer than the image or shorter
+        than a pixel, the ratio is changed, so that the box keeps its area; sides are rounded to pixels.
+    fill : a number, or one per channel; "random": one random color per box; "noise": a random color for each pixel.
+        Random values are standard normal for float32, and uniform in 0 … 255 for uint8. out may be x.
 
     Zhong et al., "Random erasing data augmentation", AAAI 2020.
 
@@ -248,7 +284,7 @@ class RandomErasing(_Boxes):
         *,
         scale: float | tuple[float, float] = (0.02, 0.33),
         ratio: tuple[float, float] = (0.3, 3.3),
-        fill: Fill = 0.0,
+        fill: Fill | str = 0.0,
         channels_last: bool = False,
     ) -> None:
         super().__init__(channels_last)
@@ -257,12 +293,34 @@ class RandomErasing(_Boxes):
         self.ratio = _interval("ratio", ratio, nonnegative)
         if self.scale[1] > 1.0 or self.ratio[0] <= 0.0:
             raise ValueError(f"scale must be within [0, 1] and ratio above 0, got {scale!r} and {ratio!r}")
-        self.fill = fill
+        self.fill = one_of("fill", fill, ("random", "noise")) if isinstance(fill, str) else _checked_fill(fill)
+
+    def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
+        if not isinstance(self.fill, str):
+            return super()._run(x, key, first, stream, out)
+        height, width = self._size(x)
+        boxes = self._boxes(layer_kernels.sample_uniforms(key, first, len(x), 2, stream), height, width)
+        colors, n = self._colors(x, key, first, stream), np.arange(len(x))
+        return layer_kernels.images("paste", x, self.channels_last, out, place=boxes, other=colors, partner=n)
+
+    def _colors(self, x: Array, key: int, first: int, stream: int) -> Array:
+        """The random colors of all pixels. Those of sample i depend on (key, stream, first + i) alone."""
+        shape = list(x.shape)
+        if self.fill == "random":
+            shape[1:] = (1, 1, x.shape[3]) if self.channels_last else (x.shape[1], 1, 1)
+        size = int(np.prod(shape))
+        place: dict[str, Any] = {"key": key, "stream": stream, "offset": _offset(first, size // len(x))}
+        if x.dtype == np.uint8:
+            values = (layer_kernels.words(size, **place) >> 24).astype(np.uint8)
+        else:
+            values = layer_kernels.each("add_normal", np.zeros(size, np.float32), a=1.0, **place)
+        return np.ascontiguousarray(np.broadcast_to(values.reshape(shape), x.shape))
 
     def _boxes(self, u: Array, height: int, width: int) -> Array:
-        area = (self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])) * (height * width)
+        area = np.maximum((self.scale[0] + u[:, 1] * (self.scale[1] - self.scale[0])) * (height * width), 1.0)
         log_ratio = float(np.log(self.ratio[0] / self.ratio[1])) * u[:, 2]
         ratio = self.ratio[1] * layer_kernels.each("exps", log_ratio.astype(np.float32)).astype(np.float64)
+        ratio = np.clip(ratio, np.maximum(area / width**2, 1 / area), np.minimum(height**2 / area, area))
         sides = [np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))]
         box = np.zeros((len(u), 4), np.int64)
         for i, (side, full) in enumerate(zip(sides, (height, width), strict=True)):
@@ -291,8 +349,8 @@ class Cutout(_Boxes):
 
     def __init__(self, size: int, *, fill: Fill = 0.0, channels_last: bool = False) -> None:
         super().__init__(channels_last)
-        self.size = integer("size", size, 1)
-        self.fill = fill
+        self.size = integer("size", size, 1, LARGEST_SHIFT)
+        self.fill = _checked_fill(fill)
 
     def _boxes(self, u: Array, height: int, width: int) -> Array:
         box = np.empty((len(u), 4), np.int64)
@@ -399,7 +457,7 @@ class RandomAffine(_Images):
         if not 1e-6 <= self.scale[0] <= self.scale[1] <= 1e6:
             raise ValueError(f"scale must be within [1e-6, 1e6], got {scale!r}")
         self.mode = one_of("mode", mode, MODES)
-        self.fill = fill
+        self.fill = _checked_fill(fill)
 
     def matrices(self, u: Array, height: int, width: int) -> Array:
         """(n, 6) maps from output to input: y_in = m0 y + m1 x + m2, x_in = m3 y + m4 x + m5."""
@@ -441,9 +499,7 @@ class Jitter(Transform):
         self.std = nonnegative("std", std)
 
     def _run(self, x: Array, key: int, first: int, stream: int, out: Array | None) -> Array:
-        offset = first * (x.size // len(x))
-        if offset > MOST_ELEMENTS:
-            raise ValueError(f"first must be at most {MOST_ELEMENTS // (x.size // len(x))} here, got {first}")
+        offset = _offset(first, x.size // len(x))
         return layer_kernels.each("add_normal", x, out, a=self.std, key=key, stream=stream, offset=offset)
 
 
@@ -472,7 +528,9 @@ class Scaling(Transform):
                 raise ValueError(f"per_channel needs samples and channels, got shape {x.shape}")
             channels = x.shape[-1 if self.channels_last else 1]
         ones = np.ones(len(x) * channels, np.float32)
-        factors = layer_kernels.each("add_normal", ones, a=self.std, key=key, stream=stream, offset=first * channels)
+        factors = layer_kernels.each(
+            "add_normal", ones, a=self.std, key=key, stream=stream, offset=_offset(first, channels)
+        )
         layout: Layout = (len(x), channels, x.size // ones.size, self.channels_last and self.per_channel)
         return layer_kernels.scale_channels(x, layout, factors, out, per_outer=True)
 
@@ -497,7 +555,7 @@ class WindowShift(_UniformTransform):
     def __init__(self, most: int, *, mode: str = "constant", fill: Fill = 0.0, channels_last: bool = False) -> None:
         self.most = integer("most", most, 0, LARGEST_SHIFT)
         self.mode = one_of("mode", mode, MODES)
-        self.fill = fill
+        self.fill = _checked_fill(fill)
         self.channels_last = flag("channels_last", channels_last)
 
     def _apply(self, x: Array, u: Array, out: Array | None) -> Array:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag, integer, one_of
+from fastopt._checks import LARGEST, flag, integer, number, one_of, warn
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
-from fastopt.regularization.layer import Layer, Layout, layout_of, positive, probability
+from fastopt.regularization.layer import Layer, Layout, layout_of, probability
 
 #: The defaults of each library. keeps: momentum weighs the old value. unbiased: the running variance is unbiased.
 CONVENTIONS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,7 @@ class _Forward(NamedTuple):
     layout: Layout
     mean: Array
     invstd: Array
+    unit: Array | float  # x, mean and 1/invstd are those of the data times this power of two, 1 for ordinary data
     size: float  # elements per channel, over all workers
     batch_statistics: bool
 
@@ -57,7 +58,8 @@ class BatchNorm(Layer):
         of γ and β are this worker's share.
 
     backward returns the gradient at x and sets `weight_grad` and `bias_grad` (float32). The layer keeps a reference to
-    x until then; do not change x. Training on one value per channel raises ValueError.
+    x until then; do not change x. Training on one value per channel raises ValueError. A channel whose statistics are
+    not finite float32 numbers keeps its running statistics, with a warning; its output may be NaN.
 
     Ioffe & Szegedy, "Batch normalization", ICML 2015. The sums are over x − x₀ with x₀ the first value of the channel,
     which keeps the accuracy of double for any mean and spread (Chan, Golub & LeVeque 1983).
@@ -95,9 +97,10 @@ class BatchNorm(Layer):
         self.num_features = n = integer("num_features", num_features, 1)
         self.convention = one_of("convention", convention, CONVENTIONS)
         defaults = CONVENTIONS[self.convention]
-        self.eps = positive("eps", defaults["eps"] if eps is None else eps)
+        self.eps = number("eps", defaults["eps"] if eps is None else eps, 1e-76, LARGEST)  # 1/√eps must be a float32
         momentum = defaults["momentum"] if momentum is None else momentum
-        self.momentum = momentum if momentum == "cumulative" else probability("momentum", momentum)
+        cumulative = isinstance(momentum, str) and momentum == "cumulative"
+        self.momentum = momentum if cumulative else probability("momentum", momentum)
         self.track_running_stats = flag("track_running_stats", track_running_stats)
         self.channels_last = flag("channels_last", channels_last)
         self.frozen = flag("frozen", frozen)
@@ -124,16 +127,27 @@ class BatchNorm(Layer):
             batch_statistics = True
         else:
             count, batch_statistics = float(layout[0] * layout[2]), False
-            mean, var = self.running_mean.astype(np.float64), self.running_var.astype(np.float64)
-        invstd = 1.0 / np.sqrt(var + self.eps)
-        high, low, scale = self._factors(mean, invstd)
+            mean, var = (self._vector(getattr(self, name), name).astype(np.float64) for name in STATE[:2])
+        f = self._scaled(x, layout, count, mean, var, batch_statistics)
+        high, low, scale = self._factors(f.mean, f.invstd)
         bias = np.zeros_like(scale) if self.bias is None else self._vector(self.bias, "bias")
-        y = layer_kernels.normalize(x, layout, high, low, scale, bias, out, same_allowed=not self.training)
+        in_place = not self.training and f.x is x
+        y = layer_kernels.normalize(f.x, layout, high, low, scale, bias, out, same_allowed=in_place)
         if update and self.track_running_stats:
             self._update_running(count, mean, var)
-        kept = not np.may_share_memory(x, y)  # backward needs x, which an operation in place overwrites
-        self._forward = _Forward(x, layout, mean, invstd, count, batch_statistics) if kept else None
+        # backward needs x, which an operation in place overwrites
+        self._forward = None if np.may_share_memory(f.x, y) else f
         return y
+
+    def _scaled(self, x: Array, layout: Layout, count: float, mean: Array, var: Array, batch: bool) -> _Forward:
+        """x and its statistics, times 2⁻⁶⁴ in channels where x − mean might be beyond float32."""
+        invstd = 1.0 / np.sqrt(var + self.eps)
+        huge = np.abs(mean) + np.sqrt(count * var if batch else 0.0) > 2.0**100
+        if not huge.any():
+            return _Forward(x, layout, mean, invstd, 1.0, count, batch)
+        unit = np.where(huge, 2.0**-64, 1.0)
+        small = layer_kernels.scale_channels(x, layout, unit.astype(np.float32))
+        return _Forward(small, layout, mean * unit, invstd / unit, unit, count, batch)
 
     def _statistics(self, x: Array, layout: Layout) -> tuple[float, Array, Array]:
         """(count, mean, biased variance) per channel, over all workers."""
@@ -166,12 +180,20 @@ class BatchNorm(Layer):
         with np.errstate(invalid="ignore"):
             low = (mean - high).astype(np.float32)
         weight = 1.0 if self.weight is None else self._vector(self.weight, "weight").astype(np.float64)
-        return high, low, (invstd * weight).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scale = (invstd * weight).astype(np.float32)
+        beyond = np.isinf(scale) & np.isfinite(weight)
+        if beyond.any():
+            c = int(beyond.argmax())
+            raise ValueError(f"weight/√(variance + eps) of channel {c} is {(invstd * weight)[c]:g}, beyond float32")
+        return high, low, scale
 
     def _vector(self, a: Array, name: str) -> Array:
         """a in C order, checked in every call since users may assign weight and bias."""
         if not isinstance(a, np.ndarray) or a.dtype != np.float32 or a.shape != (self.num_features,):
             raise ValueError(f"{name} must be float32 of shape ({self.num_features},), got {a!r:.60}")
+        if name in STATE[:2] and not (np.isfinite(a).all() and (name == "running_mean" or a.min() >= 0)):
+            raise ValueError(f"{name} must be finite{' and >= 0' * (name == 'running_var')}, got {a!r:.60}")
         return np.ascontiguousarray(a)
 
     def _update_running(self, count: float, mean: Array, var: Array) -> None:
@@ -185,9 +207,16 @@ class BatchNorm(Layer):
             new = 1.0 - float(self.momentum) if defaults["keeps"] else float(self.momentum)
         if defaults["unbiased"]:
             var = var * (count / (count - 1.0))
-        with np.errstate(over="ignore"):  # a variance beyond float32 becomes infinite, as in torch
-            for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-                running[...] = (1.0 - new) * running.astype(np.float64) + new * batch
+        olds = (self.running_mean, self.running_var)
+        news = [
+            (1.0 - new) * old.astype(np.float64) + new * batch for old, batch in zip(olds, (mean, var), strict=True)
+        ]
+        known = (np.abs(news) <= LARGEST).all(axis=0)
+        for old, values in zip(olds, news, strict=True):
+            np.copyto(old, values, where=known, casting="same_kind")
+        if not known.all():
+            c = int(known.argmin())
+            warn(f"channel {c} keeps its running statistics: the batch has mean {mean[c]:g} and variance {var[c]:g}")
 
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the x of the last forward, written to `out` if given; out may be grad."""
@@ -196,7 +225,8 @@ class BatchNorm(Layer):
         f = self._forward
         sums = layer_kernels.channel_sums(f.x, f.layout, f.mean, grad)
         total = self.sync(sums.copy()) if self.sync is not None and f.batch_statistics else sums
-        high, low, scale = self._factors(f.mean, f.invstd)
+        high, low, _ = self._factors(f.mean, f.invstd)
+        scale = self._factors(f.mean, f.invstd * f.unit)[2]
         if f.batch_statistics:
             bias = (total[:, 0] / f.size).astype(np.float32)
             slope = (total[:, 1] / f.size * f.invstd**2).astype(np.float32)
@@ -254,9 +284,7 @@ def batch_norm(
     >>> batch_norm(np.array([[3.0]], np.float32), np.ones(1, np.float32), np.full(1, 4, np.float32), eps=1e-12)
     array([[1.]], dtype=float32)
     """
-    layer = BatchNorm(len(running_mean), eps, affine=False, channels_last=channels_last).eval()
-    layer.running_mean = layer._vector(running_mean, "running_mean")
-    layer.running_var = layer._vector(running_var, "running_var")
-    layer.weight = weight
+    layer = BatchNorm(np.size(running_mean), eps, affine=False, channels_last=channels_last).eval()
+    layer.running_mean, layer.running_var, layer.weight = running_mean, running_var, weight
     layer.bias = bias
     return layer.forward(x, out)

@@ -1,4 +1,7 @@
-"""Dropout in four forms. The mask is a function of (key, element): backward computes it again, nothing stores it."""
+"""Dropout in four forms. The mask is a function of (key, element): backward computes it again, nothing stores it.
+
+Layers with the same integer seed have the same masks. For independent layers pass one numpy.random.Generator to all.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from fastopt.regularization.layer import Layout, RandomLayer, choose_key, layout
 
 
 def _threshold(p: float) -> int:
-    """An element is dropped if its random 32-bit word is below this threshold."""
-    return min(round(p * 2**32), 2**32 - 1)
+    """An element is dropped if its random 32-bit word is below this threshold, 0 … 2³²."""
+    return round(p * 2**32)
 
 
 def dropout(
@@ -36,7 +39,7 @@ def dropout(
     Parameters
     ----------
     x : float32, C order, any shape.
-    p : in [0, 1], rounded to a multiple of 2⁻³². A dropped element becomes 0 even if it was NaN.
+    p : in [0, 1], rounded to a multiple of 2⁻³²: 1 − 1e-11 is 1. A dropped element becomes 0 even if it was NaN.
     rng : None, a seed or a Generator; one key is drawn from it.
     key : instead of rng, the key itself (see draw_key): an int in [0, 2⁶⁴). The mask of element i in memory is a
         function of (key, i).
@@ -55,16 +58,17 @@ def dropout(
     >>> bool(np.all((grad > 0) == (y > 0)))
     True
     """
-    p = probability("p", p)
-    if not flag("training", training) or p == 0.0:
+    threshold = _threshold(probability("p", p))
+    if not flag("training", training) or threshold == 0:
         return unchanged(x, out, name)
     names = (name, "out", "")
-    if p == 1.0:
+    if threshold == 2**32:
         y = layer_kernels.each("copy", x, out, names=names)
         y.fill(0.0)
         return y
-    scale, key = 1.0 / (1.0 - p), choose_key(rng, key)
-    return layer_kernels.each("drop", x, out, a=scale, threshold=_threshold(p), key=key, names=names)
+    # near 1 the rounding of p changes the scale
+    scale, key = 1.0 / (1.0 - p) if p < 0.99 else 2**32 / (2**32 - threshold), choose_key(rng, key)
+    return layer_kernels.each("drop", x, out, a=scale, threshold=threshold, key=key, names=names)
 
 
 def dropout_bits(size: int, p: float, key: int) -> Array:
@@ -74,10 +78,10 @@ def dropout_bits(size: int, p: float, key: int) -> Array:
     >>> np.unpackbits(dropout_bits(8, 0.5, key=7), bitorder="little")
     array([1, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
-    size, p = integer("size", size), probability("p", p)
-    if p in (0.0, 1.0):
-        return np.packbits(np.full(size, p == 0.0), bitorder="little")
-    return layer_kernels.drop_bits(size, _threshold(p), choose_key(None, key))
+    size, threshold = integer("size", size), _threshold(probability("p", p))
+    if threshold in (0, 2**32):
+        return np.packbits(np.full(size, threshold == 0), bitorder="little")
+    return layer_kernels.drop_bits(size, threshold, choose_key(None, key))
 
 
 class _DropoutLayer(RandomLayer):
@@ -86,7 +90,7 @@ class _DropoutLayer(RandomLayer):
     def __init__(self, p: float, rng: Rng) -> None:
         super().__init__(rng)
         self.p = probability("p", p)
-        self._active = self.p > 0.0
+        self._active = _threshold(self.p) > 0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(p={self.p:g})"
@@ -94,6 +98,9 @@ class _DropoutLayer(RandomLayer):
 
 class Dropout(_DropoutLayer):
     """Dropout of single elements, as in torch.nn.Dropout; see `dropout`.
+
+    Layers with the same integer seed draw the same random numbers. For independent layers pass one Generator to all:
+    `rng = numpy.random.default_rng(0)`.
 
     >>> from fastopt.regularization import Dropout
     >>> layer = Dropout(0.25, rng=0)
@@ -118,6 +125,8 @@ class Dropout(_DropoutLayer):
 class SpatialDropout(_DropoutLayer):
     """Dropout of whole channels, as in torch.nn.Dropout2d: x is (N, C, ...), or (N, ..., C) with channels_last.
 
+    Layers with the same integer seed share their random numbers; see `Dropout`.
+
     Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
 
     >>> from fastopt.regularization import SpatialDropout
@@ -141,6 +150,8 @@ class SpatialDropout(_DropoutLayer):
 class GaussianDropout(_DropoutLayer):
     """y = x · (1 + √(p/(1 − p)) n), n standard normal, p in [0, 1), as in keras.layers.GaussianDropout.
 
+    Layers with the same integer seed share their random numbers; see `Dropout`.
+
     Srivastava et al. (2014), section 10.
 
     >>> from fastopt.regularization import GaussianDropout
@@ -162,6 +173,7 @@ class GaussianDropout(_DropoutLayer):
 class StochasticDepth(_DropoutLayer):
     """Drops a whole residual branch, per sample (mode "row") or for the whole batch (mode "batch"), as in torchvision.
 
+    Layers with the same integer seed share their random numbers; see `Dropout`.
     The other branches are divided by 1 − p. Huang et al., "Deep networks with stochastic depth", ECCV 2016.
 
     >>> from fastopt.regularization import StochasticDepth

@@ -24,13 +24,16 @@ class EarlyStopping(layer_kernels.Restorer):
 
     Parameters
     ----------
-    patience : >= 1, the number of updates in a row without improvement after which to stop.
+    patience : the number of updates in a row without improvement after which to stop; 0 is like 1.
     min_delta : >= 0, in units of the value; with relative=True a fraction of the best value.
     mode : "min" or "max".
     baseline : None, or a value: only improvements that also beat it (by δ) reset the patience, as in Keras.
-    start_from : the number of updates at the beginning that are ignored.
+    start_from : the number of updates at the beginning whose values are ignored, also NaN and infinity.
+    min_epochs : patience stops only at this update (from 1) or later. Earlier values count, other than with start_from.
+    latch : update keeps returning True after it has done so once; with False a later improvement lets training go on.
     cooldown : the number of updates after an improvement that do not count against the patience.
-    restore_best : at the end of the `with` block, also after an exception or Ctrl-C, restore the best parameters.
+    restore_best : at the end of the `with` block, also after an exception or Ctrl-C, restore the best parameters. So
+        change parameters in place (w += 1): an update inside the block raises ValueError if it gets other arrays.
     check_finite : stop at the first NaN or infinity; with False such a value is only no improvement.
     reduce : a function that is applied to each value first. With many workers it averages over them, so that all of
         them stop at the same update.
@@ -60,24 +63,26 @@ class EarlyStopping(layer_kernels.Restorer):
         mode: str = "min",
         baseline: float | None = None,
         start_from: int = 0,
+        min_epochs: int = 0,
+        latch: bool = False,
         cooldown: int = 0,
         restore_best: bool = True,
         check_finite: bool = True,
         reduce: Callable[[float], float] | None = None,
     ) -> None:
-        self.patience = integer("patience", patience, 1)
+        self.patience = integer("patience", patience)
         self.min_delta = number("min_delta", min_delta, 0.0)
         self.relative = flag("relative", relative)
         self.mode = one_of("mode", mode, ("min", "max"))
         self.baseline = optional(number, "baseline", baseline)
         self.start_from = integer("start_from", start_from)
+        self.min_epochs, self.latch = integer("min_epochs", min_epochs), flag("latch", latch)
         self.cooldown = integer("cooldown", cooldown)
         self.restore_best = flag("restore_best", restore_best)
         self.check_finite = flag("check_finite", check_finite)
         if reduce is not None and not callable(reduce):
             raise TypeError(f"reduce must be a function of the value, got {reduce!r}")
         self.reduce = reduce
-        self._params = None
         self.reset()
 
     def reset(self) -> None:
@@ -88,7 +93,7 @@ class EarlyStopping(layer_kernels.Restorer):
         self.wait = 0
         self.cooling = 0
         self.reason: str | None = None
-        self._best = None
+        self._best = self._params = None
 
     @property
     def stopped(self) -> bool:
@@ -112,8 +117,7 @@ class EarlyStopping(layer_kernels.Restorer):
     def _count(self, value: float, improved: bool) -> None:
         counts = self.step >= self.start_from
         self.step += 1
-        if not math.isfinite(value) and self.check_finite:
-            self.reason = self.reason or "not finite"
+        latched = self.reason if self.latch else None
         if improved:
             self.best_value, self.best_step = value, self.step - 1
         if improved and (self.baseline is None or self._beats(value, self.baseline)):
@@ -122,8 +126,9 @@ class EarlyStopping(layer_kernels.Restorer):
             self.cooling -= 1
         elif counts:
             self.wait += 1
-        if self.wait >= self.patience:
-            self.reason = self.reason or "patience"
+        ended = self.wait >= max(self.patience, 1) and self.step >= self.min_epochs
+        diverged = counts and self.check_finite and not math.isfinite(value)
+        self.reason = latched or ("not finite" if diverged else "patience" if ended else None)
 
     def _beats(self, value: float, other: float | None) -> bool:
         if not math.isfinite(value):
@@ -135,6 +140,13 @@ class EarlyStopping(layer_kernels.Restorer):
 
     def _keep(self, tensors: list[Array], improved: bool) -> None:
         self._check_same_shapes(tensors)  # checked in every update, because the end of the block must not raise
+        if self._inside and self.restore_best:
+            for i, (p, former) in enumerate(zip(tensors, self._params or (), strict=False)):
+                if p is not former and p.ctypes.data != former.ctypes.data:
+                    raise ValueError(
+                        f"parameter {i} is another array than in the update before, and the best values would be "
+                        "restored into an array that training does not use: change it in place (w += 1, w[:] = ...)"
+                    )
         if improved and self._best is None:
             # a copy of each tensor onto itself checks all of them and changes nothing
             layer_kernels.each_of("copy", tensors, tensors, names=("parameter", "parameter", ""))

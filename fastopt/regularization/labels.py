@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag, integer, number, one_of
+from fastopt._checks import flag, integer, one_of
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
-from fastopt.regularization.layer import probability
+from fastopt.regularization.layer import nonnegative, positive, probability
 
 REDUCTIONS = ("mean", "sum", "none")
 MODES = ("batch", "pair", "sample")
@@ -57,9 +57,9 @@ def _as_soft(targets: Any, num_classes: int | None) -> Array:
 
 
 def _checked_soft(t: Array) -> Array:
-    """t; ValueError if an element is negative or NaN."""
-    if t.size and not t.min() >= 0:
-        raise ValueError(f"targets must be >= 0, the least is {t.min()}")
+    """t; ValueError if an element is negative, NaN or infinite."""
+    if t.size and not 0 <= t.min() <= t.max() < np.inf:
+        raise ValueError(f"targets must be >= 0 and finite, they are from {t.min()} to {t.max()}")
     return t
 
 
@@ -80,7 +80,8 @@ def cross_entropy(
     Parameters
     ----------
     logits : z, float32 (N, K), C order. Finite logits of any size do not overflow. A NaN makes the loss and the
-        gradient of its row NaN; −inf is a class of probability 0.
+        gradient of its row NaN; −inf is a class of probability 0. Or (N, K, d1, ...) as in torch: each of N·d1·… places
+        is a row, targets have the shape (N, d1, ...) or (N, K, d1, ...), and a copy in row order is made.
     targets : integers (N,), for one-hot t; or float32 (N, K), the rows t of probabilities.
     weight : w, float32 (K,), >= 0; None: ones.
     ignore_index : rows with this target have loss and gradient 0 and do not count in the mean.
@@ -100,9 +101,14 @@ def cross_entropy(
     eps = probability("label_smoothing", label_smoothing)
     one_of("reduction", reduction, REDUCTIONS)
     ignore = integer("ignore_index", ignore_index, -(2**63), 2**63 - 1)
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.size == 0:
-        raise ValueError(f"logits must be (N, K), neither of them 0; got {getattr(logits, 'shape', type(logits))}")
+    if not isinstance(logits, np.ndarray) or logits.ndim < 2 or logits.size == 0:
+        raise ValueError(
+            f"logits must be (N, K) or (N, K, ...), none of 0; got {getattr(logits, 'shape', type(logits))}"
+        )
     w = None if weight is None else _checked_weight(weight, logits.shape[1])
+    if logits.ndim > 2:
+        options = {"weight": w, "ignore_index": ignore, "label_smoothing": eps, "reduction": reduction}
+        return _entropy_of_places(logits, targets, out, options)
     if isinstance(targets, np.ndarray) and targets.dtype.kind == "f":
         if ignore >= 0:
             raise ValueError(f"ignore_index={ignore} has no meaning for soft targets")
@@ -116,6 +122,21 @@ def cross_entropy(
     if index.dtype == np.uint64:
         index = np.minimum(index, 2**63 - 1)  # beyond int64 it must not wrap around to ignore_index
     return layer_kernels.entropy(logits, np.ascontiguousarray(index, np.int64), None, w, ignore, eps, reduction, out)
+
+
+def _entropy_of_places(z: Array, targets: Any, out: Array | None, options: dict[str, Any]) -> tuple[Any, Array]:
+    """The cross-entropy of logits (N, K, d1, ...), by way of rows (N·d1·…, K)."""
+    y, classes, places = np.asarray(targets), z.shape[1], (len(z), *z.shape[2:])
+    if y.shape != (z.shape if y.dtype.kind == "f" else places):
+        raise ValueError(
+            f"targets must be integers of shape {places} or float32 of shape {z.shape}, got {y.dtype} {y.shape}"
+        )
+    by_row = np.ascontiguousarray(np.moveaxis(z, 1, -1))
+    y = np.moveaxis(y, 1, -1).reshape(-1, classes) if y.dtype.kind == "f" else y.reshape(-1)
+    loss, grad = cross_entropy(by_row.reshape(-1, classes), y, **options)
+    grad = np.ascontiguousarray(np.moveaxis(grad.reshape(by_row.shape), -1, 1))
+    grad = grad if out is None else layer_kernels.each("copy", grad, out, names=("the gradient", "out", ""))
+    return (loss.reshape(places) if isinstance(loss, np.ndarray) else loss), grad
 
 
 def _checked_weight(weight: Any, classes: int) -> Array:
@@ -133,12 +154,21 @@ class Mix(NamedTuple):
     partner: Array  # int64 (N,)
 
     def targets(self, targets: Array, *, num_classes: int | None = None, smoothing: float = 0.0) -> Array:
-        """The targets, smoothed by `smooth_labels` and then mixed like the samples: float32 (N, K)."""
-        soft = smooth_labels(targets, smoothing, num_classes=num_classes)
-        if len(soft) != len(self.lam):
-            raise ValueError(f"targets has {len(soft)} rows, {len(self.lam)} samples were mixed")
-        lam = self.lam[:, None]
-        return (lam * soft + (1.0 - lam) * soft[self.partner]).astype(np.float32)
+        """The targets, mixed like the samples.
+
+        Integers (N,) with num_classes=K are classes, and float32 (N, K) are rows of probabilities; both are smoothed by
+        `smooth_labels` first. Floats of any shape (N, ...) without num_classes and smoothing are values of a
+        regression. Returns float32; for values the dtype of the targets.
+        """
+        y, eps = np.asarray(targets), probability("smoothing", smoothing)
+        if eps > 0.0 or num_classes is not None or y.dtype.kind != "f":
+            y = smooth_labels(y, eps, num_classes=num_classes)
+        if y.shape[:1] != self.lam.shape:
+            raise ValueError(f"targets has {len(y) if y.ndim else 'no'} rows, {len(self.lam)} samples were mixed")
+        lam = self.lam.reshape(-1, *[1] * (y.ndim - 1))
+        own, other = (np.where(part > 0.0, rows, 0.0) for part, rows in ((lam, y), (1.0 - lam, y[self.partner])))
+        mixed: Array = lam * own + (1.0 - lam) * other
+        return mixed.astype(y.dtype)
 
 
 def _partners(n: int, pairing: str, mode: str, rng: np.random.Generator) -> Array:
@@ -169,7 +199,7 @@ def _weights(n: int, alpha: float, mode: str, p: float, partner: Array, rng: np.
 
 
 def _draw_mix(x: Any, alpha: float, rng: Rng, mode: str, pairing: str, p: float) -> tuple[Mix, np.random.Generator]:
-    alpha, p = number("alpha", alpha, 0.0, above=True), probability("p", p)
+    alpha, p = positive("alpha", alpha), probability("p", p)
     one_of("mode", mode, MODES)
     if not isinstance(x, np.ndarray) or x.ndim < 1 or x.size == 0:
         raise ValueError(f"x must be an array of samples that is not empty, got {getattr(x, 'shape', type(x))}")
@@ -197,7 +227,7 @@ def mixup(
     mode : one λ per "batch", per "pair" (i and its partner share it) or per "sample" (timm's "elem").
     pairing : the partner j: from a random "permutation"; the previous sample ("roll", as in torchvision); or from the
         batch in reverse order ("flip", as in timm).
-    p : the probability that a batch, pair or sample is mixed at all.
+    p : the probability that a batch, pair or sample is mixed at all. If λ is 1, xⱼ has no influence, even if it is NaN.
     out : float32 like x; it must not overlap x.
 
     Zhang, Cisse, Dauphin & Lopez-Paz, "mixup: beyond empirical risk minimization", ICLR 2018.
@@ -216,13 +246,19 @@ def mixup(
 def _boxes(lam: Array, height: int, width: int, shared: Array, rng: np.random.Generator) -> Array:
     """int64 (N, 4), y0 y1 x0 x1: boxes with the share 1 − lam of the area and a uniform center, clipped to the image.
 
+    A side that is rounded to 0 in a thin image becomes 1 or 2 pixels, and the other side keeps the area.
     shared: sample i uses the center of sample shared[i], so that samples with the same λ have the same box.
     """
-    ratio = np.sqrt(1.0 - lam)
+    share, size = 1.0 - lam, np.array([height, width])
     center = np.stack([rng.integers(height, size=len(lam)), rng.integers(width, size=len(lam))], 1)[shared]
-    half = np.stack([(height * ratio).astype(np.int64), (width * ratio).astype(np.int64)], 1) // 2
-    low = np.maximum(center - half, 0)
-    high = np.minimum(center + half, [height, width])
+    side = (size * np.sqrt(share)[:, None]).astype(np.int64) // 2 * 2
+    for i in (0, 1):
+        thin = (side[:, i] == 0) & (share * height * width >= 0.5)
+        short = np.clip(np.rint(size[i] * np.sqrt(share[thin])), 1, size[i])
+        side[thin, i] = short
+        side[thin, 1 - i] = np.clip(np.rint(share[thin] * height * width / short), 1, size[1 - i])
+    low = np.maximum(center - side // 2, 0)
+    high = np.minimum(center - side // 2 + side, size)
     return np.ascontiguousarray(np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], 1))
 
 
@@ -241,6 +277,8 @@ def cutmix(
 
         sides ⌊√(1 − λ) H⌋ and ⌊√(1 − λ) W⌋, rounded down to even, about a uniform center, clipped to the image;
         the `Mix` holds λ = 1 − box area / (H W)
+
+    A side of 0 becomes 1 or 2 pixels, and the other one so long that the box has the share 1 − λ, as in thin images.
 
     Parameters
     ----------
@@ -271,6 +309,8 @@ def cutmix(
 class MixupCutmix:
     """Applies mixup or cutmix, chosen at random for each batch.
 
+    Objects with the same integer seed draw the same numbers; for independent ones pass one Generator to all.
+
     Parameters
     ----------
     mixup_alpha, cutmix_alpha : >= 0; 0 switches mixup or cutmix off.
@@ -298,8 +338,7 @@ class MixupCutmix:
         rng: Rng = None,
     ) -> None:
         self.mixup_alpha, self.cutmix_alpha = (
-            0.0 if alpha == 0 else number(name, alpha, 0.0, above=True)
-            for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha))
+            nonnegative(name, alpha) for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha))
         )
         if self.mixup_alpha == self.cutmix_alpha == 0.0:
             raise ValueError("mixup_alpha and cutmix_alpha are both 0: one of them must be > 0")

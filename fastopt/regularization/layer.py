@@ -14,6 +14,7 @@ from fastopt._types import Array, Rng
 
 #: (outer, channels, inner, channels_last), as the kernels take it
 Layout: TypeAlias = tuple[int, int, int, bool]
+LEAST = 2.0**-126  # below this, float32 numbers have fewer digits
 
 
 def probability(name: str, value: Any) -> float:
@@ -21,19 +22,22 @@ def probability(name: str, value: Any) -> float:
     return number(name, value, 0.0, 1.0)
 
 
+def any_number(name: str, value: Any, low: float = -LARGEST, *, above: bool = False) -> float:
+    """A number that float32 holds with all its digits; 0 if not `above`."""
+    x = number(name, value, low, LARGEST, above=above)
+    if 0.0 < abs(x) < LEAST:
+        raise ValueError(f"{name} must be {'' if above else '0 or '}at least {LEAST:g} in magnitude, got {value!r}")
+    return x
+
+
 def nonnegative(name: str, value: Any) -> float:
-    """A number >= 0 that float32 can hold."""
-    return number(name, value, 0.0, LARGEST)
+    """A number >= 0 that float32 holds with all its digits."""
+    return any_number(name, value, 0.0)
 
 
 def positive(name: str, value: Any) -> float:
-    """A number > 0 that float32 can hold."""
-    return number(name, value, 0.0, LARGEST, above=True)
-
-
-def any_number(name: str, value: Any) -> float:
-    """A number that float32 can hold."""
-    return number(name, value, -LARGEST, LARGEST)
+    """A number > 0 that float32 holds with all its digits."""
+    return any_number(name, value, 0.0, above=True)
 
 
 def draw_key(rng: Rng) -> int:
@@ -84,7 +88,7 @@ class Layer:
     """A layer in training or inference mode, switched by train() and eval(). Layers start in training mode."""
 
     training = True
-    _ran = False
+    _input: tuple[Any, Any] | None = None  # shape and dtype of the last forward's x
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training, or with mode=False to inference."""
@@ -95,9 +99,13 @@ class Layer:
         """Switch to inference."""
         return self.train(False)
 
-    def _check_ran(self) -> None:
-        if not self._ran:
+    def _check_grad(self, grad: Array) -> None:
+        if self._input is None:
             raise RuntimeError("backward needs a forward before it")
+        if not isinstance(grad, np.ndarray) or (grad.shape, grad.dtype) != self._input:
+            got = f"{grad.dtype} of shape {grad.shape}" if isinstance(grad, np.ndarray) else type(grad).__name__
+            shape, dtype = self._input
+            raise ValueError(f"grad must be {dtype} of shape {shape} like the x of the last forward, got {got}")
 
     forward: Callable[..., Array]
 
@@ -106,7 +114,10 @@ class Layer:
 
 
 class RandomLayer(Layer, ABC):
-    """A layer that draws a key in each training forward, and uses the same key in backward."""
+    """A layer that draws a key in each training forward, and uses the same key in backward.
+
+    Layers with the same integer seed draw the same keys. For independent layers pass one Generator to all of them.
+    """
 
     _active = True  # False: the layer never changes anything, and needs no key
 
@@ -116,14 +127,16 @@ class RandomLayer(Layer, ABC):
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """The layer's output. Each call in training draws new random numbers; inference returns x."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a float32 numpy.ndarray, got {type(x).__name__}")
         key = draw_key(self.rng) if self.training and self._active else None
         y = unchanged(x, out, "x") if key is None else self._apply(x, key, out, "x")
-        self.key, self._ran = key, True
+        self.key, self._input = key, (x.shape, x.dtype)
         return y
 
     def backward(self, grad: Array, out: Array | None = None) -> Array:
         """The gradient at the input of the last forward, with the same random numbers; out may be grad."""
-        self._check_ran()
+        self._check_grad(grad)
         return unchanged(grad, out, "grad") if self.key is None else self._apply(grad, self.key, out, "grad")
 
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastopt._checks import flag, integer
+from fastopt._checks import LARGEST, flag, integer, number
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
 from fastopt.regularization.layer import RandomLayer, as_list, choose_key, draw_key, nonnegative, unchanged
@@ -51,6 +51,8 @@ def multiply_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = N
 class GaussianNoise(RandomLayer):
     """Adds noise in training, as keras.layers.GaussianNoise; with multiplicative=True multiplies by 1 + noise.
 
+    Layers with the same integer seed draw the same random numbers. For independent layers pass one Generator to all:
+    `rng = numpy.random.default_rng(0)`.
     See `add_noise` and `multiply_noise`. Inference leaves x unchanged.
 
     >>> from fastopt.regularization import GaussianNoise
@@ -75,7 +77,7 @@ class GaussianNoise(RandomLayer):
         """The gradient at the input of the last forward: grad itself for additive noise."""
         if self.multiplicative:
             return super().backward(grad, out)
-        self._check_ran()
+        self._check_grad(grad)
         return unchanged(grad, out, "grad")
 
     def __repr__(self) -> str:
@@ -118,7 +120,7 @@ class GradientNoise:
     Parameters
     ----------
     eta : >= 0, the variance of the first step. The paper tries 0.01, 0.3 and 1.
-    gamma : >= 0, the rate of decay; 0.55 in the paper. With 0 the variance stays eta.
+    gamma : in [0, 16], the rate of decay; 0.55 in the paper. With 0 the variance stays eta.
     rng : None, a seed or a Generator; each step draws a key from it.
 
     Neelakantan et al., "Adding gradient noise improves learning for very deep networks", arXiv:1511.06807 (2015).
@@ -135,8 +137,7 @@ class GradientNoise:
     """
 
     def __init__(self, eta: float = 0.3, gamma: float = 0.55, *, rng: Rng = None) -> None:
-        self.eta = nonnegative("eta", eta)
-        self.gamma = nonnegative("gamma", gamma)
+        self.eta, self.gamma = number("eta", eta, 0.0, LARGEST), number("gamma", gamma, 0.0, 16.0)
         self.rng = np.random.default_rng(rng)
 
     def std(self, t: int) -> float:

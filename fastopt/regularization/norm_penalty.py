@@ -6,6 +6,7 @@ fastopt's optimizers add the gradient in their step, by weight_decay and l1; `pe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,12 @@ def add_norm_penalty_(
 
 
 def penalty_groups(
-    params: Iterable[Array], *, weight_decay: float = 0.0, l1: float = 0.0, exclude: Predicate = is_vector
+    params: Iterable[Array], *, weight_decay: float = 0.0, l1: float = 0.0, exclude: Predicate | None = is_vector
 ) -> list[dict[str, Any]]:
-    """Param groups for an optimizer: one with the penalty, one without for the parameters that `exclude` chooses.
+    """Param groups for an optimizer, with the penalty and without it for the parameters that `exclude` chooses.
+
+    The groups hold the parameters in the given order, so gradients keep their order. Neighbours with the same penalty
+    share a group.
 
     >>> import fastopt
     >>> from fastopt.regularization import penalty_groups
@@ -98,15 +102,11 @@ def penalty_groups(
     >>> w[0], b
     (array([0.5, 0.5], dtype=float32), array([1., 1.], dtype=float32))
     """
-    tensors = as_list(params, "params")
-    chosen = set(_included(tensors, exclude))
+    weight_decay, l1 = nonnegative("weight_decay", weight_decay), nonnegative("l1", l1)
     groups = []
-    for penalized in (True, False):
-        part = [p for i, p in enumerate(tensors) if (i in chosen) == penalized]
-        if part:
-            groups.append(
-                {"params": part, "weight_decay": weight_decay if penalized else 0.0, "l1": l1 if penalized else 0.0}
-            )
+    for free, run in groupby(enumerate(as_list(params, "params")), lambda item: bool(exclude and exclude(*item))):
+        part = [p for _, p in run]
+        groups.append({"params": part, "weight_decay": 0.0 if free else weight_decay, "l1": 0.0 if free else l1})
     return groups
 
 
@@ -130,7 +130,7 @@ def max_norm_(w: Array, max_norm: float, *, axis: int = 1) -> Array:
            [0.3, 0.4]], dtype=float32)
     """
     limit = positive("max_norm", max_norm)
-    if axis not in (0, 1):
+    if isinstance(axis, (bool, np.ndarray)) or axis not in (0, 1):
         raise ValueError(f"axis must be 0 or 1, got {axis!r}")
     if not isinstance(w, np.ndarray) or w.ndim < 2:
         raise ValueError(f"w must be an array of at least two dimensions, got {getattr(w, 'shape', type(w).__name__)}")

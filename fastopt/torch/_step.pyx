@@ -12,6 +12,8 @@ cimport cython
 
 import torch
 
+from fastopt.torch import tensors
+
 from fastopt._native.arrays cimport allocate
 from fastopt._native.capi cimport fo_span, fo_step
 from fastopt._native.step cimport GroupScalars
@@ -92,6 +94,8 @@ cdef class TensorStep:
         """Update what was read. Returns the gradients' norm if max_norm or skip_nonfinite asks for it, else None."""
         cdef fo_step step
         self.table.spans.describe(&step)
+        if step.threads > 1:
+            step.threads = min(step.threads, torch.get_num_threads())
         step.group = self.scalars.group
         step.grad_scale = grad_scale
         step.max_norm = INFINITY if max_norm is None else max_norm
@@ -124,6 +128,7 @@ cdef class TensorStep:
         for original, copy in self.table.copies:
             copy_into(original, copy)
         increment_version(self.table.written)
+        increment_version(self.table.written_states)
         return 0
 
     cdef list _stale_groups(self):
@@ -161,7 +166,7 @@ cdef class TensorStep:
             self.table.spans.refuse_ahead()
             self.table.read(work[0], work[1], True)
             self._make_origins(shifts)
-            self.ahead_of = [p for _, _, params in work[0] for p in params]
+            self.ahead_of = [p for _, _, params in work[0] for p in params if tensors.looks_ahead(p)]
             increment_version(self.table.written)
             self.table.spans.move(self.shift)
             self.table.spans.ahead = True
@@ -198,7 +203,7 @@ cdef class TensorStep:
         self.table.spans.enter()
         try:
             if self.table.spans.ahead:
-                self.table.written = []
+                self.table.written, self.table.held = [], []
                 problems = self.table.spans.put_back([self.table.problem(s, self.ahead_of[s]) for s in range(self.table.spans.n_spans)])
                 increment_version(self.table.written)
                 PyMem_Free(self.origins)

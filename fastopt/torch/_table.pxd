@@ -41,9 +41,9 @@ cdef class TensorTable:
     cdef int64_t *recorded          # per span: the number of the UpdateSpec that its records are complete for, or 0
     cdef int64_t n_checked          # spans whose parameters and states were compared with each other, or -1
     cdef bint moved                 # since then an address, a size or a type in the table has changed
-    cdef PyObject **held            # tensors that are kept alive until the step is done
-    cdef int64_t n_held, room
     cdef list written               # the parameters of the step
+    cdef list written_states        # their states and step counts
+    cdef list held                  # other tensors that are kept alive until the step is done
     cdef list copies                # (parameter with gaps, the dense copy that the kernel updates), both plain tensors
     cdef dict fresh                 # id of a state -> (parameter, state, names): made in this step
     cdef object state               # the optimizer's
@@ -63,11 +63,10 @@ cdef class TensorTable:
     cdef int _make_states(self, UpdateSpec spec, object group, dict states, object p) except -1
     cdef PyObject *_need(self, int64_t s, PyObject *name, dict states) except NULL
     cdef int _add_state(self, int64_t s, int k, PyObject *name, dict states, object p, tensor_view *w, tensor_view *a) except -1
-    cdef int _add_count(self, int64_t s, object x) except -1
+    cdef int _add_count(self, int64_t s, object found) except -1
     cdef int _read_count(self, int64_t s) except -1
     cdef int _add_gradient(self, int64_t s, object grad, object p, object stepped, tensor_view *w) except -1
     cdef bint _read_tensor(self, object x, tensor_view *out) except -1
-    cdef int _hold(self, PyObject *x) except -1
     cdef str _name(self, str what, int64_t s)
     cdef int _grow(self, int64_t new) except -1
     cdef int64_t _group_for(self, int64_t g, UpdateSpec spec, int64_t t) except -1

@@ -7,7 +7,7 @@ Holds no formula and writes no number: _step.pyx does.
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport PyObject
 from libc.math cimport floor
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -128,6 +128,14 @@ cdef bint is_immutable(object value) except -1:
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
+cdef int add_both(list written, object x, object plain) except -1:
+    """Add a tensor, and the plain tensor whose memory holds its numbers. Most tensors are plain themselves."""
+    written.append(x)
+    if plain is not x:
+        written.append(plain)
+    return 0
+
+
 cdef class TensorTable:
     """The parameters that have a gradient, one span each. Every tensor is read anew in every step, see _views.pxd.
 
@@ -145,7 +153,6 @@ cdef class TensorTable:
         self.group_step = NULL
         self.records = NULL
         self.recorded = NULL
-        self.held = NULL
 
     def __dealloc__(self):
         cdef int64_t i
@@ -158,7 +165,6 @@ cdef class TensorTable:
         PyMem_Free(self.group_step)
         PyMem_Free(self.records)
         PyMem_Free(self.recorded)
-        PyMem_Free(self.held)
 
     def __init__(self, new_state, str advice not None):
         self.spans, self.group_specs = SpanTable(), []
@@ -166,16 +172,17 @@ cdef class TensorTable:
         self.moved = True
 
     cdef int read(self, list work, object state, bint ahead) except -1:
-        """Fill the table and check it. ahead: for a lookahead, with every parameter and without gradients."""
+        """Fill the table and check it. ahead: for a lookahead, without gradients."""
         cdef Py_ssize_t cursor = 0
         cdef int64_t i, place = 0
         cdef UpdateSpec spec
-        self.written, self.copies, self.fresh, self.state = [], [], {}, state
+        self.written, self.written_states, self.held, self.copies = [], [], [], []
+        self.fresh, self.state = {}, state
         self.spans.n_spans = self.n_groups = 0
         for i, (spec, group, params) in enumerate(work):
             for p in <list?> params:
                 grad = None if ahead else p.grad
-                if ahead or grad is not None:
+                if grad is not None or (ahead and tensors.looks_ahead(p)):
                     self._add(spec, group, self._state_of(spec, p, &cursor), p, grad, place, i)
                 place += 1
         self._check_overlaps(ahead)
@@ -231,9 +238,9 @@ cdef class TensorTable:
         cdef bint one
         if self.recorded[s] != spec.number or self.spans.number[s] != place:
             return False
-        if not is_unchanged(&calls, <PyObject *> p, records, True):
-            return False
         one = self.spans.span[s].size == 1      # see _views.pxd
+        if not is_unchanged(&calls, <PyObject *> p, records, one):
+            return False
         for k in range(1, spec.n_states + 1):
             x = PyDict_GetItemWithError(states, <object> spec.state[k - 1])
             if x == NULL or type(<object> x) is not tensor_type or not is_unchanged(&calls, x, &records[k], one):
@@ -256,19 +263,20 @@ cdef class TensorTable:
         cdef tensor_record *records = &self.records[RECORDS_PER_SPAN * s]
         cdef tensor_view w
         cdef int k
-        for k in range(spec.n_states + 1):
-            self._hold(records[k].object)
         self.written.append(p)
+        for k in range(1, spec.n_states + 1):
+            self.written_states.append(<object> records[k].object)
         if spec.counts:
-            self._hold(records[STEP].object)
+            self.written_states.append(<object> records[STEP].object)
             self._read_count(s)
         else:
             self.counters[s].t = 2 if spec.n_states > 0 else 1
         if grad is None:
             return 0
-        if type(grad) is tensor_type and is_unchanged(&calls, <PyObject *> grad, &records[GRADIENT], True):
-            return self._hold(<PyObject *> grad)
         w.t, w.size, w.kind = records.t, self.spans.span[s].size, self.spans.span[s].w_type
+        if type(grad) is tensor_type and is_unchanged(&calls, <PyObject *> grad, &records[GRADIENT], w.size == 1):
+            self.held.append(grad)
+            return 0
         return self._add_gradient(s, grad, p, p, &w)
 
     cdef object _add_parameter(self, int64_t s, object p, tensor_view *w):
@@ -286,9 +294,7 @@ cdef class TensorTable:
             tensors.check_mode(self._name("parameter", s))
         else:
             remember(&calls, <PyObject *> x, w, r)
-        self.written.append(p)
-        if x is not p:
-            self.written.append(x)
+        add_both(self.written, p, x)
         if w.negative or not is_dense(&w.t):
             original, x = tensors.dense_copy(x, self._name("parameter", s))
             self.copies.append((original, x))
@@ -342,33 +348,35 @@ cdef class TensorTable:
     cdef int _add_state(self, int64_t s, int k, PyObject *name, dict states, object p, tensor_view *w,
                         tensor_view *a) except -1:
         """A state is float32 in its parameter's layout. Another one is converted, in the optimizer's state, too."""
-        cdef PyObject *found = self._need(s, name, states)
         cdef tensor_record *r = &self.records[RECORDS_PER_SPAN * s + k]
+        found = <object> self._need(s, name, states)
         label = self._name(<object> name, s)
         forget(r)
-        x = <object> found
+        x = found
         if type(x) is not tensor_type:
             x = tensors.local(x, label)
         self._read_tensor(x, a)
         if a.kind == REFUSED:
-            tensors.refuse_state(<object> found, label)
+            tensors.refuse_state(found, label)
         if not same_dims(&a.t, &w.t):
             raise ValueError(f"{label} has shape {shape_of(&a.t)}, parameter has {shape_of(&w.t)}")
         if a.negative or a.kind != FO_FLOAT or not same_layout(&a.t, &w.t):
-            states[<object> name] = converted = tensors.converted_state(<object> found, p)
-            self._read_tensor(tensors.local(converted, label), a)
+            states[<object> name] = found = tensors.converted_state(found, p)
+            x = tensors.local(found, label)
+            self._read_tensor(x, a)
             if not same_layout(&a.t, &w.t):
                 raise ValueError(f"{label} cannot be brought into the layout of its parameter")
-        elif x is <object> found:
-            remember(&calls, found, a, r)
-        return 0
+        elif x is found:
+            remember(&calls, <PyObject *> x, a, r)
+        return add_both(self.written_states, found, x)
 
-    cdef int _add_count(self, int64_t s, object x) except -1:
+    cdef int _add_count(self, int64_t s, object found) except -1:
         """The number of steps taken, a tensor of one number. The step under way is the next one."""
         cdef tensor_view a
         cdef counter *c = &self.counters[s]
         cdef tensor_record *r = &self.records[RECORDS_PER_SPAN * s + STEP]
         forget(r)
+        x = found
         if type(x) is not tensor_type:
             x = tensors.local(x, self._name("step", s))
         if not self._read_tensor(x, &a) or a.size != 1:
@@ -381,6 +389,7 @@ cdef class TensorTable:
         else:
             tensors.refuse_step(x, self._name("step", s))
         remember(&calls, <PyObject *> x, &a, r)
+        add_both(self.written_states, found, x)
         return self._read_count(s)
 
     cdef int _read_count(self, int64_t s) except -1:
@@ -425,17 +434,8 @@ cdef class TensorTable:
 
     cdef bint _read_tensor(self, object x, tensor_view *out) except -1:
         """Read it, and keep it alive until the step is done."""
-        self._hold(<PyObject *> x)
+        self.held.append(x)
         return read_view(&calls, <PyObject *> x, out)
-
-    cdef int _hold(self, PyObject *x) except -1:
-        if self.n_held == self.room:
-            self.held = <PyObject **> grown(self.held, self.room, max(2 * self.room, 64), sizeof(void *))
-            self.room = max(2 * self.room, 64)
-        Py_INCREF(<object> x)
-        self.held[self.n_held] = x
-        self.n_held += 1
-        return 0
 
     cdef str _name(self, str what, int64_t s):
         return f"{what} {self.spans.number[s]}"
@@ -504,10 +504,7 @@ cdef class TensorTable:
                 if not states:
                     self.state.pop(p, None)
         finally:
-            while self.n_held > 0:
-                self.n_held -= 1
-                Py_DECREF(<object> self.held[self.n_held])
-            self.written = self.copies = self.fresh = self.state = None
+            self.written = self.written_states = self.held = self.copies = self.fresh = self.state = None
             self.spans.busy = False
         return 0
 
@@ -521,9 +518,7 @@ cdef class TensorTable:
                 return str(error)
         if not self._is_in_place(s, x):
             return f"{self._name('parameter', s)} was moved or replaced"
-        self.written.append(p)
-        if x is not p:
-            self.written.append(x)
+        add_both(self.written, p, x)
         return None
 
     cdef bint _is_in_place(self, int64_t s, object x) except -1:

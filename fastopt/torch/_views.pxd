@@ -9,9 +9,10 @@ How a tensor is read, and why that is safe:
 5. All tensors of a step are kept alive until it is done. As with torch's own optimizers, no other thread may resize
    their storages meanwhile.
 
-A view can be negative: torch has not yet changed the sign of its numbers. Parameters, gradients and states of one element
-are asked for it in every step. A larger state is asked whenever it is not exactly as the last step found it, because only
-a private function of torch makes it negative and leaves its address, shape and strides as they are.
+A view can be negative: torch has not yet changed the sign of its numbers. Tensors of one element are asked for it in every
+step. A larger tensor is asked whenever it is not exactly as the last step found it. Only torch._neg_view(), or as_strided()
+on a part of a complex tensor, can make it negative and leave its address, shape and strides as they are. is_neg() is slow,
+because it releases the GIL.
 """
 
 from cpython.exc cimport PyErr_Clear

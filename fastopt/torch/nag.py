@@ -10,7 +10,7 @@ import torch
 from fastopt import optimizers
 from fastopt._native.spans import Lookahead
 from fastopt.torch._step import TensorStep
-from fastopt.torch.optimizers import Group, TorchOptimizer, _value
+from fastopt.torch.optimizers import Group, TorchOptimizer, _value, refuse_modes
 
 
 class NAG(TorchOptimizer):
@@ -69,6 +69,7 @@ class NAG(TorchOptimizer):
         """
 
         def arguments() -> tuple[TensorStep, Any, list[float], Any]:
+            refuse_modes("NAG has no operations of torch")
             work = self._with_specs(self._native, [(group, group["params"]) for group in self.param_groups])
             return self._native, (work, self.state), [spec.scalars(1)["shift"] for spec, _, _ in work], self._shifts()
 

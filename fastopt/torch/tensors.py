@@ -16,6 +16,16 @@ from fastopt._native import runtime
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+def is_possible(x: Any) -> bool:
+    """Whether a step could take a parameter of this type, layout and device. One on "meta" has no numbers yet."""
+    return bool(x.layout is torch.strided and x.dtype in TYPES and x.device.type in ("cpu", "meta"))
+
+
+def looks_ahead(p: Any) -> bool:
+    """Whether a lookahead moves this parameter: not if it is frozen and of a kind that no step can take."""
+    return bool(p.requires_grad or (is_possible(p) and p.device.type == "cpu"))
+
+
 def is_in_storage(x: Any) -> bool:
     """Whether all elements of a strided tensor lie in its storage, which may have been resized since."""
     return bool(x.numel() == 0 or _reach(x) <= x.untyped_storage().nbytes())
@@ -82,9 +92,8 @@ def refuse(x: Any, label: str, advice: str) -> NoReturn:
         what = f"has dtype {x.dtype}, {expected}: convert it with .float(), or {advice}"
     else:
         _check_storage(x, label)
-        raise ValueError(
-            f"{label} is at address {x.data_ptr():#x}, expected a multiple of {x.element_size()} that is not 0"
-        )
+        what = "has no memory" if x.data_ptr() == 0 else f"is at address {x.data_ptr():#x}"
+        raise ValueError(f"{label} {what}, expected a multiple of {x.element_size()}: pass x.clone()")
     raise TypeError(f"{label} {what}")
 
 

@@ -4,7 +4,6 @@ also if the file was damaged in between."""
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import pickle
@@ -164,6 +163,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     try:
         for mask in (0o022, 0o077, 0o002, 0o000, 0o027):
             os.umask(mask)
+            path.unlink(missing_ok=True)
             opt.save(path)
             assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
             assert os.umask(mask) == mask  # save() does not change it
@@ -178,7 +178,7 @@ class Crash(BaseException):
 @pytest.mark.parametrize("error", [OSError, MemoryError, Crash, KeyboardInterrupt])
 @pytest.mark.parametrize(
     "place",
-    ["numpy.savez before", "numpy.savez after half", "os.fsync", "os.replace", "secrets.token_hex", "json.dumps"],
+    ["numpy.lib.format.write_array", "os.fsync", "os.replace", "secrets.token_hex", "json.dumps"],
 )
 def test_a_failure_in_the_middle_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: type[BaseException]
@@ -186,15 +186,11 @@ def test_a_failure_in_the_middle_leaves_the_old_file(
     old, new = make(ROWS["adam"]), make(ROWS["adam"], steps=5)
     old.save(tmp_path / "opt.npz", params=True)
     content = (tmp_path / "opt.npz").read_bytes()
-    module, _, rest = place.partition(".")
-    name, _, when = rest.partition(" ")
-    original = np.savez
+    module, _, name = place.rpartition(".")
 
     def fail(*args: Any, **kwargs: Any) -> Any:
-        if when == "after half":
-            buffer = io.BytesIO()
-            original(buffer, **kwargs)
-            args[0].write(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+        if name == "write_array":
+            args[0].write(b"half of an array")
         raise error("in the middle")
 
     with monkeypatch.context() as patch:
@@ -360,7 +356,7 @@ def test_changes_that_the_zip_does_not_see(tmp_path: Path) -> None:
         with unchanged(opt), pytest.raises(ValueError, match="changed is damaged"):
             opt.load(tmp_path / "changed")
     with (tmp_path / "changed").open("wb") as file:
-        np.savez_compressed(file, **members)  # the same content
+        np.savez(file, **members)  # the same content
     opt.load(tmp_path / "changed")
 
 

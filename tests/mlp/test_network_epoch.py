@@ -23,6 +23,7 @@ from fastopt.mlp import training
 from fastopt.mlp.training import BatchedTrainer
 from fastopt.regularization import Jitter
 from fastopt.sklearn import MLPClassifier, MLPRegressor, fit_many
+from tests.support.changing import while_it_runs
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(83, 6)).astype(np.float32)
@@ -302,6 +303,20 @@ def test_an_epoch_checks_again_what_can_change(break_it: Callable[[Any], None], 
     for _ in range(2):  # the second attempt must repeat the checks of the first
         with pytest.raises(ValueError, match=words):
             epoch.run(ORDER, 0, 83, np.zeros(1))
+
+
+def trained(changed: str) -> list[Any]:
+    """The parameters after an epoch, during which another thread sets the order or the labels to 0."""
+    arrays = {"y": np.repeat([0, 1], 10_000), "order": np.arange(20_000), "nothing": np.ones(1)}
+    p = parts(x=np.random.default_rng(0).random((20_000, X.shape[1]), np.float32), y=arrays["y"])
+    epoch, ahead, total = made(p), p["stack"].optimizer._scalars_ahead(1000), np.zeros(1)
+    while_it_runs(lambda: epoch.run(arrays["order"], 0, 20_000, total, ahead), lambda: arrays[changed].fill(0))
+    return [a.copy() for a in p["stack"].net.params]
+
+
+@pytest.mark.parametrize("changed", ["order", "y"])
+def test_an_epoch_uses_the_positions_and_labels_that_were_checked(changed: str) -> None:
+    assert all(np.array_equal(a, b) for a, b in zip(trained(changed), trained("nothing"), strict=True))
 
 
 def test_an_epoch_refuses_several_models_and_the_lookahead_point() -> None:

@@ -402,3 +402,78 @@ def test_limits() -> None:
     ):
         with pytest.raises(ValueError, match=text):
             call()
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (8, 64), (16, 256), (1, 100), (100, 1), (2, 64), (5, 7)])
+def test_erased_area(shape: tuple[int, int]) -> None:
+    """The mean share is that of `scale` up to the rounding of the sides, also where a side is cut to the image."""
+    x = np.ones((8000, 1, *shape), np.uint8)
+    for scale in ((0.02, 0.33), (0.5, 0.5), (1.0, 1.0)):
+        share = 1 - RandomErasing(1.0, scale=scale)(x, rng=0).mean()
+        assert abs(share - np.mean(scale)) < 0.03 * np.mean(scale) + 0.3 / max(shape)
+
+
+FILLS: list[tuple[Any, Any]] = [
+    (RandomErasing, {"p": 1.0, "scale": 1.0}),
+    (RandomCrop, {"padding": 50}),
+    (Cutout, {"size": 99}),
+    (RandomAffine, {"translate": (1.0, 1.0)}),
+]
+
+
+@pytest.mark.parametrize(("cls", "options"), FILLS)
+def test_fills(cls: Any, options: dict[str, Any]) -> None:
+    """uint8 rounds to nearest, halves up. A value that is no finite float32 number is refused."""
+    for fill, expected in ((127.5, 128), (127.4, 127), (254.6, 255), ((0.5, 1, 2), None)):
+        x = np.full((9, 3, 6, 6), 200, np.uint8)
+        y = cls(fill=fill, **options)(x, rng=0)
+        for c, value in enumerate((1, 1, 2) if expected is None else (expected,) * 3):
+            assert value in y[:, c]
+    for bad in (None, math.nan, math.inf, 1e39, 1e-40, True, "red", [], [0.0, None], [[0.0]], (0.0, math.nan)):
+        with pytest.raises((TypeError, ValueError), match="fill"):
+            cls(fill=bad, **options)
+    for bad in (255.1, -0.1, (1.0, 2.0)):
+        with pytest.raises(ValueError, match="fill"):
+            cls(fill=bad, **options)(x)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+@pytest.mark.parametrize("fill", ["random", "noise"])
+def test_random_fills(fill: str, dtype: Any, channels_last: bool) -> None:
+    erase = RandomErasing(1.0, scale=0.5, fill=fill, channels_last=channels_last)
+    x = np.full((300, 16, 16, 3) if channels_last else (300, 3, 16, 16), 7, dtype)
+    y = erase(x, rng=0)
+    assert (x == 7).all()
+    assert np.array_equal(erase(x[100:], rng=0, first=100), y[100:])
+    planes = np.moveaxis(y, -1, 1) if channels_last else y
+    boxes = RandomErasing(1.0, scale=0.5, fill=99, channels_last=channels_last)(x, rng=0) == 99
+    assert (y[~boxes] == 7).all()
+    values = y[boxes].astype(float)
+    mean, std = (0.0, 1.0) if dtype is np.float32 else (127.5, 73.9)
+    assert abs(values.mean() - mean) < 0.2 * std
+    assert values.std() == pytest.approx(std, rel=0.1)
+    counts = [len(np.unique(p)) for p in planes[0]]
+    assert max(counts) <= 2 if fill == "random" else min(counts) > 20
+    again = x.copy()
+    assert erase(again, rng=0, out=again) is again
+    assert np.array_equal(again, y)
+
+
+SAME = [RandomFlip(), RandomCrop(padding=2), RandomErasing(1.0, fill="noise"), Cutout(3), RandomAffine(), Jitter(0.1)]
+SAME += [RandomBrightnessContrast(), Scaling(0.1), Compose([RandomFlip(), RandomErasing(1.0), Jitter(0.1)])]
+
+
+@pytest.mark.parametrize("transform", SAME, ids=lambda t: type(t).__name__)
+def test_one_draw_for_a_batch(transform: Any) -> None:
+    """With equal samples the results are equal, and they are that of sample `first`."""
+    x = np.repeat(np.random.default_rng(0).random((1, 3, 8, 8), np.float32), 5, axis=0)
+    y = transform(x, key=KEY, first=3, same_on_batch=True)
+    assert (y == y[:1]).all()
+    assert np.array_equal(y[:1], transform(x[:1], key=KEY, first=3))
+    assert not (transform(x, key=KEY, first=3) == y).all()
+    out = np.empty_like(x)
+    assert transform(x, key=KEY, first=3, same_on_batch=True, out=out) is out
+    assert np.array_equal(out, y)
+    with pytest.raises(ValueError, match="out must be"):
+        transform(x, key=KEY, same_on_batch=True, out=out[:2])

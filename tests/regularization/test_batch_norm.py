@@ -157,19 +157,72 @@ def test_constant_channels() -> None:
 
 def test_a_variance_beyond_float32() -> None:
     x = floats(64, 2) * np.float32(1e30)
+    x[:, 1] *= np.float32(1e-30)
     bn = BatchNorm(2, momentum=1.0)
-    assert np.allclose(bn.forward(x), (x - x.mean(0, dtype=float)) / x.std(0, dtype=float), atol=1e-5)
-    assert np.isinf(bn.running_var).all()
+    with pytest.warns(UserWarning, match="channel 0 keeps its running statistics"):
+        y = bn.forward(x)
+    assert np.allclose(y, (x - x.mean(0, dtype=float)) / x.std(0, dtype=float), atol=1e-5)
+    assert (bn.running_mean[0], bn.running_var[0]) == (0, 1)
+    assert np.allclose(bn.running_var[1], x[:, 1].var(dtype=float, ddof=1))
+
+
+@layouts
+@pytest.mark.filterwarnings("ignore:channel")
+@pytest.mark.parametrize("spread", [1e29, 1e31, 2.0**127, 3.4e38])
+@pytest.mark.parametrize("mean", [0.0, -1.0, 0.7])
+def test_spreads_near_the_end_of_float32(spread: float, mean: float, channels_last: bool) -> None:
+    """Differences from the mean are beyond float32; the second channel is ordinary and keeps its bits."""
+    x = np.tile([[1.0], [-1.0], [-1.0], [-1.0]], (2, 2)) * (1 - abs(mean) / 2) + mean / 2
+    x = np.stack([x * spread, x], 1).astype(np.float32)
+    dy = floats(*x.shape, seed=1)
+    given, dgiven = laid_out(x, channels_last), laid_out(dy, channels_last)
+    bn, plain = BatchNorm(2, channels_last=channels_last), BatchNorm(1)
+    f = reference.batch_norm(given, np.ones(2), np.zeros(2), 1e-5, channels_last)
+    b = reference.batch_norm_backward(given, dgiven, np.ones(2), 1e-5, channels_last)
+    y, dx = bn.forward(given), bn.backward(dgiven)
+    assert np.allclose(y, f["y"], rtol=2e-6, atol=2e-6)
+    assert np.allclose(
+        dx, b["dx"], rtol=1e-5, atol=1e-5 * np.abs(b["dx"]).max(axis=(0, 2 - channels_last), keepdims=True) + 1e-44
+    )
+    assert np.allclose(bn.weight_grad, b["dgamma"], rtol=1e-5, atol=1e-5)
+    if not channels_last:
+        assert_same_bits(y[:, 1:].copy(), plain.forward(x[:, 1:].copy()), "the ordinary channel")
+    stats = x[:, 0].mean(dtype=float).astype(np.float32).reshape(1), np.full(1, 3e38, np.float32)
+    inferred = batch_norm(x[:, :1].copy(), *stats)
+    assert np.allclose(inferred, (x[:, :1].astype(float) - stats[0]) / np.sqrt(3e38), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"), [(n, v) for n in ("running_mean", "running_var") for v in (np.nan, np.inf)] + [("running_var", -1)]
+)
+def test_running_statistics_are_checked(name: str, bad: float) -> None:
+    bn, x = BatchNorm(2), floats(3, 2)
+    state = {**bn.state_dict(), name: np.array([1, bad], np.float32)}
+    with pytest.raises(ValueError, match=f"{name} must be finite"):
+        bn.load_state_dict(state)
+    with pytest.raises(ValueError, match=f"{name} must be finite"):
+        batch_norm(x, **{**{n: np.ones(2, np.float32) for n in ("running_mean", "running_var")}, name: state[name]})
+    setattr(bn.eval(), name, state[name])
+    with pytest.raises(ValueError, match=f"{name} must be finite"):
+        bn.forward(x)
+
+
+def test_a_scale_beyond_float32_is_refused() -> None:
+    bn = BatchNorm(2, eps=1e-30)
+    bn.weight[1] = 1e30
+    with pytest.raises(ValueError, match=r"of channel 1 is .*, beyond float32"):
+        bn.forward(np.ones((3, 2), np.float32))
 
 
 def test_nonfinite_values_pass_through() -> None:
     x = floats(5, 2)
     x[3, 0] = np.nan
     bn = BatchNorm(2)
-    y = bn.forward(x)
+    with pytest.warns(UserWarning, match="channel 0 keeps its running statistics"):
+        y = bn.forward(x)
     assert np.isnan(y[:, 0]).all()
     assert np.isfinite(y[:, 1]).all()
-    assert np.isnan(bn.running_mean).tolist() == [True, False]
+    assert (bn.running_mean != 0).tolist() == [False, True]
 
 
 def test_inference_and_frozen() -> None:
@@ -430,6 +483,7 @@ def test_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(bn.eval().forward(x), expected, atol=2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:channel")
 def test_an_infinity_affects_its_channel_alone() -> None:
     x = np.array([[1, 2], [np.inf, 3], [2, 5]], np.float32)
     bn, plain = BatchNorm(2), BatchNorm(1)

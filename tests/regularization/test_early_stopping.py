@@ -68,6 +68,50 @@ def test_nonfinite(bad: float) -> None:
     assert (stopping.reason, stopping.best_value) == ("patience", 1.0)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1e9, 1e9])
+def test_values_before_start_from_are_ignored(bad: float) -> None:
+    late, plain = EarlyStopping(2, start_from=2), EarlyStopping(2)
+    assert [late.update(v) for v in (bad, bad, 3, 2, 4, 4)][2:] == [plain.update(v) for v in (3, 2, 4, 4)]
+    assert (late.best_value, late.best_step, late.reason) == (2, 3, "patience")
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "expected"),
+    [
+        ({"patience": 2}, [1, 2, 3, 0.5, 0.4], [0, 0, 1, 0, 0]),
+        ({"patience": 2, "latch": True}, [1, 2, 3, 0.5, 0.4], [0, 0, 1, 1, 1]),
+        ({"patience": 2}, [1, math.nan, 0.5], [0, 1, 0]),
+        ({"patience": 2, "latch": True}, [1, math.nan, 0.5], [0, 1, 1]),
+        ({"patience": 0}, [3, 2, 2, 1], [0, 0, 1, 0]),
+        ({"patience": 0, "start_from": 2}, [3, 2, 2, 1, 1], [0, 0, 0, 0, 1]),
+        ({"patience": 1, "min_epochs": 4}, [1, 2, 3, 4, 5], [0, 0, 0, 1, 1]),
+        ({"patience": 1, "min_epochs": 4}, [1, 2, 3, 0, 5], [0, 0, 0, 0, 1]),
+        ({"patience": 1, "min_epochs": 4}, [1, math.nan], [0, 1]),
+    ],
+)
+def test_each_answer(settings: dict[str, Any], values: list[float], expected: list[int]) -> None:
+    stopping = EarlyStopping(**settings)
+    assert [stopping.update(v) for v in values] == [bool(e) for e in expected]
+
+
+def test_rebound_parameters_are_noticed() -> None:
+    """In the block, where they are restored; a new view of the same memory is the same parameter."""
+    params, stopping = params_of(0.0), EarlyStopping(3)
+    with stopping:
+        for value in (3.0, 2.0):
+            stopping.update(value, [p[...] for p in params])
+        params[1] = params[1] + np.float32(1)
+        with pytest.raises(ValueError, match="parameter 1 is another array"):
+            stopping.update(1.0, params)
+    assert (stopping.step, stopping.best_value) == (2, 2.0)
+    stopping.update(1.0, params_of(1.0))  # outside of the block nothing is restored by itself
+    stopping.reset()
+    for free in (stopping, EarlyStopping(3, restore_best=False)):
+        with free:
+            free.update(1.0, params)
+        free.update(0.5, params_of(1.0))
+
+
 def test_reduce() -> None:
     """Two workers that see the same average stop at the same update."""
     streams = [[3.0, 1.0, 2.0, 3.0, 9.0], [3.0, 3.0, 3.0, 3.0, 9.0]]
@@ -172,7 +216,9 @@ def test_state_dict(cut: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"patience": 0}, "patience"),
+        ({"patience": -1}, "patience"),
+        ({"min_epochs": -1}, "min_epochs"),
+        ({"latch": 1}, "latch"),
         ({"patience": 2.5}, "patience"),
         ({"min_delta": -1}, "min_delta"),
         ({"min_delta": math.nan}, "min_delta"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastopt._native import layers
 from fastopt.regularization import Mix, MixupCutmix, cross_entropy, cutmix, mixup, smooth_labels
 from tests.support import reference_layers as reference
 from tests.support.rows import Array, assert_same_bits, core, settings
@@ -165,6 +166,7 @@ NAN[1, 1] = np.nan
         ({"targets": NAN}, "targets must be >= 0"),
         ({"targets": SOFT, "ignore_index": 1}, "no meaning for soft targets"),
         ({"targets": "labels"}, "targets"),
+        ({"targets": SOFT / np.float32(0)}, "targets must be >= 0 and finite"),
         ({"logits": LOGITS[0]}, "logits must be"),
         ({"logits": LOGITS[:0], "targets": INDEX[:0]}, "logits must be"),
         ({"logits": LOGITS.astype(np.float64)}, "logits has dtype float64"),
@@ -345,8 +347,21 @@ def test_boxes_are_timms_and_torchvisions() -> None:
         h, w, lam = int(rng.integers(1, 40)), int(rng.integers(1, 40)), float(rng.random())
         cy, cx = int(rng.integers(h)), int(rng.integers(w))
         box = _boxes(np.array([lam]), h, w, np.zeros(1, int), Centers(cy, cx))  # type: ignore[arg-type]
-        assert tuple(box[0]) == reference.timm_box(lam, h, w, cy, cx)
-        assert tuple(box[0]) == reference.torchvision_box(lam, h, w, cy, cx)
+        theirs = reference.timm_box(lam, h, w, cy, cx)
+        assert theirs == reference.torchvision_box(lam, h, w, cy, cx)
+        empty = theirs[0] == theirs[1] or theirs[2] == theirs[3]
+        assert tuple(box[0]) == theirs or (empty and (1 - lam) * h * w >= 0.5)
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (2, 64), (3, 50), (1, 3)])
+def test_cutmix_mixes_thin_images(shape: tuple[int, int]) -> None:
+    """In the middle of the image a box has the share 1 − λ; clipping at the border takes a part of it."""
+    x = np.zeros((4000, 1, *shape), np.uint8)
+    x[::2] = 1
+    cut, mix = cutmix(x, rng=0, mode="sample", pairing="roll")
+    assert np.allclose((cut != x).mean((1, 2, 3)), 1 - mix.lam)
+    assert 0.25 < 1 - mix.lam.mean() < 0.5
+    assert (mix.lam < 1).mean() > 0.7
 
 
 def test_mixup_or_cutmix() -> None:
@@ -392,3 +407,61 @@ def test_mixing_refuses() -> None:
         with pytest.raises((TypeError, ValueError), match=text):
             call()
         assert np.array_equal(x, before)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("places", [(1,), (5,), (2, 3), (2, 1, 3)])
+def test_cross_entropy_of_places(places: tuple[int, ...], reduction: str) -> None:
+    """(N, K, d1, ...) is (N·d1·…, K) in another order."""
+    rows = 4 * math.prod(places)
+    z, index, soft, weight = inputs(rows, 5)
+    index[0] = -100
+    for targets in (index, soft):
+        options = {"weight": weight, "label_smoothing": 0.1, "reduction": reduction}
+        loss, grad = cross_entropy(z, targets, **options)
+        many = [np.moveaxis(a.reshape(4, *places, 5), -1, 1).copy() for a in (z, soft, grad)]
+        y = index.reshape(4, *places) if targets is index else many[1]
+        out = np.empty_like(many[0])
+        got, gradient = cross_entropy(many[0], y, out=out, **options)
+        assert gradient is out
+        assert np.array_equal(got, np.reshape(loss, (4, *places)) if reduction == "none" else loss, equal_nan=True)
+        assert np.array_equal(gradient, many[2], equal_nan=True)
+        torch = pytest.importorskip("torch")
+        theirs = torch.nn.functional.cross_entropy(
+            *(torch.from_numpy(a) for a in (many[0], y, weight)), reduction=reduction, label_smoothing=0.1
+        )
+        assert np.allclose(got, theirs.numpy(), rtol=1e-5, atol=1e-6, equal_nan=True)
+        for bad, text in ((y[:, :0], "targets must be"), (index, "targets must be")):
+            with pytest.raises(ValueError, match=text):
+                cross_entropy(many[0], bad)
+    with pytest.raises(ValueError, match="out has shape"):
+        cross_entropy(many[0], y, out=np.empty_like(z))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("mode", ["batch", "pair", "sample"])
+@pytest.mark.parametrize("size", [1, 5000])
+def test_a_weight_of_zero_lets_nothing_in(bad: float, mode: str, size: int) -> None:
+    """Samples, regression targets and sample weights, with λ = 1 and with λ = 0."""
+    x = floats(4, size)
+    x[::2] = bad
+    y, mix = mixup(x, p=0.0, mode=mode, pairing="flip")
+    assert_same_bits(y, x, "λ = 1")
+    assert_same_bits(mix.targets(x), x, "targets, λ = 1")
+    swapped = Mix(np.zeros(4), mix.partner)
+    assert_same_bits(swapped.targets(x), x[::-1].copy(), "targets, λ = 0")
+    zero = np.zeros(4, np.float32)
+    assert_same_bits(layers.mix(x, mix.partner, zero, zero + 1), x[::-1].copy(), "λ = 0")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 2, 3)])
+def test_targets_of_a_regression(shape: tuple[int, ...], dtype: Any) -> None:
+    y = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    _, mix = mixup(floats(8, 3), 1.0, rng=0, mode="sample")
+    lam = mix.lam.reshape(-1, *[1] * (len(shape) - 1))
+    got = mix.targets(y)
+    assert got.dtype == dtype
+    assert np.allclose(got, lam * y + (1 - lam) * y[mix.partner])
+    with pytest.raises(ValueError, match="targets"):
+        mix.targets(y, smoothing=0.1)

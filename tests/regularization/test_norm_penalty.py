@@ -66,8 +66,13 @@ def test_absent_terms_keep_nan_and_infinity() -> None:
     add_norm_penalty_(got, w)
     assert_same_bits(got, g, "no penalty")
     add_norm_penalty_(got, w, l1=1.0)
-    assert_same_bits(got, np.array([1, 3, 0.0, 3], np.float32), "sign(NaN) = 0, as in a step")
-    assert math.isnan(norm_penalty(w, l2=1.0))
+    assert_same_bits(got[1:], np.array([3, 0.0, 3], np.float32), "sign(0) = 0")
+    assert math.isnan(got[0])  # as numpy.sign, and as in a step
+    before = w.copy()
+    fastopt.SGD(w, lr=1.0, l1=1.0).step(np.zeros(4, np.float32))
+    assert_same_bits(w, before - np.sign(before), "a step")
+    assert math.isnan(norm_penalty(before, l2=1.0))
+    assert math.isnan(norm_penalty(before, l1=1.0))
 
 
 def test_exclude() -> None:
@@ -90,7 +95,7 @@ def test_penalty_groups_equal_add_norm_penalty() -> None:
     grads = [floats(*p.shape, seed=9) for p in start]
     fused = [p.copy() for p in start]
     opt = fastopt.Adam(penalty_groups(fused, weight_decay=0.1, l1=0.02))
-    opt.step([grads[0], grads[2], grads[1]])  # the penalized parameters come first
+    opt.step(grads)
     apart = [p.copy() for p in start]
     penalized = [g.copy() for g in grads]
     add_norm_penalty_(penalized, apart, l2=0.1, l1=0.02, exclude=is_vector)
@@ -98,6 +103,15 @@ def test_penalty_groups_equal_add_norm_penalty() -> None:
     for i, (a, b) in enumerate(zip(fused, apart, strict=True)):
         assert_same_bits(a, b, f"parameter {i}")
     assert len(penalty_groups([start[0]])) == len(penalty_groups([start[1]])) == 1
+
+
+@pytest.mark.parametrize("free", [set(), {0}, {2}, {0, 1}, {1, 3}, {0, 1, 2, 3}])
+def test_penalty_groups_keep_the_order(free: set[int]) -> None:
+    params = [np.ones(2, np.float32) for _ in range(4)]
+    groups = penalty_groups(params, weight_decay=0.5, exclude=lambda i, p: i in free)
+    assert [id(p) for g in groups for p in g["params"]] == [id(p) for p in params]
+    fastopt.SGD(groups, lr=1.0).step([np.full(2, i, np.float32) for i in range(4)])
+    assert [p[0] for p in params] == [1 - i - (0 if i in free else 0.5) for i in range(4)]
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -86,6 +86,17 @@ def test_large_products_use_all_blas_threads(several: list[int]) -> None:
         assert threads() == [3, *[1] * len(BLAS)]
 
 
+def test_overlapping_blocks_restore_the_blas_threads(several: list[int]) -> None:
+    """Two threads: the block that was opened first also ends first."""
+    first, second = blas.one_blas_thread(), blas.one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert threads() == [3, *[1] * len(BLAS)]
+    second.__exit__(None, None, None)
+    assert threads() == several
+
+
 class Trainer:
     """A stand-in for a BatchedTrainer that ends after one epoch."""
 

@@ -190,6 +190,32 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
         adam.step()
 
 
+@pytest.mark.parametrize("source", [*NAMES, "NAG"])
+@pytest.mark.parametrize("target", [*NAMES, "NAG"])
+def test_groups_of_another_optimizer_are_not_loaded(source: str, target: str) -> None:
+    """What is missing is named. Adam and AdamW have the same, and SGD has all that NAG needs."""
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = getattr(ours, target)([p], lr=0.5)
+    before = str(opt.state_dict())
+    groups = getattr(ours, source)([p], lr=0.25).state_dict()
+    missing = {k for k, v in opt.defaults.items() if v is not None and type(v) is not bool} - {
+        *groups["param_groups"][0]
+    }
+    if not missing:
+        opt.load_state_dict(groups)
+        assert opt.param_groups[0]["lr"] == 0.25
+        assert source == target or {source, target} <= {"Adam", "AdamW"} or (source, target) in LIKE
+        return
+    with pytest.raises(ValueError, match=rf"param group 0 of the state_dict has no .*, which {target} needs") as raised:
+        opt.load_state_dict(groups)
+    assert all(name in str(raised.value) for name in missing)
+    assert str(opt.state_dict()) == before
+
+
+#: a source that has all hyper-parameters of a target
+LIKE = [("SGD", "NAG"), ("RMSprop", "NAG")]
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_step_counts_of_any_kind(wide: bool) -> None:
     p = torch.nn.Parameter(torch.ones(3))

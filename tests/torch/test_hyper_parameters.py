@@ -107,3 +107,23 @@ def test_lr_of_zero_moves_nothing(name: str) -> None:
     before = [p.detach().clone() for p in params]
     opt = getattr(ours, name)(params, lr=0.0, **{k: v for k, v in FULL[name].items() if k != "lr"})
     assert equal(stepped(opt, params, 3), before)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "NAG"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), torch.tensor(float("nan"))], ids=str)
+def test_a_hyper_parameter_that_is_not_finite_is_named(name: str, bad: Any) -> None:
+    """Written into a group, where torch does not check it. Nothing changes."""
+    params = parameters()
+    opt = getattr(ours, name)(params)
+    before = [p.detach().clone() for p in params]
+    for p in params:
+        p.grad = torch.ones_like(p)
+    for key, value in opt.defaults.items():
+        if value is None or isinstance(value, bool) or key == "initial_accumulator_value":
+            continue
+        opt.param_groups[0][key] = (value[0], bad) if isinstance(value, tuple) else bad
+        label = rf"{key}\[1\]" if isinstance(value, tuple) else key
+        with pytest.raises(ValueError, match=f"^{label} must be finite, got .*(nan|inf)"):
+            opt.step(lambda: None)
+        opt.param_groups[0][key] = value
+    assert equal(before, params)

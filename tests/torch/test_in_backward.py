@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import fastopt.torch as ours
 from tests.support.torch_rows import (
@@ -78,7 +80,6 @@ def test_in_backward_refuses_what_needs_all_gradients() -> None:
     opt.found_inf = torch.zeros(())
     with pytest.raises(RuntimeError, match="a GradScaler needs all gradients"):
         opt.step()
-    del opt.found_inf
     extra = torch.nn.Parameter(torch.ones(3))
     opt.add_param_group({"params": [extra]})
     (extra * 2).sum().backward()
@@ -117,3 +118,109 @@ def test_in_backward_after_loading_and_deletion() -> None:
     gc.collect()
     model(torch.ones(2, 4)).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def _plain(lin: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return lin(torch.tanh(lin(x)))
+
+
+def _in_checkpoints(reentrant: bool) -> Any:
+    def forward(lin: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(lin, torch.tanh(checkpoint(lin, x, use_reentrant=reentrant)), use_reentrant=reentrant)
+
+    return forward
+
+
+def _half(first: bool) -> Any:
+    """The inner or the outer use of the parameters is inside of a reentrant checkpoint."""
+
+    def forward(lin: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = torch.tanh(checkpoint(lin, x, use_reentrant=True) if first else lin(x))
+        return lin(y) if first else checkpoint(lin, y, use_reentrant=True)
+
+    return forward
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("forward", "refused"),
+    [
+        pytest.param(_plain, False, id="plain"),
+        pytest.param(_in_checkpoints(False), False, id="checkpoint"),
+        pytest.param(_in_checkpoints(True), False, id="reentrant"),
+        pytest.param(_half(False), False, id="reentrant, then plain"),
+        pytest.param(_half(True), True, id="plain, then reentrant"),
+    ],
+)
+def test_a_parameter_used_twice_is_stepped_once_with_its_whole_gradient(name: str, forward: Any, refused: bool) -> None:
+    """A reentrant checkpoint is a backward inside a backward: torch calls the hooks of its parameters in both."""
+    x = torch.linspace(-1, 1, 12).reshape(3, 4).requires_grad_()
+    results = []
+    for in_backward in (False, True):
+        torch.manual_seed(0)
+        lin = torch.nn.Linear(4, 4)
+        opt = getattr(ours, name)(lin.parameters(), lr=0.01, **FULL[name])
+        if in_backward:
+            ours.step_in_backward(opt)
+        for _ in range(3):
+            loss = forward(lin, x).square().sum()
+            if in_backward and refused:
+                with pytest.raises(RuntimeError, match=r"gets a second gradient.*a reentrant checkpoint"):
+                    loss.backward()
+                return
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+        results.append(list(lin.parameters()))
+    assert equal(*results)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("again", ["accumulate", "retain_graph", "double backward"])
+def test_a_second_backward_before_step_is_refused(again: str) -> None:
+    """The first one has updated the parameter. Silently, the result would not be that of one step."""
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours.Adam([p], lr=0.1)
+    ours.step_in_backward(opt)
+    x = torch.arange(3.0, requires_grad=True)
+    loss = (p * x).sum()
+    loss.backward(retain_graph=again == "retain_graph", create_graph=again == "double backward")
+    once = p.detach().clone()
+    second = loss if again == "retain_graph" else (p * x * (x.grad if again == "double backward" else 1)).sum()
+    with pytest.raises(RuntimeError, match=r"call step\(\) after each backward|modified by an inplace operation"):
+        second.backward()
+    assert torch.equal(p.detach(), once)
+    opt.zero_grad()
+    opt.step()
+    (p * 2).sum().backward()
+    assert float(opt.state[p]["step"]) == 2
+
+
+def test_a_gradient_penalty_is_one_gradient() -> None:
+    """torch.autograd.grad calls no hook; the backward through it gives the whole gradient."""
+    results = []
+    for in_backward in (False, True):
+        model = _model()
+        opt = ours.Adam(model.parameters(), lr=0.1)
+        if in_backward:
+            ours.step_in_backward(opt)
+        for _ in range(2):
+            x = torch.ones(2, 4, requires_grad=True)
+            y = model(x).sum()
+            (slope,) = torch.autograd.grad(y, x, create_graph=True)
+            (y + slope.square().sum()).backward()
+            opt.step()
+            opt.zero_grad()
+        results.append(list(model.parameters()))
+    assert equal(*results)
+
+
+def test_hooks_of_users() -> None:
+    """A hook on the gradient, and one after the accumulation that was there before, change what is stepped with."""
+    p = torch.nn.Parameter(torch.zeros(3))
+    p.register_hook(lambda g: g * 2)
+    p.register_post_accumulate_grad_hook(lambda q: setattr(q, "grad", q.grad * 3))
+    opt = ours.SGD([p], lr=1.0)
+    with ours.step_in_backward(opt):
+        p.sum().backward()
+    assert torch.equal(p.detach(), torch.full((3,), -6.0))

@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="torch is what fastopt.torch is for")
 import torch
 
 import fastopt.torch as ours
+from fastopt.conventions import CHECKS
 from tests.support.torch_rows import (
     FULL,
     NAMES,
@@ -89,3 +90,69 @@ def test_named_parameters() -> None:
     other = ours.Adam(model.named_parameters())
     other.load_state_dict(opt.state_dict())
     assert other.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "NAG"])
+@pytest.mark.parametrize("way", ["constructor", "later", "loaded"])
+def test_keys_that_the_constructor_does_not_have_change_nothing(name: str, way: str) -> None:
+    """Users keep notes in a group. Hyper-parameters of fastopt that torch does not have are no exception."""
+    results = []
+    for noted in (False, True):
+        p = torch.nn.Parameter(torch.linspace(1, 2, 4))
+        notes = dict.fromkeys([*CHECKS, "capturable", "fused", "mine"], 0.5) if noted else {}
+        opt = getattr(ours, name)([p], lr=0.1)
+        notes = {k: v for k, v in notes.items() if k not in opt.defaults}
+        if way == "constructor":
+            opt = getattr(ours, name)([{"params": [p], **notes}], lr=0.1)
+        elif way == "later":
+            opt.param_groups[0].update(notes)
+        else:
+            loaded = opt.state_dict()
+            loaded["param_groups"][0].update(notes)
+            opt.load_state_dict(loaded)
+        for _ in range(3):
+            opt.step(lambda p=p: setattr(p, "grad", torch.ones(4)))
+        results.append(p.detach())
+        assert not noted or opt.param_groups[0]["mine"] == 0.5
+    assert torch.equal(*results)
+
+
+FROZEN = {
+    "int8": lambda: torch.ones(2, dtype=torch.int8),
+    "float64": lambda: torch.ones(2, dtype=torch.float64),
+    "complex64": lambda: torch.ones(2, dtype=torch.complex64),
+    "bool": lambda: torch.ones(2, dtype=torch.bool),
+    "meta": lambda: torch.ones(2, device="meta"),
+    "meta float64": lambda: torch.ones(2, device="meta", dtype=torch.float64),
+    "sparse": lambda: torch.eye(2).to_sparse(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+}
+
+
+#: torch's own constructor of Adagrad makes a state of each parameter, and fails for some
+ACCEPTED = [
+    (name, kind)
+    for name in [*NAMES, "NAG"]
+    for kind in FROZEN
+    if name != "Adagrad" or kind not in ("sparse", "quantized")
+]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(("name", "kind"), ACCEPTED)
+def test_frozen_parameters_of_any_kind(name: str, kind: str) -> None:
+    """They are accepted like by torch.optim. One that has a gradient is refused, and nothing is written."""
+    frozen, p = FROZEN[kind](), torch.nn.Parameter(torch.ones(2))
+    opt = getattr(ours, name)([frozen, p], lr=0.1)
+    opt.add_param_group({"params": [FROZEN[kind]()]})
+    opt.step(lambda: setattr(p, "grad", torch.ones(2)))
+    after = p.detach().clone()
+    assert not torch.equal(after, torch.ones(2))
+    copied = getattr(ours, name)([frozen, p], lr=0.1)
+    copied.add_param_group({"params": [FROZEN[kind]()]})
+    copied.load_state_dict(opt.state_dict())
+    if kind in ("float64", "complex64", "meta"):
+        frozen.grad = torch.ones_like(frozen)
+        with pytest.raises(TypeError, match=r"parameter 0 (has dtype torch\.|is on device meta)"):
+            opt.step(lambda: None)
+        assert torch.equal(p.detach(), after)

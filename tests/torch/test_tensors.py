@@ -232,8 +232,8 @@ def test_a_tensor_that_hides_its_numbers_is_refused() -> None:
         p = torch.nn.Parameter(torch.zeros(3))
         p.grad = torch.ones(3)
         opt = ours.SGD([p])
-        with pytest.raises(TypeError, match=r"parameter 0 is a .*FakeTensor, which hides its numbers"):
-            opt.step()
+    with pytest.raises(TypeError, match=r"parameter 0 is a .*FakeTensor, which hides its numbers"):
+        opt.step()
 
 
 def test_swapped_tensors() -> None:
@@ -483,7 +483,7 @@ def test_gradients_made_in_inference_mode_are_accepted(name: str) -> None:
 def test_memory_that_is_not_aligned_is_refused() -> None:
     p = torch.nn.Parameter(torch.frombuffer(bytearray(42), dtype=torch.float32, offset=2))
     p.grad = torch.ones(10)
-    with pytest.raises(ValueError, match=r"parameter 0 is at address 0x.*, expected a multiple of 4 that is not 0"):
+    with pytest.raises(ValueError, match=r"parameter 0 is at address 0x.*, expected a multiple of 4: pass x.clone"):
         ours.SGD([p]).step()
 
 
@@ -491,7 +491,7 @@ def test_layouts_that_are_neither_dense_nor_sparse() -> None:
     with pytest.raises(
         TypeError, match=r"has layout torch._mkldnn, expected a plain dense tensor: use torch.optim.RMSp"
     ):
-        ours.RMSprop([torch.ones(3, 3).to_mkldnn()])
+        ours.RMSprop([torch.ones(3, 3).to_mkldnn().requires_grad_()])
 
 
 def test_more_dimensions_than_torch_computes_with() -> None:
@@ -508,7 +508,7 @@ def test_the_advice_names_the_base_class_of_torch() -> None:
 
     for cls, advice in ((Mine, r"torch\.optim\.AdamW"), (ours.NAG, r"torch\.optim\.SGD\(nesterov=True\)")):
         with pytest.raises(TypeError, match=f"or use {advice}$"):
-            cls([torch.ones(3, dtype=torch.float64)])
+            cls([torch.ones(3, dtype=torch.float64, requires_grad=True)])
 
 
 def test_refused_hyper_parameters() -> None:
@@ -530,8 +530,8 @@ def test_refused_hyper_parameters() -> None:
         ("betas", 0.9, TypeError, "betas must be 2 numbers, got 0.9"),
         ("betas", (0.9, 0.99, 0.999), TypeError, r"betas must be 2 numbers, got \(0.9, 0.99, 0.999\)"),
         ("betas", (0.9, "0.99"), TypeError, r"betas\[1\] must be a number or a tensor of one, got '0.99'"),
-        ("betas", (0.9, 1.0), ValueError, "of the step is inf, beyond float32"),
-        ("betas", (1.0, 0.9), ValueError, "of the step is inf, beyond float32"),
+        ("betas", (0.9, 1.0), ValueError, r"betas must be 2 numbers >= 0 and below 1, got \(0.9, 1.0\)"),
+        ("betas", (1.0, 0.9), ValueError, r"betas must be 2 numbers >= 0 and below 1, got \(1.0, 0.9\)"),
     ):
         kept, opt.param_groups[0][key] = opt.param_groups[0][key], value
         for _ in range(2):
