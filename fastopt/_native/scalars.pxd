@@ -5,10 +5,6 @@ from libc.stdint cimport int64_t
 from fastopt._native.capi cimport fo_group
 
 
-cdef inline bint is_countable(int64_t t) noexcept nogil:
-    """Whether a double counts this step exactly."""
-    return t <= (<int64_t> 1 << 53)
-
 cdef enum:
     MAX_CORRECTIONS = 4     # scalars of a group that are bias-corrected
     MAX_FACTORS = 2         # factors of each

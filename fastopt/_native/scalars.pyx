@@ -161,11 +161,11 @@ cdef class GroupScalars:
         return 0
 
     cdef int correct(self, int64_t index, int64_t t) except -1:
-        """The bias-corrected scalars of step t."""
+        """The bias-corrected scalars of step t. ValueError if t cannot be counted."""
         cdef corrections_of_group *own = &self.corrections[index]
         cdef double value
         cdef int i
-        if not is_countable(t):
+        if t > <int64_t> 1 << 53:       # a double counts exactly up to here
             raise ValueError(f"a param group has taken {t - 1} steps, the most that can be counted: 2**53")
         for i in range(own.n):
             value = corrected(&own.scalar[i], <double> t)

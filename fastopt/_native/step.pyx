@@ -20,7 +20,7 @@ from fastopt._native.arrays cimport (
 )
 from fastopt._native.capi cimport FO_FLOAT, FO_MAX_BUFFERS, KEEP_GIL, fo_group, fo_span, fo_step
 from fastopt._native.runtime cimport api
-from fastopt._native.scalars cimport Clock, GroupScalars, assign, is_countable
+from fastopt._native.scalars cimport Clock, GroupScalars, assign
 from fastopt._native.spans cimport SpanTable, grown, interval_of
 
 cnp.import_array()
@@ -211,12 +211,10 @@ cdef class ArrayStep:
 
     cdef int _correct(self) except -1:
         """The bias corrections of the next step."""
-        cdef int64_t g, t
+        cdef int64_t g
         for g in range(self.scalars.n_groups):
             if self.clock[g] != NULL:
-                t = (<Clock> self.clock[g]).steps + 1
-                if self.scalars.corrections[g].n > 0 or not is_countable(t):
-                    self.scalars.correct(g, t)
+                self.scalars.correct(g, (<Clock> self.clock[g]).steps + 1)
         return 0
 
     cdef int _advance_clocks(self) except -1:
