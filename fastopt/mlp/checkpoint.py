@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from fastopt import checkpoint
+from fastopt._checks import LARGEST, integer, number
 from fastopt.mlp.settings import plain
 from fastopt.mlp.training import BatchedTrainer, TrainingTask
 
+KEYS = {"fit", "optimizer", "stopper", "streams", "epochs", "history", "lr", "lr_search", "state"}
 NOT_COMPARED = ("epochs", "verbose", "callbacks")  # parameters that may differ when a fit is continued
 
 
@@ -81,31 +83,107 @@ def write(path: str | Path, trainer: BatchedTrainer, fit: dict[str, Any]) -> Non
         "history": task.history,
         "lr": None if callable(task.lr) else task.lr,
         "lr_search": task.lr_search,
-        "stopped": bool(task.settings.early_stopping and task.stopper is not None and task.stopper.stopped),
     }
     best_arrays = {f"best{i}": a for i, a in enumerate(best)}
     checkpoint.save(path, {**header, "state": [*optimizer["state"], best_arrays]}, trainer.net.of_model(0))
 
 
 def resume(path: str | Path, task: TrainingTask, fit: dict[str, Any]) -> BatchedTrainer:
-    """A trainer of this task, in the state that the file holds. Raises a ValueError if the file is of another fit."""
+    """A trainer of this task, in the state that the file holds. ValueError if the file is of another fit or invalid."""
     state, arrays = checkpoint.load(path)
     _check_same_fit(path, state.get("fit"), fit)
-    if state["epochs"] > task.settings.epochs:
-        raise ValueError(f"checkpoint {path} is behind epoch {state['epochs']}, epochs is {task.settings.epochs}")
-    *states, best = state["state"]
-    task.epochs_done, task.history, task.lr_search = state["epochs"], state["history"], state["lr_search"]
-    if not callable(task.lr) and state["lr"] is not None:
-        task.lr = state["lr"]
-    if task.stopper is not None and state["stopper"] is not None:
-        best_params = [best[f"best{i}"] for i in range(len(best))]
-        task.stopper.load_state_dict({**state["stopper"], "best_params": best_params})
-    trainer = BatchedTrainer([task])
-    trainer.optimizer.load_state_dict({**state["optimizer"], "state": states})
+    try:
+        if state.keys() != KEYS:
+            raise ValueError(f"its items must be {', '.join(sorted(KEYS))}, got {', '.join(sorted(state))}")
+        for name, kind in (("history", dict), ("optimizer", dict), ("state", list)):
+            if not isinstance(state[name], kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {state[name]!r:.60}")
+        if integer("epochs", state["epochs"], 1) > task.settings.epochs:
+            raise ValueError(f"it is behind epoch {state['epochs']}, epochs is {task.settings.epochs}")
+        _restore_history(task, state)
+        _restore_stopper(task, state["stopper"], state["state"][-1])
+        trainer = BatchedTrainer([task])
+        _restore_optimizer(trainer, state)
+        _check_arrays("parameters", arrays, trainer.net.of_model(0))
+        norms = trainer.net.weights(0, arrays).norms
+        if any((norm["running_var"] < 0.0).any() for norm in norms if norm is not None):
+            raise ValueError("running_var of a batch norm must be >= 0")
+        _restore_streams(task, state["streams"])
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise ValueError(f"checkpoint {path} is invalid: {error}") from error
     for mine, saved in zip(trainer.net.of_model(0), arrays or (), strict=True):
         mine[...] = saved
-    for rng, saved in zip(task.streams, state["streams"], strict=True):
-        rng.bit_generator.state = saved
-    if task.epochs_done >= task.settings.epochs or state["stopped"]:
+    stopped = task.settings.early_stopping and task.stopper is not None and task.stopper.stopped
+    if task.epochs_done >= task.settings.epochs or stopped:
         trainer.finish(0)
     return trainer
+
+
+def _restore_history(task: TrainingTask, state: dict[str, Any]) -> None:
+    epochs, history, lr, search = (state[name] for name in ("epochs", "history", "lr", "lr_search"))
+    if history.keys() != task.history.keys():
+        raise ValueError(f"history must have {', '.join(task.history)}, got {', '.join(history)}")
+    for name, values in history.items():
+        validated = name.startswith("val_")
+        count = 0 if validated and task.validation is None else epochs
+        if not isinstance(values, list) or len(values) != count or not all(type(v) is float for v in values):
+            raise ValueError(f"history of {name} must be a list of {count} floats, got {values!r:.60}")
+        if not (validated or np.isfinite(values).all()):
+            raise ValueError(f"history of {name} must be finite, got {values!r:.60}")
+    if (lr is None) != callable(task.lr) and task.lr is not None:
+        raise ValueError(f"lr must be {'None' if callable(task.lr) else 'a number'}, got {lr!r}")
+    if (search is None) == isinstance(task.settings.lr, str):
+        raise ValueError(f"lr_search does not fit lr={task.settings.lr!r}, got {search!r:.60}")
+    if search is not None and (search.keys() != {"lr", "loss"} or len(search["lr"]) != len(search["loss"])):
+        raise ValueError(f"lr_search must have as many lr as loss, got {search!r:.60}")
+    task.epochs_done, task.history, task.lr_search = epochs, history, search
+    if lr is not None:
+        task.lr = number("lr", lr, 0.0, LARGEST)
+
+
+def _restore_stopper(task: TrainingTask, saved: Any, best: dict[str, Any]) -> None:
+    if (saved is None) != (task.stopper is None) or not isinstance(saved, (dict, type(None))):
+        raise ValueError(f"stopper must be {'None' if task.stopper is None else 'a dict'}, got {saved!r:.60}")
+    if task.stopper is None or saved is None:
+        return
+    if set(best) != {f"best{i}" for i in range(len(best))}:
+        raise ValueError(f"best parameters must be numbered from 0, got {', '.join(sorted(best))}")
+    params = [best[f"best{i}"] for i in range(len(best))]
+    task.stopper.load_state_dict({**saved, "best_params": params})
+    if saved["step"] != task.epochs_done or max(saved["wait"], saved["best_step"] or 0) > saved["step"]:
+        raise ValueError(f"stopper does not fit {task.epochs_done} epochs, got {saved!r:.200}")
+    if bool(params) != (saved["best_value"] is not None):
+        raise ValueError(f"best parameters must exist exactly if there is a best value, got {len(params)}")
+
+
+def _restore_optimizer(trainer: BatchedTrainer, state: dict[str, Any]) -> None:
+    task, own = trainer.tasks[0], trainer.optimizer.state_dict()
+    *states, best = state["state"]
+    trainer.optimizer.load_state_dict({**state["optimizer"], "state": states})
+    for i, (mine, saved) in enumerate(zip(own["param_groups"], state["optimizer"]["param_groups"], strict=True)):
+        if saved["steps"] + trainer.optimizer.skipped != task.epochs_done * len(task.batches):
+            raise ValueError(f"steps of param group {i} do not fit {task.epochs_done} epochs, got {saved['steps']}")
+        if json.loads(json.dumps({**mine, "steps": saved["steps"]})) != saved:
+            raise ValueError(f"param group {i} must have the settings of this fit, got {saved!r:.200}")
+    if best:
+        _check_arrays("best parameters", list(best.values()), trainer.net.of_model(0))
+
+
+def _check_arrays(label: str, saved: list[Any] | None, own: list[Any]) -> None:
+    if saved is None or [(a.shape, a.dtype) for a in saved] != [(a.shape, a.dtype) for a in own]:
+        found = None if saved is None else [(a.shape, str(a.dtype)) for a in saved]
+        raise ValueError(f"{label} must have shapes {[a.shape for a in own]} in float32, got {found}")
+    if not all(np.isfinite(a).all() for a in saved):
+        raise ValueError(f"{label} must be finite")
+
+
+def _restore_streams(task: TrainingTask, saved: Any) -> None:
+    if not isinstance(saved, list) or len(saved) != len(task.streams):
+        raise ValueError(f"streams must be {len(task.streams)} states, got {saved!r:.60}")
+    for i, (rng, state) in enumerate(zip(task.streams, saved, strict=True)):
+        try:
+            rng.bit_generator.state = state
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            raise ValueError(f"stream {i}: {error}") from error
+        if rng.bit_generator.state != state:
+            raise ValueError(f"stream {i} must be a state of {type(rng.bit_generator).__name__}, got {state!r:.80}")

@@ -354,7 +354,7 @@ def test_the_error_for_a_checkpoint_of_another_fit_names_the_difference(tmp_path
     net(batch_size=50).fit(X, Y, checkpoint=path)
     with pytest.raises(ValueError, match=r"with other values of: X, batch_size, random_state$"):
         net(random_state=1).fit(X[::-1], Y, checkpoint=path)
-    with pytest.raises(ValueError, match="is behind epoch 4, epochs is 3"):
+    with pytest.raises(ValueError, match="it is behind epoch 4, epochs is 3"):
         net(batch_size=50, epochs=3).fit(X, Y, checkpoint=path)
     with pytest.raises(ValueError, match="of another fit: of MLPClassifier"):
         MLPRegressor(random_state=0).fit(X, Y, checkpoint=path)
