@@ -130,7 +130,8 @@ class GradientBoosting(Boosting):
             check_estimator(init, ("fit", "predict_proba" if self._loss.newton else "predict"), "init")
             if weighted:
                 check_takes_weights(init, "sample_weight was given to the boosting", "init")
-            self.init_ = fit(init, X, y, {"sample_weight": weight} if weighted else {})
+            target = getattr(self, "classes_")[y] if self._loss.newton else y  # noqa: B009 (only classifiers have it)
+            self.init_ = fit(init, X, target, {"sample_weight": weight} if weighted else {})
 
     def _start(self, X: Any) -> Array:
         """(n, outputs) raw predictions before the first round."""

@@ -124,7 +124,11 @@ def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
     many = isinstance(data, tuple) or (
         isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
     )
-    samples = tuple(x if hasattr(x, "iloc") else np.asanyarray(x) for x in (data if many else (data,)))
+    tables = ("pyarrow", "polars")  # a function of the samples gets such a container unchanged
+    samples = tuple(
+        x if hasattr(x, "iloc") or (not numbers and type(x).__module__.startswith(tables)) else np.asanyarray(x)
+        for x in (data if many else (data,))
+    )
     if not samples:
         raise ValueError("data is empty: there are no samples")
     for i, x in enumerate(samples):
@@ -135,7 +139,7 @@ def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
 
 
 def _check_sample(i: int, x: Any) -> None:
-    if x.ndim == 0:
+    if getattr(x, "ndim", 1) == 0:
         raise ValueError(f"data: sample {i} is {x!s:.80}, expected many values")
     if len(x) == 0:
         raise ValueError(f"data: sample {i} is empty, shape {x.shape}")
