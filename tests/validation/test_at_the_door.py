@@ -120,7 +120,7 @@ def test_error_score() -> None:
         curve = validation_curve(model, X, Y, param_name="l1_ratio", param_range=[0.0, 1.0], cv=3, error_score=0.5)
     assert (curve.test_scores[1] == 0.5).all()
     for call in (cross_validate, diagnose):
-        with pytest.raises(ValueError, match="solver"):
+        with pytest.raises(ValueError, match="Solver lbfgs"):
             call(model.set_params(l1_ratio=1.0), X, Y, error_score="raise")
     with pytest.raises(TypeError, match="error_score"):
         cross_validate(model, X, Y, error_score="ignore")
