@@ -2,7 +2,7 @@
  *
  * A rule sees one element of the parameter (w) and of its states, the gradient g after the prelude of
  * optimize/kernels.inl.h, and the scalars h, formed in double on the host and rounded once. It knows nothing of loops,
- * threads or Python.
+ * threads or Python. It changes w only by adding to it or subtracting from it, because the loop may pass −decay·w as w.
  * Notation: a complement such as 1 − β₁ is `beta1c`. All arithmetic is IEEE single precision, in the order written. */
 #ifndef FASTOPT_RULES_H
 #define FASTOPT_RULES_H
