@@ -36,12 +36,12 @@ STEPS = """
     def run():
         found = []
         for row in ROWS.values():
-            w = np.linspace(-1, 1, n, dtype=np.float32)
-            opt = row.make(w)
             for options in ({"max_norm": 1.0}, {"noise": r.GradientNoise(0.3, rng=0)}, {"zero_grads": True}):
+                w = g[::-1].copy()
+                opt = row.make(w)
                 opt.step(given(g.copy()), **options)
-            found += [w, *(v for k, v in opt.state[0].items() if k != "step")]
-        x = np.sin(np.arange(90 * 100, dtype=np.float32)).reshape(90, 100)
+                found += [w, *(v for k, v in opt.state[0].items() if k != "step")]
+        x = np.sin(np.arange(90 * 100, dtype=np.float32)).reshape(90, 100) * np.float32(scale)
         found += [r.BatchNorm(100).forward(x), r.Dropout(0.5, rng=0).forward(x), r.GaussianNoise(0.1, rng=0).forward(x)]
         found += [r.cross_entropy(x[:, :c].copy(), np.arange(90) % 7)[1] for c in (10, 90)]
         DecisionStumpClassifier().fit(x, np.arange(90) % 2)
