@@ -87,8 +87,7 @@ def unchanged(x: Array, out: Array | None, name: str) -> Array:
 def all_or_nothing(
     owner: Any, call: Callable[[], Array], rng: np.random.Generator | None = None, arrays: Iterable[Array] = ()
 ) -> Array:
-    """Call, and on an error or Ctrl-C give the owner its attributes, the generator its state and the arrays their values
-    back."""
+    """Call; after an error or Ctrl-C restore the owner's attributes, the generator's state and the arrays' values."""
     attributes, state = dict(vars(owner)), None if rng is None else rng.bit_generator.state
     values = [(a, a.copy()) for a in arrays]
     try:

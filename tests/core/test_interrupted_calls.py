@@ -1,4 +1,4 @@
-"""Ctrl-C and a failed allocation at some places of each public call; `python -m tools interruptions` takes all places."""
+"""Ctrl-C and a failed allocation in each public call; `python -m tools interruptions` takes all."""
 
 from __future__ import annotations
 
