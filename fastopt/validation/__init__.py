@@ -5,7 +5,8 @@ What each file holds, from the bottom to the top:
     _samples, scoring, parallel, plots, intervals   arguments, scores, workers, pictures, Student's t
     estimators                                      copies, seeds and fits of estimators
     folds, time_series, purged                      splitters
-    cross_validation, nested, comparison            scores on held-out samples, and what is built on them
+    cross_validation, out_of_fold                   scores and predictions of held-out samples
+    nested, comparison                              what is built on them
     diagnosis, curves                               over- and underfitting
     resampling, bootstrap/, prediction_error        the bootstrap of statistics and of prediction errors
     bias_variance                                   bias, variance and noise

@@ -210,6 +210,38 @@ def test_arrow_tables_reach_the_estimator() -> None:
     assert kinds == {arrow.Table}
 
 
+@pytest.mark.parametrize("ensemble", [AdaBoostClassifier, BaggingClassifier, GradientBoostingClassifier])
+def test_arrow_tables_reach_the_estimator_of_an_ensemble(ensemble: Any) -> None:
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    arrow = pytest.importorskip("pyarrow")
+    kinds = set()
+
+    class Watching(DecisionTreeRegressor if ensemble is GradientBoostingClassifier else DecisionTreeClassifier):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            kinds.add(type(X))
+            return super().fit(X, y, sample_weight)
+
+    table = arrow.table(dict(zip("abc", X.T, strict=True)))
+    options = {"max_features": 2} if ensemble is BaggingClassifier else {}
+    model = ensemble(Watching(max_depth=1), n_estimators=2, random_state=0, **options).fit(table, Y)
+    assert kinds == {arrow.Table}
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert np.array_equal(
+        model.predict(table),
+        ensemble(
+            DecisionTreeRegressor(max_depth=1)
+            if ensemble is GradientBoostingClassifier
+            else DecisionTreeClassifier(max_depth=1),
+            n_estimators=2,
+            random_state=0,
+            **options,
+        )
+        .fit(X, Y)
+        .predict(X),
+    )
+
+
 def test_splits_take_little_memory() -> None:
     from sklearn.dummy import DummyRegressor
 
