@@ -2,27 +2,31 @@
  *
  * A rule sees one element of the parameter (w) and of its states, the gradient g after the prelude of
  * optimize/kernels.inl.h, and the scalars h, formed in double on the host and rounded once. It knows nothing of loops,
- * threads or Python.
+ * threads or Python. It changes w only by adding to it or subtracting from it, because the loop may pass −decay·w as w.
  * Notation: a complement such as 1 − β₁ is `beta1c`. All arithmetic is IEEE single precision, in the order written. */
 #ifndef FASTOPT_RULES_H
 #define FASTOPT_RULES_H
 
+#include <float.h>
 #include <math.h>
+#include <stdbool.h>
+
+#include "fastopt.h"
 
 /* X(rule, (w, states...), (scalars...), point): at most FO_MAX_BUFFERS names and FO_MAX_SCALARS scalars; `point` is
  * where the gradient was taken, and so where the penalties of the prelude are. */
 /* clang-format off */
 #define RULES(X)                                                                                                       \
     X(sgd,                       (w),          (lr), x.w)                                                              \
-    X(momentum,                  (w, a),       (lr, beta, gain), x.w)                                                  \
-    X(nesterov,                  (w, a),       (lr, beta, gain), x.w)                                                  \
-    X(nag,                       (w, a),       (lr, beta, gain, shift), x.w - h.shift * x.a)                           \
+    X(momentum,                  (w, a),       (lr, beta, betac, gain), x.w)                                           \
+    X(nesterov,                  (w, a),       (lr, beta, betac, gain), x.w)                                           \
+    X(nag,                       (w, a),       (lr, beta, betac, gain, shift), x.w - h.shift * x.a)                    \
     X(adagrad,                   (w, G),       (lr, eps_in, eps_out), x.w)                                             \
     X(adadelta,                  (w, G, H),    (lr, rho, rhoc, eps), x.w)                                              \
     X(rmsprop,                   (w, G),       (lr, rho, rhoc, eps_in, eps_out), x.w)                                  \
     X(rmsprop_centered,          (w, G, m),    (lr, rho, rhoc, eps_in, eps_out), x.w)                                  \
-    X(rmsprop_momentum,          (w, G, a),    (lr, rho, rhoc, eps_in, eps_out, beta, gain, nesterov), x.w)            \
-    X(rmsprop_centered_momentum, (w, G, m, a), (lr, rho, rhoc, eps_in, eps_out, beta, gain, nesterov), x.w)            \
+    X(rmsprop_momentum,          (w, G, a),    (lr, rho, rhoc, eps_in, eps_out, beta, betac, gain, nesterov), x.w)     \
+    X(rmsprop_centered_momentum, (w, G, m, a), (lr, rho, rhoc, eps_in, eps_out, beta, betac, gain, nesterov), x.w)     \
     X(adam,                      (w, m, v),    (lr, beta1, beta1c, beta2, beta2c, c, eps_in, eps_out), x.w)            \
     X(amsgrad,                   (w, m, v, u), (lr, beta1, beta1c, beta2, beta2c, cu, c, eps_in, eps_out), x.w)
 /* clang-format on */
@@ -40,10 +44,23 @@ RULES(FO_DECLARE)
 
 #if defined(_MSC_VER)
 #define FO_INLINE static __forceinline
+#define FO_UNUSED
 #else
 #define FO_INLINE static inline __attribute__((always_inline))
+#define FO_UNUSED __attribute__((unused))
 #endif
-#define RULE(rule) FO_INLINE void rule(struct rule##_element *x, const float g, const struct rule##_scalars h)
+#define RULE(rule)                                                                                                     \
+    FO_INLINE void rule(struct rule##_element *x, const float g, const struct rule##_scalars h, FO_UNUSED bool near_one)
+
+/* s ← β·s + x, with betac = 1 − β formed in double. A float β near 1 is rounded to a number whose distance from 1 is
+ * another, and the average would be one over another number of steps. The kernel `general` then takes 1 − β itself. An
+ * infinite s stays infinite in both forms. */
+FO_INLINE float fading(bool near_one, float beta, float betac, float s, float x)
+{
+    if (!near_one || beta <= FO_NEAR_ONE)
+        return beta * s + x;
+    return fabsf(s) <= FLT_MAX ? s + (x - betac * s) : s + x;
+}
 
 /* Robbins & Monro (1951), A Stochastic Approximation Method. */
 RULE(sgd) { x->w -= h.lr * g; }
@@ -52,7 +69,7 @@ RULE(sgd) { x->w -= h.lr * g; }
  * momentum (Keras) gain = −η and lr = −1, so that a is Keras' velocity. */
 RULE(momentum)
 {
-    x->a = h.beta * x->a + h.gain * g;
+    x->a = fading(near_one, h.beta, h.betac, x->a, h.gain * g);
     x->w -= h.lr * x->a;
 }
 
@@ -60,7 +77,7 @@ RULE(momentum)
 RULE(nesterov)
 {
     const float d = h.gain * g;
-    x->a = h.beta * x->a + d;
+    x->a = fading(near_one, h.beta, h.betac, x->a, d);
     x->w -= h.lr * (h.beta * x->a + d);
 }
 
@@ -68,7 +85,7 @@ RULE(nesterov)
  * optimize/kernels.inl.h). */
 RULE(nag)
 {
-    x->a = h.beta * x->a + h.gain * g;
+    x->a = fading(near_one, h.beta, h.betac, x->a, h.gain * g);
     x->w -= h.lr * x->a;
 }
 
@@ -82,16 +99,16 @@ RULE(adagrad)
 /* Zeiler (2012), ADADELTA, algorithm 1. H averages the squared updates. */
 RULE(adadelta)
 {
-    x->G = h.rho * x->G + h.rhoc * g * g;
+    x->G = fading(near_one, h.rho, h.rhoc, x->G, h.rhoc * g * g);
     const float d = g * sqrtf(x->H + h.eps) / sqrtf(x->G + h.eps);
     x->w -= h.lr * d;
-    x->H = h.rho * x->H + h.rhoc * d * d;
+    x->H = fading(near_one, h.rho, h.rhoc, x->H, h.rhoc * d * d);
 }
 
 /* Hinton (2012), lecture 6e. */
 RULE(rmsprop)
 {
-    x->G = h.rho * x->G + h.rhoc * g * g;
+    x->G = fading(near_one, h.rho, h.rhoc, x->G, h.rhoc * g * g);
     x->w -= h.lr * g / (sqrtf(x->G + h.eps_in) + h.eps_out);
 }
 
@@ -104,25 +121,25 @@ FO_INLINE float centered(const float G, const float m)
 
 RULE(rmsprop_centered)
 {
-    x->G = h.rho * x->G + h.rhoc * g * g;
-    x->m = h.rho * x->m + h.rhoc * g;
+    x->G = fading(near_one, h.rho, h.rhoc, x->G, h.rhoc * g * g);
+    x->m = fading(near_one, h.rho, h.rhoc, x->m, h.rhoc * g);
     x->w -= h.lr * g / (sqrtf(centered(x->G, x->m) + h.eps_in) + h.eps_out);
 }
 
 RULE(rmsprop_momentum)
 {
-    x->G = h.rho * x->G + h.rhoc * g * g;
+    x->G = fading(near_one, h.rho, h.rhoc, x->G, h.rhoc * g * g);
     const float d = h.gain * g / (sqrtf(x->G + h.eps_in) + h.eps_out);
-    x->a = h.beta * x->a + d;
+    x->a = fading(near_one, h.beta, h.betac, x->a, d);
     x->w -= h.lr * (h.nesterov != 0.0f ? h.beta * x->a + d : x->a);
 }
 
 RULE(rmsprop_centered_momentum)
 {
-    x->G = h.rho * x->G + h.rhoc * g * g;
-    x->m = h.rho * x->m + h.rhoc * g;
+    x->G = fading(near_one, h.rho, h.rhoc, x->G, h.rhoc * g * g);
+    x->m = fading(near_one, h.rho, h.rhoc, x->m, h.rhoc * g);
     const float d = h.gain * g / (sqrtf(centered(x->G, x->m) + h.eps_in) + h.eps_out);
-    x->a = h.beta * x->a + d;
+    x->a = fading(near_one, h.beta, h.betac, x->a, d);
     x->w -= h.lr * (h.nesterov != 0.0f ? h.beta * x->a + d : x->a);
 }
 
@@ -130,16 +147,16 @@ RULE(rmsprop_centered_momentum)
  * (lr, c) = (η √(1−β₂ᵗ)/(1−β₁ᵗ), 1) or (η/(1−β₁ᵗ), 1/(1−β₂ᵗ)). */
 RULE(adam)
 {
-    x->m = h.beta1 * x->m + h.beta1c * g;
-    x->v = h.beta2 * x->v + h.beta2c * g * g;
+    x->m = fading(near_one, h.beta1, h.beta1c, x->m, h.beta1c * g);
+    x->v = fading(near_one, h.beta2, h.beta2c, x->v, h.beta2c * g * g);
     x->w -= h.lr * x->m / (sqrtf(h.c * x->v + h.eps_in) + h.eps_out);
 }
 
 /* Reddi, Kale & Kumar (2018). u is the largest v (cu = 1) or v̂ (cu = 1/(1−β₂ᵗ), optax) so far; NaN passes through. */
 RULE(amsgrad)
 {
-    x->m = h.beta1 * x->m + h.beta1c * g;
-    x->v = h.beta2 * x->v + h.beta2c * g * g;
+    x->m = fading(near_one, h.beta1, h.beta1c, x->m, h.beta1c * g);
+    x->v = fading(near_one, h.beta2, h.beta2c, x->v, h.beta2c * g * g);
     const float v = h.cu * x->v;
     x->u = x->u >= v ? x->u : v;
     x->w -= h.lr * x->m / (sqrtf(h.c * x->u + h.eps_in) + h.eps_out);

@@ -25,9 +25,36 @@ COMMON: dict[str, Any] = {
 #: In Keras weight decay is always decoupled: W ← W − lr·weight_decay·W. The others add weight_decay·W to the gradient.
 COMMON_BY_CONVENTION: dict[str, dict[str, Any]] = {"keras": {"decoupled": True}}
 
-fraction = partial(number, low=0.0, high=1.0, below=True)
-nonnegative = partial(number, low=0.0, high=LARGEST)
-positive = partial(number, low=0.0, high=LARGEST, above=True)
+SMALLEST = 1.1754943508222875e-38  # the smallest float32 of full precision
+LARGE_EPS = 1e-12
+
+
+def as_float32(name: str, value: Any, **bounds: Any) -> float:
+    """A number within these bounds that float32 holds to full precision: 0, or not below 1.2e-38."""
+    x = number(name, value, **bounds)
+    if 0.0 < x < SMALLEST:
+        zero = "" if bounds.get("above") else "0 or "
+        raise ValueError(f"{name} must be {zero}at least {SMALLEST:.3g}, the smallest normal float32, got {value!r}")
+    return x
+
+
+fraction = partial(as_float32, low=0.0, high=1.0, below=True)
+nonnegative = partial(as_float32, low=0.0, high=LARGEST)
+positive = partial(as_float32, low=0.0, high=LARGEST, above=True)
+
+
+def eps_warning(given: Mapping[str, Any], current: Mapping[str, Any], usual: float) -> str | None:
+    """A message if `given` has an eps inside the root that looks like one outside it.
+
+    usual: the convention's own eps. No message if `given` also says where eps is.
+    """
+    eps = given.get("eps", 0.0)
+    if not eps >= LARGE_EPS > usual or "eps_in_sqrt" in given or not current.get("eps_in_sqrt"):
+        return None
+    return (
+        f"eps={eps!r} is inside the root here, √(v + eps), where it is far larger than usual: "
+        f"give eps**2 (about {eps * eps:.0e}) instead, or eps_in_sqrt=False for √v + eps"
+    )
 
 
 def learning_rate(name: str, value: Any) -> float | Callable[[int], Any]:
@@ -47,7 +74,7 @@ CHECKS: dict[str, Check] = {
     "rho": fraction,
     "eps": nonnegative,
     "eps_root": nonnegative,
-    "lr_decay": nonnegative,
+    "lr_decay": partial(number, low=0.0, high=LARGEST),
     "initial_accumulator_value": nonnegative,
     "weight_decay": nonnegative,
     "l1": nonnegative,

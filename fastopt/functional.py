@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag
+from fastopt._checks import flag, warn
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
-from fastopt.conventions import COMMON, fraction, nonnegative, resolve, scheduled
+from fastopt.conventions import COMMON, eps_warning, fraction, nonnegative, resolve, scheduled
 from fastopt.optimizer import LR, MAX_STEPS, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 
@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
     lr: LR
     scalars: Callable[[float, int], dict[str, float]]  # arguments: the learning rate and the step
     corrections: Corrections
+    warning: str | None
 
 
 def _recipe(rule: str, convention: str, given: dict[str, Any]) -> Recipe:
@@ -47,11 +48,13 @@ def _make_recipe(rule: str, convention: str, given: Iterable[tuple[str, Any]]) -
     defaults = resolve(cls.__name__, cls.conventions, convention)
     known = defaults.keys() - implied.keys()
     values = {name: value for name, value in given if value is not None}
-    h = {**defaults, **check_values(f"{rule}_", values, known=known, checks=cls.checks), **implied}
+    checked = check_values(f"{rule}_", values, known=known, checks=cls.checks)
+    warning = eps_warning(checked, defaults, defaults.get("eps", 1.0))
+    h = {**defaults, **checked, **implied}
     if callable(h["lr"]) or cls.depends_on_step(h):
-        return Recipe(h["lr"], lambda lr, t: {**cls.scalars(h, lr, t), **prelude(h, lr)}, cls.corrections(h))
+        return Recipe(h["lr"], lambda lr, t: {**cls.scalars(h, lr, t), **prelude(h, lr)}, cls.corrections(h), warning)
     fixed = {**cls.scalars(h, h["lr"], 1), **prelude(h, h["lr"])}
-    return Recipe(h["lr"], lambda lr, t: fixed, cls.corrections(h))
+    return Recipe(h["lr"], lambda lr, t: fixed, cls.corrections(h), warning)
 
 
 _remembered = functools.lru_cache(maxsize=256)(_make_recipe)
@@ -92,6 +95,8 @@ def _update(
     if not isinstance(step, int) or isinstance(step, bool) or not 1 <= step <= MAX_STEPS:
         step = _as_step(step)
     recipe = _recipe(rule, convention, hyper)
+    if recipe.warning is not None:
+        warn(recipe.warning)
     lr = scheduled(recipe.lr, step - 1)
     single, lists = _lists(("param", "grad", *names[1:]), (param, grad, *states))
     groups = [(rule, list(zip(lists[0], *lists[2:], strict=True)))]

@@ -13,7 +13,7 @@ from fastopt._checks import LARGEST, Check, flag, number, writable
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
-from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, nonnegative, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LINE = 16  # floats in a cache line
 UNSCALED = 1.0  # compared by identity: a grad_scale of any type may be given
 MAX_STEPS = 2**53  # the largest count that is exact in double
 any_number = partial(number, low=-LARGEST, high=LARGEST)
-any_std = partial(number, low=0.0, high=LARGEST)
+any_std = nonnegative
 any_norm = partial(number, low=0.0, infinite=True)  # with infinity a step computes the norm and clips nothing
 
 
@@ -62,13 +62,16 @@ class Optimizer:
         with values of its own). Any shape; C- or Fortran-contiguous, writable, no two overlapping. Updated in place.
     lr : the learning rate η >= 0, or a schedule: a callable that gets the number of earlier steps (0, 1, ...) and
         returns η, always the same for the same number (NAG calls it twice). None: the convention's value.
-    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← (1 − ηλ) W before the update instead.
+    weight_decay : λ >= 0. Adds λW to the gradient; if `decoupled`, W ← W − (ηλW + update) instead.
     l1 : >= 0. Adds l1·sign(W) to the gradient, with sign(0) = 0.
     clip_value : > 0 or None. Clamps each element of the gradient (after grad_scale and max_norm, before weight decay).
     maximize : maximize the objective: the sign of the gradient is changed.
     convention : "textbook", "torch", "keras", "optax" or "sklearn": the defaults and the equations of that library.
         Explicit arguments override its defaults.
-    skip_nonfinite : if a gradient has a NaN or an infinity, the step changes nothing and is counted in `skipped`.
+    skip_nonfinite : a step changes nothing and is counted in `skipped` if a gradient, or a new parameter or state, is
+        NaN or infinite. The step is computed twice, the first time without writing. Without this option results are as
+        in torch: the square of a gradient above 1.8e19 overflows float32, and a parameter whose second moment is
+        infinite no longer moves.
 
     Raises TypeError or ValueError, before anything is written, for a buffer or a value that cannot be used.
     """
@@ -129,15 +132,17 @@ class Optimizer:
         self.skip_nonfinite = flag("skip_nonfinite", options.pop("skip_nonfinite", False))
         given = {k: v for k, v in {**own, **options}.items() if v is not None}
         defaults = resolve(type(self).__name__, self.conventions, self.convention)
-        self.defaults = {**defaults, **self._checker(defaults)(given)}
+        self.defaults = {**defaults, **self._checker()(given, defaults)}
         self._array_step = native_step.ArrayStep([], [], isinstance(params, np.ndarray))
         for group in _as_groups(params):
             self._append(self._make_group(group))
 
-    @classmethod
-    def _checker(cls, known: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    def _checker(self) -> Callable[..., dict[str, Any]]:
         """A function that checks hyper-parameters. It holds no optimizer: that would be a reference cycle."""
-        return partial(check_values, cls.__name__, known=frozenset(known), checks=cls.checks)
+        name = type(self).__name__
+        usual = resolve(name, self.conventions, self.convention)
+        eps = usual.get("eps", math.inf)
+        return partial(check_values, name, known=frozenset(usual), checks=self.checks, usual_eps=eps)
 
     def _make_group(self, group: Mapping[str, Any]) -> ParamGroup:
         values = {k: v for k, v in group.items() if k != "params"}
@@ -146,7 +151,9 @@ class Optimizer:
             params = (params,)
         elif not isinstance(params, Iterable) or isinstance(params, (str, bytes, dict)):
             raise TypeError(f"params must be a float32 array or a list of them, got {type(params).__name__}")
-        return ParamGroup(tuple(params), {**self.defaults, **values}, self._checker(self.defaults), self.rule_of)
+        check = self._checker()
+        values = check(values, self.defaults)
+        return ParamGroup(tuple(params), {**self.defaults, **values}, check, self.rule_of)
 
     def _append(self, group: ParamGroup) -> None:
         """Check the group, allocate its states and add it."""
@@ -222,7 +229,8 @@ class Optimizer:
         grads : one float32 array if the params were one array, else a list of arrays for the parameters of all groups
             in order; or a function without arguments that returns these. A gradient that is not contiguous is copied.
         max_norm : clip the global L2 norm: if norm > max_norm, multiply all gradients by max_norm/norm. With infinity
-            the norm is only computed.
+            the norm is only computed. As torch's clip_grad_norm_, an infinite norm makes the factor 0: finite gradients
+            become 0, infinite ones NaN.
         grad_scale : the first operation multiplies the gradients by it (1/loss_scale undoes loss scaling).
         zero_grads : set the gradients to 0 in the same pass over memory.
         noise : None, or a fastopt.regularization.GradientNoise: Gaussian noise is added after grad_scale and max_norm,
@@ -391,7 +399,7 @@ class Optimizer:
                 raise ValueError(
                     f"param group {index} was saved with a schedule for lr: create this optimizer with a schedule"
                 )
-        new = self._checker(self.defaults)(new)
+        new = self._checker()(new)
         rule = self.rule_of({**own, **new})
         if rule != own.rule:
             raise ValueError(f"param group {index} of state_dict has the states of rule {rule}, not of {own.rule}")
@@ -469,7 +477,7 @@ def prelude(h: Hyper, lr: float) -> dict[str, float]:
         "clip": math.inf if h["clip_value"] is None else h["clip_value"],
         "weight_decay": 0.0 if decoupled else h["weight_decay"],
         "l1": h["l1"],
-        "decay": 1.0 - lr * h["weight_decay"] if decoupled else 1.0,
+        "decay": lr * h["weight_decay"] if decoupled else 0.0,
     }
 
 

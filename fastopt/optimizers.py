@@ -43,7 +43,8 @@ def _denominator(h: Hyper) -> dict[str, float]:
 
 def _momentum(h: Hyper, lr: float, gain: float = 1.0) -> dict[str, float]:
     """The scalars of a ← βa + gain·g, W ← W − η a; or of Keras' velocity, with η inside: a ← βa − η g, W ← W + a."""
-    return {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
+    rates = {"lr": -1.0, "gain": -lr * gain} if h["lr_in_momentum"] else {"lr": lr, "gain": gain}
+    return {"beta": h["momentum"], "betac": 1.0 - h["momentum"], **rates}
 
 
 class SGD(Optimizer):
@@ -104,7 +105,7 @@ class Momentum(Optimizer):
 
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
-        return {"beta": h["momentum"], **_momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])}
+        return _momentum(h, lr, 1.0 if t == 1 else 1.0 - h["dampening"])
 
     @classmethod
     def depends_on_step(cls, h: Hyper) -> bool:
@@ -166,7 +167,7 @@ class NAG(Optimizer):
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         values = _momentum(h, lr)
-        return {"beta": h["momentum"], **values, "shift": values["lr"] * h["momentum"]}
+        return {**values, "shift": values["lr"] * h["momentum"]}
 
     def lookahead(self) -> Lookahead:
         """A block in which the parameters hold W − η β a. Its end restores W bit for bit, after an exception as well.
@@ -255,6 +256,8 @@ class NAG(Optimizer):
 
 class Adagrad(Optimizer):
     """Adagrad: G ← G + g²;  W ← W − η g / √(G + ε).
+
+    ε is inside the root: torch's eps corresponds to eps**2 here, or give eps_in_sqrt=False.
 
     Parameters
     ----------
@@ -346,6 +349,8 @@ class Adadelta(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop: G ← αG + (1−α)g²;  W ← W − η g / √(G + ε).
 
+    ε is inside the root: torch's eps corresponds to eps**2 here, or give eps_in_sqrt=False.
+
     Parameters
     ----------
     params, lr (η) and the options of every optimizer : see Optimizer.
@@ -422,13 +427,16 @@ class RMSprop(Optimizer):
     @classmethod
     def scalars(cls, h: Hyper, lr: float, t: int) -> dict[str, float]:
         averages = {"rho": h["alpha"], "rhoc": 1.0 - h["alpha"], **_denominator(h)}
-        momentum = {"beta": h["momentum"], "nesterov": float(h["nesterov"])}
-        inside = h["lr_in_momentum"] and h["momentum"]
+        beta = h["momentum"]
+        momentum = {"beta": beta, "betac": 1.0 - beta, "nesterov": float(h["nesterov"])}
+        inside = h["lr_in_momentum"] and beta
         return {**averages, **momentum, "lr": 1.0 if inside else lr, "gain": lr if inside else 1.0}
 
 
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  W ← W − η √(1−β₂ᵗ)/(1−β₁ᵗ) · m / √(v + ε).
+
+    ε is inside the root: torch's eps=1e-8 corresponds to eps=1e-16 here, or give eps_in_sqrt=False.
 
     Parameters
     ----------

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastopt._checks import Check
+from fastopt._checks import Check, warn
 from fastopt._native.scalars import Clock
-from fastopt.conventions import CHECKS
+from fastopt.conventions import CHECKS, eps_warning
 
 
 def check_values(
-    optimizer: str, values: Mapping[str, Any], *, known: Iterable[str], checks: Mapping[str, Check]
+    optimizer: str,
+    values: Mapping[str, Any],
+    current: Mapping[str, Any] | None = None,
+    *,
+    known: Iterable[str],
+    checks: Mapping[str, Check],
+    usual_eps: float = math.inf,
 ) -> dict[str, Any]:
-    """Check and convert the values. TypeError or ValueError if one is unknown or out of range."""
+    """Check and convert the values. TypeError or ValueError if one is unknown or out of range.
+
+    current: the values that the group has otherwise, for the warning of an eps that is meant to be outside the root.
+    """
     checked = {}
     for name, value in values.items():
         if name == "name":
@@ -24,6 +34,8 @@ def check_values(
             raise TypeError(f"{optimizer} has no hyper-parameter {name!r}; it has {', '.join(sorted(known))}")
         else:
             checked[name] = (checks.get(name) or CHECKS[name])(name, value)
+    if message := eps_warning(checked, current or {}, usual_eps):
+        warn(message)
     return checked
 
 
@@ -39,7 +51,7 @@ class ParamGroup(dict[str, Any]):
         self,
         params: tuple[np.ndarray[Any, Any], ...],
         values: dict[str, Any],
-        check: Callable[[Mapping[str, Any]], dict[str, Any]],
+        check: Callable[..., dict[str, Any]],
         rule_of: Callable[[Mapping[str, Any]], str],
     ) -> None:
         super().__init__({"params": params, **check(values)})
@@ -55,7 +67,7 @@ class ParamGroup(dict[str, Any]):
         values = dict(*args, **kwargs)
         if "params" in values and values.pop("params") is not self["params"]:
             raise ValueError("the params of a group cannot be replaced: add a group with add_param_group")
-        checked = self._check(values)
+        checked = self._check(values, self)
         if self._rule_of({**self, **checked}) != self.rule:
             raise ValueError(f"{checked} needs other states than this group has: set it when the group is added")
         self.clock.assign(self, checked)

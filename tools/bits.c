@@ -112,17 +112,18 @@ static void add_spans(const struct fo_span *span, const struct fo_rule *rule)
                     add_number(((const uint16_t *)span[s].buffer[0])[i], 2);
 }
 
-static const struct fo_prelude no_penalties = {1, INFINITY, 0, 0, 1}, all_penalties = {-1, 0.7f, 0.03f, 0.01f, 0.999f};
+static const struct fo_prelude preludes[FO_VARIANTS] = {
+    {1, INFINITY, 0, 0, 0}, {1, INFINITY, 0, 0, 0.001f}, {-1, 0.7f, 0.03f, 0.01f, 0}, {-1, 0.7f, 0.03f, 0.01f, 0.001f}};
 
-static void steps(int index, uint8_t type, bool penalized, double noise)
+static void steps(int index, uint8_t type, int variant, double noise)
 {
     const struct fo_rule *const rule = &api->steps->rules[index];
     struct fo_span span[SPANS];
-    struct fo_group group = {.rule = index, .prelude = penalized ? all_penalties : no_penalties};
+    struct fo_group group = {.rule = index, .near_one = variant == FO_GENERAL, .prelude = preludes[variant]};
     double partial[SPANS * 2 + 1];
     int64_t tiles;
     for (int k = 0; k < rule->n_scalars; k++)
-        fill(&group.scalars[k], 1, 0.05f, 0.95f);
+        fill(&group.scalars[k], 1, variant == FO_GENERAL ? 0.9985f : 0.05f, variant == FO_GENERAL ? 1 : 0.95f);
     lay_spans(span, rule, type);
     const int64_t cost = api->steps->lay_out(span, SPANS, &tiles);
     for (int t = 0; t < STEPS; t++) {
@@ -147,9 +148,9 @@ static void all_steps(void)
     for (int index = 0; index < api->steps->n_rules; index++) {
         begin();
         for (uint8_t type = FO_FLOAT; type < FO_TYPES; type++)
-            for (int penalized = 0; penalized < 2; penalized++)
-                steps(index, type, penalized, 0);
-        steps(index, FO_FLOAT, true, 0.1);
+            for (int variant = 0; variant < FO_VARIANTS; variant++)
+                steps(index, type, variant, 0);
+        steps(index, FO_FLOAT, FO_PENALIZED, 0.1);
         end("rule", api->steps->rules[index].name);
     }
 }
@@ -520,8 +521,8 @@ static void lay_steps(void)
     }
     for (int i = 0; i < BATCHES; i++) {
         shift[i] = 0.09f / (float)(i + 1);
-        const float scalars[] = {shift[i] / 0.9f, 0.9f, 1, shift[i]}; /* lr, beta, gain, shift */
-        nag_step[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 1}};
+        const float scalars[] = {shift[i] / 0.9f, 0.9f, 0.1f, 1, shift[i]}; /* lr, beta, betac, gain, shift */
+        nag_step[i] = (struct fo_group){.rule = rule, .prelude = {1, INFINITY, 0.1f, 0.01f, 0}};
         memcpy(nag_step[i].scalars, scalars, sizeof scalars);
     }
 }

@@ -88,7 +88,7 @@ static bool try_rule(int rule, bool norm, bool zero)
     struct fo_span one[SPANS], many[SPANS];
     make(one, rule), make(many, rule);
     fill(one, 7), fill(many, 7);
-    struct fo_group group = {.rule = rule, .prelude = {1.0, 0.5f, 0.01f, 0.001f, 1.0f}};
+    struct fo_group group = {.rule = rule, .prelude = {1.0, 0.5f, 0.01f, 0.001f, 0.0f}};
     for (int i = 0; i < FO_MAX_SCALARS; i++)
         group.scalars[i] = 0.25f;
     int64_t tiles;

@@ -8,14 +8,15 @@
 
 #define FO_MAX_BUFFERS 4 /* the parameter and three states */
 #define FO_MAX_SCALARS 12
+#define FO_NEAR_ONE (1 - 0x1p-10f) /* beyond it a rule uses 1 − β in place of β: see fading in rules.h */
 #define FO_TILE 4096    /* elements: sums are formed tile by tile, and shares of threads end at borders of tiles */
 #define FO_SHORT 512    /* elements: a longer span begins with a call for those before the first full cache line */
 #define FO_SPAN_COST 64 /* one more tensor takes as much time as so many elements */
 
-/* Applied to every gradient before its rule: g ← clamp(scale·g, ±clip) + weight_decay·w + l1·sign(w), w ← decay·w. It
- * changes nothing if scale = 1, clip = INFINITY, weight_decay = l1 = 0, decay = 1. */
+/* Applied to every gradient before its rule: g ← clamp(scale·g, ±clip) + weight_decay·w + l1·sign(w). The rule's update
+ * u then gives w ← w − (decay·w + u). Neutral values: scale = 1, clip = INFINITY, weight_decay = l1 = decay = 0. */
 struct fo_prelude {
-    double scale; /* −1 for maximize. Its product with grad_scale and the clip coefficient is rounded to float. */
+    double scale; /* −1 for maximize. Its product with grad_scale and the clip coefficient is rounded once. */
     float clip, weight_decay, l1, decay;
 };
 
@@ -37,7 +38,8 @@ struct fo_span {
 
 /* Hyper-parameters of a group of spans. */
 struct fo_group {
-    int rule; /* index into fo_rules */
+    int rule;      /* index into fo_rules */
+    bool near_one; /* a β is beyond FO_NEAR_ONE */
     struct fo_prelude prelude;
     float scalars[FO_MAX_SCALARS]; /* in the order of the rule's row */
 };
@@ -55,9 +57,9 @@ struct fo_step {
     const struct fo_group *group;
     double *partial; /* one double per tile, or NULL without want_norm */
     double grad_scale;
-    double max_norm; /* INFINITY: no clipping */
-    bool want_norm;  /* needed for max_norm and skip_nonfinite */
-    bool skip_nonfinite;
+    double max_norm;     /* INFINITY: no clipping */
+    bool want_norm;      /* needed for max_norm and skip_nonfinite */
+    bool skip_nonfinite; /* first compute the step without writing: all of its results must be finite */
     bool zero_gradients;
     double noise;          /* > 0: g ← scale·g + noise·n, n standard normal, before clip and penalties */
     uint32_t noise_key[2]; /* element i of span s gets number i of stream s */
@@ -65,7 +67,7 @@ struct fo_step {
     int64_t cost;          /* set by run and look_ahead, and the shift too */
     const float *shift;
     double norm;  /* out: the norm of grad_scale·g over all spans, before clipping */
-    bool skipped; /* out: a gradient is not finite, and nothing was written */
+    bool skipped; /* out: a gradient, or a new parameter or state, is not finite, and nothing was written */
 };
 
 enum { FO_API_VERSION = 1 }; /* grows when a member is added at the end of a table; a table never shrinks */

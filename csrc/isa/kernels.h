@@ -8,7 +8,11 @@
 #include "runtime/threads.h"
 #include "stump/stump.h"
 
-/* Updates elements [from, to). Each rule has two kernels: without and with clip, weight decay and L1. */
+/* The kernels of a rule: without a prelude; with decoupled decay only; with clip, weight decay and L1 only; with all,
+ * and a β near 1. */
+enum fo_variant { FO_PLAIN, FO_DECAYED, FO_PENALIZED, FO_GENERAL, FO_VARIANTS };
+
+/* Updates elements [from, to). */
 typedef void fo_update(float *const *buffer, const float *gradient, int64_t from, int64_t to,
                        const struct fo_prelude *prelude, float scale, const float *scalars);
 
@@ -17,7 +21,7 @@ typedef void fo_add(const float *x, int64_t size, double *lane);
 
 struct fo_kernels {
     const char *isa;
-    fo_update *const (*update)[2];
+    fo_update *const (*update)[FO_VARIANTS];
     /* origin ← w; w ← w − shift·a */
     void (*lookahead)(float *w, const float *a, float *origin, float shift, int64_t from, int64_t to);
     /* indexed by enum fo_type, for 16 bits: to float, which is exact, and back, rounded to nearest even */

@@ -24,8 +24,10 @@ FO_INLINE void store(const float *element, float *const *buffer, int n, int64_t 
         buffer[k][i] = element[k];
 }
 
-/* One kernel: rule over the elements [from, to). A macro, because the element's struct and `point` differ by rule. */
-#define FO_KERNEL(rule, name, point, PENALIZED)                                                                        \
+/* One kernel: rule over the elements [from, to). A macro, because the element's struct and `point` differ by rule. With
+ * DECAYED the rule subtracts its update from −decay·w, and the sum is added to w: decay and update are rounded
+ * together, so a decay below half an ulp of w is not lost. −0.0 is what changes no sum. */
+#define FO_KERNEL(rule, name, point, DECAYED, PENALIZED, NEAR_ONE)                                                     \
     static void name(float *const *buffer, const float *gradient, int64_t from, int64_t to,                            \
                      const struct fo_prelude *prelude, float scale, const float *scalars)                              \
     {                                                                                                                  \
@@ -46,18 +48,25 @@ FO_INLINE void store(const float *element, float *const *buffer, int n, int64_t 
                 const struct rule##_element x = e.x;                                                                   \
                 g = penalized(g, point, p);                                                                            \
             }                                                                                                          \
-            e.b[0] *= p.decay;                                                                                         \
-            rule(&e.x, g, h);                                                                                          \
+            const float w = e.b[0];                                                                                    \
+            if (DECAYED)                                                                                               \
+                e.b[0] = p.decay != 0.0f ? -p.decay * w : -0.0f;                                                       \
+            rule(&e.x, g, h, NEAR_ONE);                                                                                \
+            if (DECAYED)                                                                                               \
+                e.b[0] = w + e.b[0];                                                                                   \
             store(e.b, b, N, i);                                                                                       \
         }                                                                                                              \
     }
 #define FO_KERNELS(rule, buffers, scalars, point)                                                                      \
-    FO_KERNEL(rule, rule##_plain, point, 0)                                                                            \
-    FO_KERNEL(rule, rule##_penalized, point, 1)
+    FO_KERNEL(rule, rule##_plain, point, 0, 0, 0)                                                                      \
+    FO_KERNEL(rule, rule##_decayed, point, 1, 0, 0)                                                                    \
+    FO_KERNEL(rule, rule##_penalized, point, 0, 1, 0)                                                                  \
+    FO_KERNEL(rule, rule##_general, point, 1, 1, 1)
 RULES(FO_KERNELS)
 
-#define FO_ENTRY(rule, buffers, scalars, point) {rule##_plain, rule##_penalized},
-static fo_update *const update[][2] = {RULES(FO_ENTRY)};
+/* In the order of enum fo_variant. */
+#define FO_ENTRY(rule, buffers, scalars, point) {rule##_plain, rule##_decayed, rule##_penalized, rule##_general},
+static fo_update *const update[][FO_VARIANTS] = {RULES(FO_ENTRY)};
 
 /* Moves w to the lookahead point: origin ← w; w ← w − shift·a. */
 static void lookahead(float *w, const float *a, float *origin, float shift, int64_t from, int64_t to)

@@ -12,6 +12,7 @@
 enum {
     FO_LINE = 64,   /* bytes of a cache line */
     FO_PIECE = 256, /* elements of an array on the stack: a thread's stack may have 16 KiB only */
+    FO_TRIAL = 64,  /* the same where all buffers of a rule are on the stack */
 };
 
 /* The bytes of an element, and the address of element i. */
@@ -47,17 +48,19 @@ static void sum_tiles(const struct fo_step *step, const struct fo_kernels *kerne
     }
 }
 
-/* The norm of all gradients, from the sums of the tiles; decides whether the step is skipped. */
-static void finish_norm(struct fo_step *step)
+static double sum_of_tiles(const struct fo_step *step)
 {
     int64_t tiles = 0;
     for (int64_t s = 0; s < step->n_spans; s++)
         tiles += fo_tiles(step->span[s].size);
-    step->norm = fabs(step->grad_scale) * sqrt(fo_sum_partials(step->partial, tiles));
-    /* With a scale above 1 a finite gradient can overflow, but not if the norm after clipping fits into a float. */
-    const double applied = step->norm > step->max_norm ? step->max_norm : step->norm;
-    const bool overflow = fabs(step->grad_scale) > 1 && applied > FLT_MAX;
-    step->skipped = step->skip_nonfinite && (!isfinite(step->norm) || overflow);
+    return fo_sum_partials(step->partial, tiles);
+}
+
+/* The norm of all gradients, from the sums of the tiles; decides whether the step is skipped. */
+static void finish_norm(struct fo_step *step)
+{
+    step->norm = fabs(step->grad_scale) * sqrt(sum_of_tiles(step));
+    step->skipped = step->skip_nonfinite && !isfinite(step->norm);
 }
 
 /* The arguments of the kernel for all spans of one group. */
@@ -65,19 +68,29 @@ struct update {
     fo_update *update;
     const struct fo_prelude *prelude;
     const float *scalars;
-    float scale;
+    double scale;
+    bool fits; /* scale is 0 or a normal number of float */
 };
+
+static enum fo_variant variant_of(const struct fo_group *group)
+{
+    const struct fo_prelude *prelude = &group->prelude;
+    const bool penalized = prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0;
+    if (group->near_one || (penalized && prelude->decay != 0))
+        return FO_GENERAL;
+    return penalized ? FO_PENALIZED : prelude->decay != 0 ? FO_DECAYED : FO_PLAIN;
+}
 
 static struct update update_of(const struct fo_step *step, const struct fo_kernels *kernels, int32_t index)
 {
     const struct fo_group *group = &step->group[index];
-    const struct fo_prelude *prelude = &group->prelude;
-    const bool penalized = prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0;
     /* If the norm is NaN, every gradient becomes NaN, as in torch. Otherwise one NaN could pass unnoticed. */
     const bool within = step->norm <= step->max_norm || isinf(step->max_norm);
     const double clip = within ? 1.0 : step->max_norm / step->norm;
-    const float scale = (float)(prelude->scale * step->grad_scale * clip);
-    return (struct update){kernels->update[group->rule][penalized], prelude, group->scalars, scale};
+    const double scale = group->prelude.scale * step->grad_scale * clip, size = fabs(scale);
+    const bool fits = scale == 0 || isnan(scale) || (size >= FLT_MIN && size <= FLT_MAX);
+    return (struct update){kernels->update[group->rule][variant_of(group)], &group->prelude, group->scalars, scale,
+                           fits};
 }
 
 /* The first element at or after `begin` at which a cache line of the parameter begins; the states have the parameter's
@@ -97,42 +110,91 @@ static void update_in_place(const struct fo_step *step, const struct update *upd
     const int64_t stride = step->zero_gradients ? FO_TILE : end; /* set to zero while the tile is still in the cache */
     for (int64_t i = begin, stop; i < end; i = stop) {
         stop = i < first ? first : end - i > stride ? i + stride : end;
-        update->update(span->buffer, span->gradient, i, stop, update->prelude, update->scale, update->scalars);
+        update->update(span->buffer, span->gradient, i, stop, update->prelude, (float)update->scale, update->scalars);
         if (step->zero_gradients)
             memset(span->gradient + i, 0, (size_t)(stop - i) * sizeof(float));
     }
 }
 
-/* noisy ← scale·g + noise, for elements i, i + 1, … of the span. noisy may be g. */
-static void add_noise(const struct fo_step *step, const struct fo_span *span, const float *g, float scale, float *noisy,
-                      int64_t i, int64_t size)
+/* scaled ← scale·g plus the step's noise, for elements i, i + 1, … of the span. scaled may be g. */
+static void scale_gradient(const struct fo_step *step, const struct update *update, const struct fo_span *span,
+                           const float *g, float *scaled, int64_t i, int64_t size)
 {
+    const double scale = update->fits ? (float)update->scale : update->scale;
     for (int64_t j = 0; j < size; j++)
-        noisy[j] = scale * g[j];
+        scaled[j] = (float)(scale * g[j]);
     const struct fo_draw draw = {{step->noise_key[0], step->noise_key[1]}, (uint32_t)(span - step->span), i};
-    const struct fo_each job = {.x = noisy, .out = noisy, .size = size, .draw = draw, .a = (float)step->noise};
-    fo_kernels()->each[FO_EACH_add_normal](&job, 0, size);
+    const struct fo_each job = {.x = scaled, .out = scaled, .size = size, .draw = draw, .a = (float)step->noise};
+    if (step->noise > 0)
+        fo_kernels()->each[FO_EACH_add_normal](&job, 0, size);
 }
 
-/* 16 bits or noise: piece by piece, in scratch memory on the stack. */
+/* Updates the elements i, i + 1, … of the span, of which buffer[] holds parameter and states as float. */
+static void update_piece(const struct fo_step *step, const struct update *update, const struct fo_span *span,
+                         float *const *buffer, int64_t i, int64_t size)
+{
+    float scratch[FO_PIECE];
+    const bool apart = step->noise > 0 || !update->fits;
+    const float *g = widened(fo_kernels(), span->gradient, span->g_type, i, size, scratch);
+    if (apart)
+        scale_gradient(step, update, span, g, scratch, i, size);
+    update->update(buffer, apart ? scratch : g, 0, size, update->prelude, apart ? 1.0f : (float)update->scale,
+                   update->scalars);
+}
+
+/* 16 bits, noise, or a scale beyond float: piece by piece, in scratch memory on the stack. */
 static void update_in_scratch(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
                               const struct fo_span *span, int64_t begin, int64_t end)
 {
-    float w[FO_PIECE], g[FO_PIECE];
+    float w[FO_PIECE];
     for (int64_t i = begin; i < end; i += FO_PIECE) {
         const int64_t size = fo_least(end - i, FO_PIECE);
         float *buffer[FO_MAX_BUFFERS] = {(float *)widened(kernels, span->buffer[0], span->w_type, i, size, w)};
         for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
             buffer[k] = span->buffer[k] + i;
-        const float *gradient = widened(kernels, span->gradient, span->g_type, i, size, g);
-        if (step->noise > 0)
-            add_noise(step, span, gradient, update->scale, g, i, size);
-        update->update(buffer, step->noise > 0 ? g : gradient, 0, size, update->prelude,
-                       step->noise > 0 ? 1.0f : update->scale, update->scalars);
+        update_piece(step, update, span, buffer, i, size);
         if (span->w_type != FO_FLOAT)
             kernels->narrow[span->w_type](w, (uint16_t *)at(span->buffer[0], span->w_type, i), size);
         if (step->zero_gradients)
             memset(at(span->gradient, span->g_type, i), 0, (size_t)(size * width(span->g_type)));
+    }
+}
+
+/* Computes a piece of a step without writing it. Returns the sum of squares of its new parameters and states, which is
+ * not finite if one of them is not. */
+static double try_piece(const struct fo_step *step, const struct fo_kernels *kernels, const struct update *update,
+                        const struct fo_span *span, int64_t i, int64_t size)
+{
+    float trial[FO_MAX_BUFFERS][FO_TRIAL];
+    float *const buffer[FO_MAX_BUFFERS] = {trial[0], trial[1], trial[2], trial[3]};
+    uint16_t narrow[FO_TRIAL];
+    const float *w = widened(kernels, span->buffer[0], span->w_type, i, size, trial[0]);
+    memmove(trial[0], w, (size_t)size * sizeof *w);
+    for (int k = 1; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
+        memcpy(trial[k], span->buffer[k] + i, (size_t)size * sizeof(float));
+    update_piece(step, update, span, buffer, i, size);
+    if (span->w_type != FO_FLOAT) { /* float16 ends at 65504 */
+        kernels->narrow[span->w_type](trial[0], narrow, size);
+        kernels->widen[span->w_type](narrow, trial[0], size);
+    }
+    double lane[LANES] = {0};
+    for (int k = 0; k < FO_MAX_BUFFERS && span->buffer[k] != NULL; k++)
+        kernels->add_squares(trial[k], size, lane);
+    return fold(lane);
+}
+
+static void try_tiles(const struct fo_step *step, const struct fo_kernels *kernels, struct share share)
+{
+    for (int64_t s = share.from.span; s <= last_span(share); s++) {
+        const struct fo_span *span = &step->span[s];
+        const struct update update = update_of(step, kernels, span->group);
+        const int64_t end = end_in(step, share, s);
+        for (int64_t i = begin_in(share, s); i < end; i += FO_TILE) {
+            double *const sum = &step->partial[span->first_tile + i / FO_TILE];
+            *sum = 0;
+            for (int64_t j = i, stop = fo_least(end, i + FO_TILE); j < stop; j += FO_TRIAL)
+                *sum += try_piece(step, kernels, &update, span, j, fo_least(stop - j, FO_TRIAL));
+        }
     }
 }
 
@@ -145,7 +207,7 @@ static void update_tiles(const struct fo_step *step, const struct fo_kernels *ke
         if (span->group != group)
             update = update_of(step, kernels, group = span->group);
         const int64_t begin = begin_in(share, s), end = end_in(step, share, s);
-        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT && !(step->noise > 0))
+        if (span->w_type == FO_FLOAT && span->g_type == FO_FLOAT && !(step->noise > 0) && update.fits)
             update_in_place(step, &update, span, begin, end);
         else
             update_in_scratch(step, kernels, &update, span, begin, end);
@@ -162,6 +224,13 @@ static void step_share(void *job, struct fo_team *team)
         fo_meet(team);
         if (team->part == 0)
             finish_norm(step);
+        fo_meet(team);
+    }
+    if (step->skip_nonfinite && !step->skipped) {
+        try_tiles(step, kernels, share);
+        fo_meet(team);
+        if (team->part == 0)
+            step->skipped = !isfinite(sum_of_tiles(step));
         fo_meet(team);
     }
     if (!step->skipped)

@@ -16,6 +16,7 @@ cdef extern from "fastopt.h" nogil:
     const int FO_TILE
     const int FO_SHORT
     const int FO_SPAN_COST
+    const float FO_NEAR_ONE
     const int FO_FLOAT
     const int FO_BFLOAT16
     const int FO_FLOAT16
@@ -35,6 +36,7 @@ cdef extern from "fastopt.h" nogil:
 
     struct fo_group:
         int rule
+        bint near_one
         fo_prelude prelude
         float scalars[12]
 

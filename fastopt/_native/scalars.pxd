@@ -26,6 +26,7 @@ cdef class GroupScalars:
     cdef corrections_of_group *corrections
     cdef int64_t n_groups, capacity
     cdef list slots                 # per group: scalar name -> its slot
+    cdef list factors               # per group: the names of the scalars β that have a complement
 
     cdef int grow(self, int64_t capacity) except -1
     cdef int begin(self, int64_t index, str rule) except -1

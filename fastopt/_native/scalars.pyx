@@ -1,28 +1,40 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=False
 """The scalars of param groups for a kernel: set by name, bias-corrected, rounded to float32 once.
 
-Holds no formula of an optimizer: its class forms the scalars, and says which of them are corrected.
+Holds no formula of an optimizer: its class forms the scalars, and says which of them are corrected. Each scalar is
+either within 6e-8 of its value in double, relatively, or refused:
+
+| scalar | what the kernel gets |
+|---|---|
+| eps, eps_in, eps_out, weight_decay, l1, clip, c, cu, 1 − β | 0, or 1.2e-38 to 3.4e38; another value is an error |
+| lr, gain, shift | 0 to 3.4e38. Below 1.2e-38, the end of a long schedule, it is rounded to a multiple of 1.4e-45 |
+| β up to 1 − 2⁻¹⁰ | β. The 1 − β that β·s implies is within 3e-8/(1 − β): 3e-5 at 0.999, as in torch |
+| β above it | 1 − β instead: s + (x − (1 − β)·s) for β·s + x |
+| decay (decoupled) | lr·weight_decay, added to the update before either is rounded to an ulp of the parameter |
+| scale (grad_scale · clip coefficient) | outside 1.2e-38 to 3.4e38, the product with the gradient is formed in double |
 """
 
 from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.mem cimport PyMem_Free
 from cpython.ref cimport PyObject
-from libc.math cimport INFINITY, NAN, isfinite, pow, sqrt
+from libc.float cimport FLT_MIN
+from libc.math cimport INFINITY, NAN, fabs, isfinite, pow, sqrt
 from libc.stdint cimport int64_t
 
 cimport cython
 
 from fastopt._native.runtime import PRELUDE, RULES
 
-from fastopt._native.capi cimport FO_MAX_SCALARS, fo_group, fo_prelude
+from fastopt._native.capi cimport FO_MAX_SCALARS, FO_NEAR_ONE, fo_group, fo_prelude
 from fastopt._native.spans cimport grown
-
-cdef enum:
-    CLIP = 1                # the slot whose neutral value is infinity
 
 cdef dict RULE_INDEX = {name: i for i, name in enumerate(RULES)}
 # rule -> name of a scalar -> slot; the slots of the prelude come first
 cdef dict SLOTS = {rule: {name: i for i, name in enumerate((*PRELUDE, *scalars))} for rule, (_, scalars) in RULES.items()}
+
+# rule -> its scalars β that have a complement βc
+cdef dict FACTORS = {rule: [name for name in scalars if f"{name}c" in scalars] for rule, (_, scalars) in RULES.items()}
+cdef frozenset MAY_VANISH = frozenset(("lr", "gain", "shift", "decay"))
 
 
 cdef int set_scalar(fo_group *group, int slot, double value) except -1:
@@ -55,8 +67,13 @@ cdef double corrected(const correction *c, double t) noexcept nogil:
     return value
 
 
-cdef int refuse_scalar(str name, double value) except -1:
-    raise ValueError(f"{name} of the step is {value!r}, beyond float32: a hyper-parameter is too large")
+cdef int check_scalar(str name, double value) except -1:
+    if not isfinite(<float> value) and name != "clip":
+        raise ValueError(f"{name} of the step is {value!r}, beyond float32: a hyper-parameter is too large")
+    if 0.0 < fabs(value) < FLT_MIN and name not in MAY_VANISH:
+        raise ValueError(f"{name} of the step is {value!r}: it must be 0 or at least {FLT_MIN:.3g}, because float32 "
+                         "holds no smaller number exactly")
+    return 0
 
 
 cdef class GroupScalars:
@@ -65,7 +82,7 @@ cdef class GroupScalars:
     def __cinit__(self):
         self.group = NULL
         self.corrections = NULL
-        self.slots = []
+        self.slots, self.factors = [], []
 
     def __dealloc__(self):
         PyMem_Free(self.group)
@@ -76,6 +93,7 @@ cdef class GroupScalars:
         self.group = <fo_group *> grown(self.group, old, capacity, sizeof(fo_group))
         self.corrections = <corrections_of_group *> grown(self.corrections, old, capacity, sizeof(corrections_of_group))
         self.slots += [None] * (capacity - old)
+        self.factors += [None] * (capacity - old)
         self.capacity = capacity
         return 0
 
@@ -84,11 +102,11 @@ cdef class GroupScalars:
         cdef fo_group *group = &self.group[index]
         cdef int i
         group.rule = RULE_INDEX[rule]
-        group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=1.0)
+        group.prelude = fo_prelude(scale=1.0, clip=INFINITY, weight_decay=0.0, l1=0.0, decay=0.0)
         for i in range(FO_MAX_SCALARS):
             group.scalars[i] = NAN
         self.corrections[index].n = 0
-        self.slots[index] = SLOTS[rule]
+        self.slots[index], self.factors[index] = SLOTS[rule], FACTORS[rule]
         return 0
 
     cdef int set(self, int64_t index, dict values, dict corrections, int64_t t) except -1:
@@ -112,9 +130,9 @@ cdef class GroupScalars:
             value = <object> number
             slot = PyDict_GetItemWithError(<object> slots, <object> name)
             if slot != NULL:
-                if not isfinite(<float> value) and <int> <object> slot != CLIP:
-                    refuse_scalar(<object> name, value)
+                check_scalar(<object> name, value)
                 set_scalar(&self.group[index], <int> <object> slot, value)
+        self.group[index].near_one = any([values[factor] > FO_NEAR_ONE for factor in self.factors[index]])
         return 0
 
     cdef int set_corrections(self, int64_t index, dict values, dict corrections) except -1:
@@ -138,14 +156,16 @@ cdef class GroupScalars:
         return 0
 
     cdef int correct(self, int64_t index, int64_t t) except -1:
-        """The bias-corrected scalars of step t."""
+        """The bias-corrected scalars of step t. ValueError if t cannot be counted."""
         cdef corrections_of_group *own = &self.corrections[index]
         cdef double value
         cdef int i
+        if t > <int64_t> 1 << 53:       # a double counts exactly up to here
+            raise ValueError(f"a param group has taken {t - 1} steps, the most that can be counted: 2**53")
         for i in range(own.n):
             value = corrected(&own.scalar[i], <double> t)
             if not isfinite(<float> value):
-                refuse_scalar([name for name, slot in self.slots[index].items() if slot == own.scalar[i].slot][0], value)
+                check_scalar([name for name, slot in self.slots[index].items() if slot == own.scalar[i].slot][0], value)
             set_scalar(&self.group[index], own.scalar[i].slot, value)
         return 0
 

@@ -213,7 +213,7 @@ cdef class ArrayStep:
         """The bias corrections of the next step."""
         cdef int64_t g
         for g in range(self.scalars.n_groups):
-            if self.clock[g] != NULL and self.scalars.corrections[g].n > 0:
+            if self.clock[g] != NULL:
                 self.scalars.correct(g, (<Clock> self.clock[g]).steps + 1)
         return 0
 

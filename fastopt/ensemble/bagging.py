@@ -12,9 +12,9 @@ from fastopt._checks import integer, number, one_of, warn
 from fastopt._types import Array
 from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
-from fastopt.ensemble.weak_learners import mean_importances, weak_learner
+from fastopt.ensemble.weak_learners import class_places, mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation._samples import take
+from fastopt.validation._samples import is_arrow, take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
@@ -59,7 +59,7 @@ def _part(X: Any, rows: Array | None, columns: Array) -> Any:
     if len(columns) == X.shape[1] and (np.diff(columns) == 1).all():
         return part
     if not hasattr(part, "iloc"):
-        return part[:, columns]
+        return part.select(columns.tolist()) if is_arrow(part) else part[:, columns]
     repeats = [
         int((columns[:i] == c).sum()) for i, c in enumerate(columns)
     ]  # the names that pandas gives to duplicate columns
@@ -203,6 +203,8 @@ class Bagging(Estimator):
 class BaggingClassifier(Bagging, Classifier):
     """The mean of the probabilities, or the vote, of classifiers fitted to random parts of the samples and features.
 
+    Beyond scikit-learn's class of this name: any estimator or factory, and the same result for any n_jobs.
+
     Parameters
     ----------
     estimator : any object with fit and predict, or a function that makes one; None: DecisionStumpClassifier.
@@ -221,7 +223,7 @@ class BaggingClassifier(Bagging, Classifier):
     Attributes
     ----------
     classes_, n_classes_ : the sorted classes; their number.
-    estimators_ : fitted to the indices of the labels in classes_. estimator_ : the unfitted estimator that was copied.
+    estimators_ : fitted to the labels. estimator_ : the unfitted estimator that was copied.
     estimators_samples_, estimators_features_ : the rows and the columns of their parts.
     oob_score_, oob_decision_function_ : the out-of-bag accuracy, and the (n, classes) mean probabilities; NaN for a
         sample that is in every part.
@@ -242,7 +244,7 @@ class BaggingClassifier(Bagging, Classifier):
     def _fit(self, x: Any, y: Any, weight: Array, weighted: bool) -> None:
         one_of("voting", self.voting, ("soft", "hard"))
         classes, codes = inputs.labels(y, x.shape[0], weight)
-        self._fit_estimators(x, codes, self._make_sampler(x.shape, weight, weighted), classes)
+        self._fit_estimators(x, classes[codes], self._make_sampler(x.shape, weight, weighted), classes)
         self.classes_ = classes
         if self.oob_score:
             self.oob_decision_function_ = self._out_of_bag(x, (len(classes),))
@@ -252,15 +254,19 @@ class BaggingClassifier(Bagging, Classifier):
         n, k = X.shape[0], len(self.classes_)
         output = np.zeros((n, k))
         if self.voting == "soft" and hasattr(estimator, "predict_proba"):
-            known = np.asarray(getattr(estimator, "classes_", np.arange(k)), np.intp)
+            known = self._places(estimator, np.asarray(getattr(estimator, "classes_", self.classes_)))
             output[:, known] = probabilities(estimator, X, n, len(known))
             return output
-        votes = predictions(estimator, X, n)
-        if (unknown := ~np.isin(votes, np.arange(k))).any():
-            vote = votes[unknown].tolist()[0]
-            raise ValueError(f"estimator predicts {vote!r}, no class of y: is {estimator!r:.60} a classifier?")
-        output[np.arange(n), votes.astype(np.intp)] = 1
+        output[np.arange(n), self._places(estimator, predictions(estimator, X, n))] = 1
         return output
+
+    def _places(self, estimator: Any, labels: Array) -> Array:
+        """The index of each label in classes_."""
+        places, found = class_places(labels, self.classes_)
+        if not found.all():
+            label = labels[~found].tolist()[0]
+            raise ValueError(f"estimator predicts {label!r}, no class of y: is {estimator!r:.60} a classifier?")
+        return places
 
     def predict_proba(self, X: Any) -> Array:
         """(n, classes): the mean of the estimators' probabilities, or the shares of their votes."""
@@ -269,6 +275,8 @@ class BaggingClassifier(Bagging, Classifier):
 
 class BaggingRegressor(Bagging, Regressor):
     """The mean of regressors fitted to random parts of the samples and features.
+
+    Beyond scikit-learn's class of this name: any estimator or factory, and the same result for any n_jobs.
 
     The parameters are those of BaggingClassifier, without voting. The attributes, too, except:
 

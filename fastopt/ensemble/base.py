@@ -1,14 +1,16 @@
 """The base classes of all ensembles: parameters, fit, scores, random streams. The API is scikit-learn's.
 
-scikit-learn is not imported. If it is already loaded, its tags and its NotFittedError are used.
+Where scikit-learn is installed, they derive from its BaseEstimator, and its tags and NotFittedError are used.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
+import importlib.util
 import inspect
 import sys
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -17,6 +19,7 @@ import numpy as np
 from fastopt._checks import integer, one_of, rng_like
 from fastopt._types import Array
 from fastopt.ensemble import inputs
+from fastopt.validation import scoring
 from fastopt.validation._samples import column
 from fastopt.validation.estimators import example, is_factory
 from fastopt.validation.parallel import seed_sequence
@@ -26,7 +29,13 @@ class NotFitted(ValueError, AttributeError):
     """A method was called before fit(). If scikit-learn is loaded, its NotFittedError is raised instead."""
 
 
-class Estimator(ABC):
+if importlib.util.find_spec("sklearn") is None:
+    _Base: Any = object
+else:  # for metadata routing and the display in notebooks
+    _Base = importlib.import_module("sklearn.base").BaseEstimator
+
+
+class Estimator(_Base, metaclass=ABCMeta):  # type: ignore[misc]
     """Parameters are attributes of the same names. Attributes that fit() sets end with an underscore."""
 
     _estimator_type: str
@@ -51,7 +60,7 @@ class Estimator(ABC):
         weight = inputs.weights(sample_weight, x.shape[0])
         fitted._fit(x, y, weight, sample_weight is not None)
         fitted.n_features_in_ = int(x.shape[1])
-        vars(fitted).pop("feature_names_in_", None)
+        fitted.__dict__.pop("feature_names_in_", None)
         if (names := inputs.feature_names(X)) is not None:
             fitted.feature_names_in_ = names
         self.__dict__ = fitted.__dict__
@@ -113,17 +122,19 @@ class Estimator(ABC):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+    if _Base is not object:
 
-        classifier = self._estimator_type == "classifier"
-        return Tags(
-            estimator_type=self._estimator_type,
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(poor_score=self._poor_score) if classifier else None,
-            regressor_tags=None if classifier else RegressorTags(poor_score=self._poor_score),
-            input_tags=InputTags(sparse=self._accepts("sparse"), allow_nan=self._accepts("allow_nan")),
-        )
+        def __sklearn_tags__(self) -> Any:
+            from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+            classifier = self._estimator_type == "classifier"
+            return Tags(
+                estimator_type=self._estimator_type,
+                target_tags=TargetTags(required=True),
+                classifier_tags=ClassifierTags(poor_score=self._poor_score) if classifier else None,
+                regressor_tags=None if classifier else RegressorTags(poor_score=self._poor_score),
+                input_tags=InputTags(sparse=self._accepts("sparse"), allow_nan=self._accepts("allow_nan")),
+            )
 
     def _foreign_estimator(self) -> Any:
         """The innermost estimator that gets the samples, if it is not a class of this package; None for stumps."""
@@ -160,8 +171,8 @@ class Estimator(ABC):
 
 def accuracy(y: Any, predicted: Array, sample_weight: Any = None) -> float:
     """The weighted share of samples with predicted == y."""
-    right = column("y", y, len(predicted)) == predicted
-    return float(np.average(right, weights=inputs.weights(sample_weight, len(predicted))))
+    n = len(predicted)
+    return scoring.accuracy(column("y", y, n), predicted, inputs.weights(sample_weight, n))
 
 
 def r2(y: Any, predicted: Array, sample_weight: Any = None) -> float:
@@ -171,14 +182,7 @@ def r2(y: Any, predicted: Array, sample_weight: Any = None) -> float:
         y = inputs.numbers(column("y", y, n), n)
     elif (y := inputs.numbers(y, n, several=True)).shape != predicted.shape:
         raise ValueError(f"y has shape {y.shape}, the model predicts {predicted.shape}")
-    weight = inputs.weights(sample_weight, n).reshape(-1, *[1] * (y.ndim - 1))
-    mean = np.sum(weight * y, axis=0) / weight.sum()
-    root = np.sqrt(weight)  # (√w d)² and not w d², whose square overflows where w is 0
-    residual = np.sum((root * (y - predicted)) ** 2, axis=0)
-    total = np.sum((root * (y - mean)) ** 2, axis=0)
-    constant = np.where(residual == 0, 1.0, 0.0)
-    ratio = np.divide(residual, total, out=np.ones_like(total, dtype=float), where=total != 0)
-    return float(np.mean(np.where(total == 0, constant, 1.0 - ratio)))
+    return scoring.r2(y, predicted, inputs.weights(sample_weight, n))
 
 
 class Classifier(Estimator):

@@ -130,7 +130,8 @@ class GradientBoosting(Boosting):
             check_estimator(init, ("fit", "predict_proba" if self._loss.newton else "predict"), "init")
             if weighted:
                 check_takes_weights(init, "sample_weight was given to the boosting", "init")
-            self.init_ = fit(init, X, y, {"sample_weight": weight} if weighted else {})
+            target = getattr(self, "classes_")[y] if self._loss.newton else y  # noqa: B009 (only classifiers have it)
+            self.init_ = fit(init, X, target, {"sample_weight": weight} if weighted else {})
 
     def _start(self, X: Any) -> Array:
         """(n, outputs) raw predictions before the first round."""
@@ -260,6 +261,8 @@ def _error_decrease(tree: Any) -> Array:
 class GradientBoostingRegressor(GradientBoosting, Regressor):
     """Gradient boosting of the squared error: f ← f + η h, h fitted to the residuals y − f.
 
+    Beyond scikit-learn's class of this name: stumps searched in C, and any regressor as the weak learner.
+
     Parameters
     ----------
     estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. For deeper trees with any
@@ -311,6 +314,8 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
 class GradientBoostingClassifier(GradientBoosting, BoostingClassifier):
     """Gradient boosting of the logistic loss of two classes, or of the multinomial loss of more.
+
+    Beyond scikit-learn's class of this name: stumps searched in C, and any regressor as the weak learner.
 
     f_k ← f_k + η h_k,  h_k fitted to [y = k] − p_k,  p = softmax(f)
 

@@ -30,6 +30,12 @@ def check_takes_weights(estimator: Any, why: str, name: str = "estimator") -> No
         raise TypeError(f"{name} must have sample_weight in fit(): {why}; {estimator!r:.60} has none")
 
 
+def class_places(labels: Array, classes: Array) -> tuple[Array, Array]:
+    """The index of each label in the sorted classes, and whether it is there."""
+    index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return index, np.asarray(classes[index] == labels)
+
+
 class Samples:
     """Features that many fitted learners predict from. Stumps get them transposed and unchecked."""
 
@@ -49,9 +55,9 @@ class Samples:
         if isinstance(classifier, DecisionStumpClassifier) and len(classifier.classes_) == len(classes):
             return classifier.codes(self.columns)
         predicted = predictions(classifier, self.X, self.X.shape[0])
-        index = np.minimum(np.searchsorted(classes, predicted), len(classes) - 1)
-        if (unknown := classes[index] != predicted).any():
-            raise ValueError(f"estimator predicts {predicted[unknown].tolist()[0]!r}, no class of y")
+        index, found = class_places(predicted, classes)
+        if not found.all():
+            raise ValueError(f"estimator predicts {predicted[~found].tolist()[0]!r}, no class of y")
         return index
 
     def values(self, regressor: Any) -> Array:

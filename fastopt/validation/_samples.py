@@ -39,8 +39,50 @@ def take(X: Any, index: Array) -> Any:
     if hasattr(X, "tocsr"):  # not every SciPy sparse format supports row selection
         return X.tocsr()[index]
     if isinstance(X, (list, tuple)):
-        return [X[i] for i in index]
-    return X[index]
+        return type(X)(X[i] for i in index)
+    return X.take(index) if is_arrow(X) else X[index]
+
+
+def is_arrow(X: Any) -> bool:
+    """Whether X is an Arrow table or array of pyarrow."""
+    return type(X).__module__.partition(".")[0] == "pyarrow"
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is a table with columns of several types: of pandas, polars or pyarrow."""
+    return hasattr(X, "iloc") or type(X).__module__.partition(".")[0] in ("pyarrow", "polars")
+
+
+def class_codes(y: Any, n: int) -> Array | None:
+    """(n,) the class of each sample as an index, or None if y is not one column of classes.
+
+    A column of shape (n, 1) and a table of one column count as one column. Numbers that are not whole are no classes.
+    """
+    if y is None or hasattr(y, "tocsr"):
+        return None
+    a = np.asarray(y)
+    a = a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a
+    if a.ndim != 1 or a.dtype.kind in "cmM" or (a.dtype.kind == "f" and np.any(a[~np.isnan(a)] % 1 != 0)):
+        return None
+    return encode("y", column("y", a, n))[0]
+
+
+class Positions:
+    """Positions among n samples in little memory: n bits if they are sorted and distinct, else small integers."""
+
+    def __init__(self, positions: Array, n: int) -> None:
+        self.n, self.size = n, len(positions)
+        small = positions.astype(np.min_scalar_type(n))
+        self.packed = small.nbytes * 8 > n and bool((positions[1:] > positions[:-1]).all())
+        if self.packed:
+            mask = np.zeros(n, bool)
+            mask[positions] = True
+            small = np.packbits(mask)
+        self.data = small
+
+    def array(self) -> Array:
+        """The positions, in their order."""
+        return np.flatnonzero(np.unpackbits(self.data, count=self.n)) if self.packed else self.data.astype(np.intp)
 
 
 def column(name: str, values: Any, n: int, of: str = "X") -> Array:

@@ -165,7 +165,10 @@ def bias_variance(
     >>> abs(r.bias + r.variance + r.noise - r.error) < 1e-15, r.bias > r.variance > r.noise == 0
     (True, True)
     """
-    experiment = _experiment(estimator, X, y, X_test, y_test, loss, n_resamples, sampler, truth, noise, rng)
+    experiment = _experiment(
+        estimator, X, y, X_test=X_test, y_test=y_test, loss=loss, n_resamples=n_resamples, sampler=sampler,
+        truth=truth, noise=noise, rng=rng,
+    )  # fmt: skip
     return experiment.run(None, n_jobs, progress)
 
 
@@ -212,8 +215,8 @@ class Experiment:
 
 
 def _experiment(
-    estimator: Any, X: Any, y: Any, X_test: Any, y_test: Any, loss: str | None, n_resamples: Any, sampler: Any,
-    truth: Any, noise: Any, rng: Rng,
+    estimator: Any, X: Any, y: Any, *, X_test: Any, y_test: Any, loss: str | None = None, n_resamples: Any = 200,
+    sampler: Any = None, truth: Any = None, noise: Any = None, rng: Rng = None,
 ) -> Experiment:  # fmt: skip
     """Check the arguments of `bias_variance`."""
     check_estimator(estimator)
@@ -238,7 +241,7 @@ def _training_sets(X: Any, y: Any, sampler: Any, key: int) -> TrainingSets:
     if y is None:
         raise TypeError("y is None: there is nothing to train on")
     same_length(n, y=y)
-    return TrainingSets(X, y if hasattr(y, "iloc") else np.asarray(y), scheme_for(n), key, None)
+    return TrainingSets(X, y, scheme_for(n), key, None)
 
 
 def _noise(noise: Any, loss: str, X: Any, y: Array, truth: Array | None) -> tuple[float, str]:
@@ -361,23 +364,16 @@ def bias_variance_curve(
     *,
     param_name: str,
     param_range: Sequence[Any],
-    X_test: Any,
-    y_test: Any,
-    loss: str | None = None,
-    n_resamples: int = 200,
-    sampler: Callable[[np.random.Generator], tuple[Any, Any]] | None = None,
-    truth: Any = None,
-    noise: float | str | None = None,
     n_jobs: int | None = None,
-    rng: Rng = None,
     progress: bool = False,
+    **arguments: Any,
 ) -> BiasVarianceCurve:
     """How flexible should a model be? `bias_variance` along a parameter, with the same training sets for each value.
 
     Parameters
     ----------
     param_name, param_range : set by set_params; "step__alpha" for a nested estimator.
-    The others are those of bias_variance.
+    arguments : X_test, y_test and the other arguments of bias_variance.
 
     >>> import numpy as np
     >>> from fastopt.ensemble import DecisionStumpRegressor, GradientBoostingRegressor
@@ -391,7 +387,7 @@ def bias_variance_curve(
     (array([ True]), array([ True]))
     """
     values = check_param_range(check_estimator(estimator), param_name, param_range)
-    experiment = _experiment(estimator, X, y, X_test, y_test, loss, n_resamples, sampler, truth, noise, rng)
+    experiment = _experiment(estimator, X, y, **arguments)
     with parallel.bar(experiment.resamples * len(values), progress) as bar:
         parts = [experiment.run({param_name: value}, n_jobs, bar) for value in values]
     return BiasVarianceCurve(name_of(estimator), param_name, values, parts)

@@ -44,7 +44,8 @@ def corrected_t_test(
     Source: Nadeau and Bengio (2003); Bouckaert and Frank (2004) for ten times ten-fold.
     """
     if isinstance(a, CrossValidation) and isinstance(b, CrossValidation):
-        same = len(a.tests) == len(b.tests) and all(map(np.array_equal, a.tests, b.tests))
+        tests = [[test.data for test in result.packed_tests] for result in (a, b)]
+        same = len(tests[0]) == len(tests[1]) and all(map(np.array_equal, *tests))
         if not same or not np.array_equal(a.n_train, b.n_train):
             raise ValueError("a and b are not from the same splits: give cross_validate the same cv and the same seed")
         test_share = a.test_share if test_share is None else test_share

@@ -4,48 +4,66 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from fastopt._checks import integer, number
+from fastopt._checks import integer, number, warn
 from fastopt._optional import require
 from fastopt._types import Array, Rng
 from fastopt.validation import parallel
-from fastopt.validation._samples import encode, same_length, samples, take
+from fastopt.validation._samples import Positions, class_codes, same_length, samples, take
 from fastopt.validation.estimators import (
     FitTask,
+    check_error_score,
     check_estimator,
     example,
     is_classifier,
     name_of,
     of_samples,
+    report_failures,
     run_fits,
 )
 from fastopt.validation.folds import KFold, Split, StratifiedKFold
 from fastopt.validation.intervals import Interval, interval
+from fastopt.validation.out_of_fold import out_of_fold
 from fastopt.validation.scoring import Scorer, score, scorers_of
 
 MOST_ROWS = 12  # of a printed table
+UNDEFINED = r"(R\^2 score is not|Only one class is present|r2 is not defined)"  # warnings of single scores
+PackedSplit = tuple[Positions, Positions]
 
 
-def splits_of(cv: Any, X: Any, y: Any, groups: Any, classifier: bool = False, name: str = "cv") -> list[Split]:
-    """Check and list the splits of a splitter, of a number of folds (stratified for a classifier), or of a list."""
+def splits_of(cv: Any, X: Any, y: Any, groups: Any, codes: Array | None = None, name: str = "cv") -> Iterator[Split]:
+    """The checked splits of a splitter, of a list, or of a number of folds (stratified by codes if they are given)."""
     n = samples(X)
     if cv is None or (hasattr(cv, "__index__") and not isinstance(cv, bool)):
         k = integer(name, 5 if cv is None else cv, 2)
         if k > n:
             raise ValueError(f"{name}={k} is more than there are samples in X: {n}")
-        cv = StratifiedKFold(k) if classifier and y is not None and np.asarray(y).ndim == 1 else KFold(k)
+        cv, y = (KFold(k), y) if codes is None else (StratifiedKFold(k), codes)
     if isinstance(cv, (str, bytes)) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
         raise TypeError(f"{name} must be a splitter, a number of folds or pairs (train, test), got {cv!r}")
+    if groups is not None and not hasattr(cv, "split"):
+        warn(f"groups are ignored: {name} is a list of splits")
     pairs = cv.split(X, y, groups) if hasattr(cv, "split") else cv
-    splits = [_check_split(name, i, pair, n) for i, pair in enumerate(pairs)]
-    if not splits:
+    return _checked(cv, pairs, n, name)
+
+
+def _checked(cv: Any, pairs: Iterable[Any], n: int, name: str) -> Iterator[Split]:
+    i = -1
+    for i, pair in enumerate(pairs):
+        yield _check_split(name, i, pair, n)
+    if i < 0:
         raise ValueError(f"{name}={cv!r} gives no splits")
-    return splits
+
+
+def packed(splits: Iterable[Split], n: int) -> list[PackedSplit]:
+    """The splits in little memory."""
+    return [(Positions(train, n), Positions(test, n)) for train, test in splits]
 
 
 def _check_split(name: str, i: int, pair: Any, n: int) -> Split:
@@ -73,13 +91,22 @@ def _positions(name: str, part: Array, n: int) -> Array:
     return part % n if part.min() < 0 else part
 
 
-def check_classes(y: Any, trains: Sequence[Array]) -> None:
+class Options(TypedDict, total=False):
+    """The arguments that several functions share; `cross_validate` explains them."""
+
+    groups: Any
+    cv: Any
+    scoring: Any
+    error_score: float | str
+    n_jobs: int | None
+    rng: Rng
+    progress: Any
+
+
+def check_classes(codes: Array, y: Any, trains: Iterable[Array]) -> None:
     """ValueError if y has a single class, in all samples or in one of these training sets."""
-    labels = np.asarray(y)
-    if labels.ndim != 1:
-        return
-    codes, counts = encode("y", labels)
-    if len(counts) < 2:
+    labels = np.asarray(y).reshape(-1)
+    if not codes.any():
         raise ValueError(f"y has a single class, {labels[0]!r}: there is nothing to tell apart")
     for i, train in enumerate(trains):
         if np.all(codes[train] == codes[train[0]]):
@@ -88,15 +115,21 @@ def check_classes(y: Any, trains: Sequence[Array]) -> None:
 
 @dataclass(frozen=True)
 class Setup:
-    """Checked input of a validation."""
+    """Checked input of a validation. codes : the classes of y as indices if the estimator is a classifier."""
 
     estimator: Any
     X: Any
     y: Any
     n: int
-    splits: list[Split]
+    codes: Array | None
+    splits: list[PackedSplit]
     scorers: dict[str, Scorer]
     classifier: bool
+    options: Options
+
+    @property
+    def rng(self) -> Rng:
+        return self.options.get("rng")
 
     def single_score(self) -> str:
         """The name of the only score; ValueError if there are several."""
@@ -104,34 +137,67 @@ class Setup:
             raise ValueError(f"scoring must be a single score, got {', '.join(self.scorers)}")
         return next(iter(self.scorers))
 
-    def task(self, train: Array, test: Array, **options: Any) -> ScoredFit:
-        return ScoredFit(self.X, self.y, train, test, self.scorers, **options)
+    def task(self, train: Positions, test: Positions, **options: Any) -> ScoredFit:
+        error_score = self.options.get("error_score", math.nan)
+        return ScoredFit(self.X, self.y, train, test, self.scorers, error_score=error_score, **options)
+
+    def run(self, tasks: Sequence[ScoredFit], *, rng: Rng, estimator: Any = None, label: str = "fits") -> list[Scores]:
+        """Fit and score. One warning tells how many fits failed, another one which scores are not defined."""
+        estimator, jobs = self.estimator if estimator is None else estimator, self.options.get("n_jobs")
+        progress = self.options.get("progress", False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", UNDEFINED)
+            fits = run_fits(estimator, tasks, n_jobs=jobs, rng=rng, progress=progress, label=label)
+        error_score = self.options.get("error_score", math.nan)
+        for what in [None, *self.scorers]:
+            errors = [f.errors[what] for f in fits if what in f.errors]
+            report_failures(errors, len(fits), error_score, fits=what is None)
+        names = list(dict.fromkeys(name for f in fits for name in f.test))
+        for f in fits:
+            f.test = {name: f.test.get(name, float(error_score) if f.errors else math.nan) for name in names}
+            f.train = {name: f.train.get(name, math.nan) for name in names} if tasks[0].train_scores else {}
+        self._warn_undefined(fits, names)
+        return fits
+
+    def _warn_undefined(self, fits: Sequence[Scores], names: Sequence[str]) -> None:
+        for name in names:
+            undefined = sum(math.isnan(f.test[name]) and not f.errors for f in fits)
+            if undefined:
+                warn(f"{name} is not defined for {undefined} of {len(fits)} test sets: it is NaN there")
 
 
-def setup(estimator: Any, X: Any, y: Any, groups: Any, cv: Any, scoring: Any) -> Setup:
+def setup(estimator: Any, X: Any, y: Any, options: Options) -> Setup:
     """Make all checks that are possible before the first fit."""
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(
+            f"unexpected argument {', '.join(sorted(unknown))}; known are {', '.join(Options.__annotations__)}"
+        )
     check_estimator(estimator)
-    n = samples(X)
+    check_error_score(options.get("error_score", math.nan))
+    n, groups = samples(X), options.get("groups")
     same_length(n, y=y, groups=groups)
     made = example(estimator)
-    scorers = scorers_of(scoring, made)
+    scorers = scorers_of(options.get("scoring"), made)
     classifier = is_classifier(made)
-    splits = splits_of(cv, X, y, groups, classifier)
-    if classifier and y is not None:
-        check_classes(y, [train for train, _ in splits])
-    return Setup(estimator, X, y, n, splits, scorers, classifier)
+    codes = class_codes(y, n) if classifier else None
+    splits = packed(splits_of(options.get("cv", 5), X, y, groups, codes), n)
+    if codes is not None:
+        check_classes(codes, y, (train.array() for train, _ in splits))
+    return Setup(estimator, X, y, n, codes, splits, scorers, classifier, options)
 
 
 @dataclass
 class Scores:
-    """The record of one fit. Times are in seconds."""
+    """The record of one fit. Times are in seconds. errors : of a score by its name, of the fit under None."""
 
     test: dict[str, float]
     train: dict[str, float]
     fit_time: float
     score_time: float
     predictions: Any
+    classes: Any
     estimator: Any
+    errors: dict[str | None, Exception]
 
 
 @dataclass(frozen=True)
@@ -140,28 +206,50 @@ class ScoredFit(FitTask):
 
     X: Any
     y: Any
-    train: Array
-    test: Array
+    train: Positions
+    test: Positions
     scorers: Mapping[str, Scorer]
     train_scores: bool = False
     method: str | None = None  # of the estimator, for out-of-fold predictions
     keep: bool = False  # the fitted estimator
     fit_params: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] | None = None
+    error_score: Any = math.nan
 
     def training_set(self, rng: np.random.Generator) -> tuple[Any, Any, Mapping[str, Any]]:
-        n = samples(self.X)
-        params = {k: of_samples(v, self.train, n) for k, v in self.fit_params.items()}
-        return take(self.X, self.train), take(self.y, self.train), params
+        n, train = samples(self.X), self.train.array()
+        params = {k: of_samples(v, train, n) for k, v in self.fit_params.items()}
+        return take(self.X, train), take(self.y, train), params
 
     def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> Scores:
-        X_test = take(self.X, self.test)
-        start = time.perf_counter()
-        test_scores = score(self.scorers, model, X_test, take(self.y, self.test))
+        test = self.test.array()
+        X_test, start = take(self.X, test), time.perf_counter()
+        errors: dict[str | None, Exception] = {}
+        test_scores = self._scores(model, X_test, take(self.y, test), errors)
         score_time = time.perf_counter() - start
-        train_scores = score(self.scorers, model, X_train, y_train) if self.train_scores else {}
-        predictions = None if self.method is None else np.asarray(getattr(model, self.method)(X_test))
-        return Scores(test_scores, train_scores, fit_time, score_time, predictions, model if self.keep else None)
+        train_scores = self._scores(model, X_train, y_train, errors) if self.train_scores else {}
+        predictions, classes = None, None
+        if self.method is not None:
+            predictions, classes = getattr(model, self.method)(X_test), getattr(model, "classes_", None)
+        kept = model if self.keep else None
+        return Scores(test_scores, train_scores, fit_time, score_time, predictions, classes, kept, errors)
+
+    def _scores(self, model: Any, X: Any, y: Any, errors: dict[str | None, Exception]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for name, scorer in self.scorers.items():
+            try:
+                values |= score(scorer, name, model, X, y)
+            except Exception as error:
+                if self.error_score == "raise":
+                    raise
+                values[name], errors[name] = float(self.error_score), error
+        return values
+
+    def failed(self, error: Exception) -> Scores:
+        if self.error_score == "raise" or self.method is not None:
+            raise error
+        train = dict.fromkeys(self.scorers, float(self.error_score)) if self.train_scores else {}
+        return Scores({}, train, math.nan, math.nan, None, None, None, {None: error})
 
 
 @dataclass(repr=False, eq=False)
@@ -171,7 +259,6 @@ class CrossValidation:
     test_scores, train_scores : by name.
     fit_times, score_times : seconds.
     n_train, n_test : sizes.
-    tests : the positions held out, per split.
     predictions : (n, …) out-of-fold predictions, each by a model that was not trained on the sample; the mean if
         several splits held it out, NaN (None for labels) if none did. None if predictions=False.
     estimators : the fitted estimators if estimators=True.
@@ -184,9 +271,14 @@ class CrossValidation:
     score_times: Array
     n_train: Array
     n_test: Array
-    tests: list[Array]
-    predictions: Array | None = None
+    packed_tests: list[Positions]
+    predictions: Any = None
     estimators: list[Any] | None = None
+
+    @property
+    def tests(self) -> list[Array]:
+        """The positions held out, per split."""
+        return [test.array() for test in self.packed_tests]
 
     def scores(self, name: str | None = None) -> Array:
         """The test score of this name per split; of the first score if name is None."""
@@ -229,7 +321,7 @@ class CrossValidation:
         columns |= {f"train {name}": values for name, values in self.train_scores.items()}
         columns["fit seconds"] = self.fit_times
         lines = [f"{name}: {self.interval(name)}, 95 % interval" for name in self.test_scores]
-        return "\n".join([f"{self.name}, {len(self.tests)} splits", table(columns, "split"), *lines])
+        return "\n".join([f"{self.name}, {len(self.n_test)} splits", table(columns, "split"), *lines])
 
 
 def table(columns: Mapping[str, Array], index: str, labels: Sequence[Any] | None = None) -> str:
@@ -257,25 +349,32 @@ def cross_validate(
     predictions: bool | str = False,
     estimators: bool = False,
     fit_params: Mapping[str, Any] | None = None,
+    error_score: float | str = math.nan,
     n_jobs: int | None = None,
     rng: Rng = None,
     progress: bool = False,
 ) -> CrossValidation:
     """Fit on each training set, score on the samples that were held out.
 
+    Beyond scikit-learn's function of this name: intervals of the mean, out-of-fold predictions, a random stream per
+    split, factories and estimators without scikit-learn's protocol.
+
     Parameters
     ----------
     estimator : anything with fit(X, y) and predict(X), which is copied for each split (scikit-learn's clone, or a deep
         copy); or a function that makes one (called with rng= if it has that parameter).
-    X, y : n samples and their targets: arrays, DataFrames, sparse matrices, lists.
+    X, y : n samples and their targets: arrays, DataFrames, Arrow tables, sparse matrices, lists.
     groups : (n,) labels, for splitters that keep groups together.
     cv : a splitter of this package or of scikit-learn, a number of folds (stratified for a classifier), or pairs of
         positions.
-    scoring : scikit-learn's names, functions of (estimator, X, y), a list or dict of them; None: estimator.score.
+    scoring : scikit-learn's names, functions of (estimator, X, y) that return a number or a dict of numbers, a list or
+        dict of them; None: estimator.score. A score that is not defined for a test set is NaN.
     train_scores : also score on the training sets, which shows overfitting.
     predictions : True, or the name of a method such as "predict_proba": keep out-of-fold predictions.
     estimators : keep the fitted estimators.
     fit_params : more arguments of fit. Those with n entries are reduced to the training set.
+    error_score : the score of a fit or scorer that raises an error, with one warning for all of them; or "raise". If
+        all of them fail, the first error is raised.
     n_jobs : None: in this process. Otherwise joblib's: -1 for all CPUs, or the backend of joblib.parallel_config.
     rng : None, a seed or a Generator. Each split's estimator gets its own stream. With a seed, results are the same
         for any n_jobs and backend.
@@ -283,20 +382,20 @@ def cross_validate(
 
     Raises TypeError or ValueError that names the argument, before the first fit where that is possible.
     """
-    s = setup(estimator, X, y, groups, cv, scoring)
+    s = setup(estimator, X, y, Options(
+        groups=groups, cv=cv, scoring=scoring, error_score=error_score, n_jobs=n_jobs, rng=rng, progress=progress,
+    ))  # fmt: skip
     method = "predict" if predictions is True else predictions or None
-    if method is not None:
-        _check_method(s, method)
+    often = None if method is None else _times_held_out(s, method)
     options = {"train_scores": train_scores, "method": method, "keep": estimators, "fit_params": dict(fit_params or {})}
-    tasks = [s.task(train, test, **options) for train, test in s.splits]
-    fits = run_fits(estimator, tasks, n_jobs=n_jobs, rng=rng, progress=progress)
+    fits = s.run([s.task(train, test, **options) for train, test in s.splits], rng=rng)
     result = collect(name_of(estimator), fits, s.splits)
     result.estimators = [f.estimator for f in fits] if estimators else None
-    result.predictions = None if method is None else _out_of_fold(s, fits, method)
+    result.predictions = None if often is None else out_of_fold(fits, s, str(method), often)
     return result
 
 
-def collect(name: str, fits: Sequence[Scores], splits: Sequence[Split]) -> CrossValidation:
+def collect(name: str, fits: Sequence[Scores], splits: Sequence[PackedSplit]) -> CrossValidation:
     """The scores of all splits as arrays."""
     return CrossValidation(
         name=name,
@@ -304,52 +403,23 @@ def collect(name: str, fits: Sequence[Scores], splits: Sequence[Split]) -> Cross
         train_scores={k: np.array([f.train[k] for f in fits]) for k in fits[0].train},
         fit_times=np.array([f.fit_time for f in fits]),
         score_times=np.array([f.score_time for f in fits]),
-        n_train=np.array([len(train) for train, _ in splits]),
-        n_test=np.array([len(test) for _, test in splits]),
-        tests=[test for _, test in splits],
+        n_train=np.array([train.size for train, _ in splits]),
+        n_test=np.array([test.size for _, test in splits]),
+        packed_tests=[test for _, test in splits],
     )
 
 
-def _times_held_out(s: Setup) -> Array:
-    return np.bincount(np.concatenate([test for _, test in s.splits]), minlength=s.n)
-
-
-def _check_method(s: Setup, method: Any) -> None:
+def _times_held_out(s: Setup, method: Any) -> Array:
+    """(n,) how often each sample is held out. An error if the method cannot give out-of-fold predictions."""
     made = example(s.estimator)
     if not isinstance(method, str) or not callable(getattr(made, method, None)):
         raise TypeError(f"predictions={method!r} must be True or a method of the estimator {name_of(s.estimator)}")
-    if s.classifier and method == "predict" and _times_held_out(s).max() > 1:
+    often = np.zeros(s.n, np.int64)
+    for _, test in s.splits:
+        often += np.bincount(test.array(), minlength=s.n)
+    if s.classifier and method == "predict" and often.max() > 1:
         raise ValueError(
             "predictions=True with a cv that holds samples out more than once: labels have no mean; ask for "
             "predictions='predict_proba'"
         )
-
-
-def _out_of_fold(s: Setup, fits: Sequence[Scores], method: str) -> Array:
-    """The predictions for every sample. If several models predict a sample, their mean."""
-    parts = [f.predictions for f in fits]
-    if method == "predict_proba" and s.y is not None:
-        y = np.asarray(s.y)
-        classes = np.unique(y)
-        parts = [_all_classes(p, np.unique(y[t]), classes) for p, (t, _) in zip(parts, s.splits, strict=True)]
-    often, kind, shape = _times_held_out(s), np.result_type(*parts), (s.n, *parts[0].shape[1:])
-    if any(p.dtype.kind not in "biufc" for p in parts):
-        found: Array = np.full(shape, None, dtype=object)
-        for (_, test), p in zip(s.splits, parts, strict=True):
-            found[test] = p
-        return found.astype(kind) if often.all() else found
-    once = often.min() == 1 == often.max()
-    found = np.zeros(shape, kind if once else float)
-    for (_, test), p in zip(s.splits, parts, strict=True):
-        found[test] = p if once else found[test] + p
-    often = often.reshape(-1, *[1] * (found.ndim - 1))
-    return found if once else np.where(often > 0, found / np.maximum(often, 1), np.nan)
-
-
-def _all_classes(probabilities: Array, seen: Array, classes: Array) -> Array:
-    """Add columns of zeros for the classes that the training set lacked."""
-    if probabilities.ndim != 2 or probabilities.shape[1] != len(seen):
-        return probabilities
-    whole = np.zeros((len(probabilities), len(classes)), probabilities.dtype)
-    whole[:, np.searchsorted(classes, seen)] = probabilities
-    return whole
+    return often

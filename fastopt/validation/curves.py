@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from fastopt._checks import one_of
-from fastopt._types import Array, Rng
+from fastopt._types import Array
 from fastopt.validation import parallel
-from fastopt.validation.cross_validation import Scores, check_classes, setup, table
-from fastopt.validation.estimators import check_has_set_params, name_of, run_fits
+from fastopt.validation._samples import Positions
+from fastopt.validation.cross_validation import Options, Scores, check_classes, setup, table
+from fastopt.validation.estimators import check_has_set_params, name_of
 from fastopt.validation.nested import best_of
 from fastopt.validation.plots import TEST, TRAIN, axes_or_new, band, numeric_axis
 
@@ -62,34 +63,31 @@ def learning_curve(
     *,
     train_sizes: Sequence[float] = (0.1, 0.325, 0.55, 0.775, 1.0),
     keep: str = "first",
-    groups: Any = None,
-    cv: Any = 5,
-    scoring: Any = None,
-    n_jobs: int | None = None,
-    rng: Rng = None,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> Curve:
     """Would more data help? Scores after training on increasing parts of each training set.
+
+    Beyond scikit-learn's function of this name: a result with .plot() and .best, and a random stream per split.
 
     Parameters
     ----------
     train_sizes : shares in (0, 1] of the smallest training set, or counts.
     keep : which part of a training set is used: "first", "last" (the latest of a time series) or "random" (from rng).
-    The others are those of cross_validate, with a single score.
+    options : groups, cv, scoring (a single score), error_score, n_jobs, rng and progress, as in cross_validate.
     """
     one_of("keep", keep, ("first", "last", "random"))
-    s = setup(estimator, X, y, groups, cv, scoring)
+    s = setup(estimator, X, y, options)
     name = s.single_score()
-    sizes = _sizes(train_sizes, min(len(train) for train, _ in s.splits))
-    seeds = parallel.seed_sequence(rng).spawn(2)
+    sizes = _sizes(train_sizes, min(train.size for train, _ in s.splits))
+    seeds = parallel.seed_sequence(s.rng).spawn(2)
     order = np.random.default_rng(seeds[0])
-    trains = [order.permutation(train) if keep == "random" else train for train, _ in s.splits]
-    parts = [[train[-m:] if keep == "last" else train[:m] for train in trains] for m in sizes]
-    if s.classifier and s.y is not None:
-        check_classes(s.y, [part for row in parts for part in row])
+    trains = [order.permutation(train.array()) if keep == "random" else train.array() for train, _ in s.splits]
+    parts = [[Positions(train[-m:] if keep == "last" else train[:m], s.n) for train in trains] for m in sizes]
+    if s.codes is not None:
+        check_classes(s.codes, y, (part.array() for row in parts for part in row))
     tests = [test for _, test in s.splits]
     tasks = [s.task(*split, train_scores=True) for row in parts for split in zip(row, tests, strict=True)]
-    fits = run_fits(estimator, tasks, n_jobs=n_jobs, rng=seeds[1], progress=progress)
+    fits = s.run(tasks, rng=seeds[1])
     return _curve(f"Learning curve of {name_of(estimator)}", "training samples", sizes, name, fits)
 
 
@@ -129,22 +127,19 @@ def validation_curve(
     *,
     param_name: str,
     param_range: Sequence[Any],
-    groups: Any = None,
-    cv: Any = 5,
-    scoring: Any = None,
-    n_jobs: int | None = None,
-    rng: Rng = None,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> Curve:
     """Which value of a parameter fits best? Scores along the values of a parameter.
+
+    Beyond scikit-learn's function of this name: a result with .plot() and .best, and a random stream per split.
 
     Parameters
     ----------
     param_name, param_range : set by set_params; "step__alpha" for a nested estimator.
-    The others are those of cross_validate, with a single score.
+    options : groups, cv, scoring (a single score), error_score, n_jobs, rng and progress, as in cross_validate.
     """
-    s = setup(estimator, X, y, groups, cv, scoring)
+    s = setup(estimator, X, y, options)
     name, values = s.single_score(), check_param_range(estimator, param_name, param_range)
     tasks = [s.task(*split, train_scores=True, params={param_name: v}) for v in values for split in s.splits]
-    fits = run_fits(estimator, tasks, n_jobs=n_jobs, rng=rng, progress=progress)
+    fits = s.run(tasks, rng=s.rng)
     return _curve(f"Validation curve of {name_of(estimator)}", param_name, values, name, fits)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from fastopt._checks import number, one_of
+from fastopt._optional import require
 from fastopt._types import Array, Rng
 from fastopt.validation import parallel
 from fastopt.validation._samples import samples
-from fastopt.validation.cross_validation import CrossValidation, Setup, collect, setup
-from fastopt.validation.estimators import check_estimator, is_classifier, name_of, run_fits
+from fastopt.validation.cross_validation import CrossValidation, Options, Setup, collect, setup
+from fastopt.validation.estimators import check_estimator, example, is_classifier, name_of
 from fastopt.validation.intervals import Interval, interval
-from fastopt.validation.scoring import SCORERS, best_value
+from fastopt.validation.scoring import best_value
 
 
 @dataclass(repr=False, eq=False)
@@ -51,29 +52,23 @@ def generalization_gap(
     estimator: Any,
     X: Any,
     y: Any = None,
-    *,
-    groups: Any = None,
-    cv: Any = 5,
-    scoring: Any = None,
-    n_jobs: int | None = None,
-    rng: Rng = None,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> GeneralizationGap:
     """How much better is the model on its training samples than on held-out samples?
 
     The mean over splits of (training score − held-out score), with an interval whose variance is corrected for training
     sets that overlap. Parameters: those of cross_validate; `scoring` must be a single score.
     """
-    s = setup(estimator, X, y, groups, cv, scoring)
-    return gap_of(validate(s, n_jobs, rng, progress))
+    s = setup(estimator, X, y, options)
+    return gap_of(validate(s, s.rng))
 
 
-def validate(s: Setup, n_jobs: Any, rng: Rng, progress: bool, estimator: Any = None) -> CrossValidation:
+def validate(s: Setup, rng: Rng, estimator: Any = None) -> CrossValidation:
     """Cross-validate with training scores; `estimator` replaces the estimator if it is given."""
     s.single_score()
     made = s.estimator if estimator is None else estimator
     tasks = [s.task(train, test, train_scores=True) for train, test in s.splits]
-    return collect(name_of(made), run_fits(made, tasks, n_jobs=n_jobs, rng=rng, progress=progress), s.splits)
+    return collect(name_of(made), s.run(tasks, rng=rng, estimator=made), s.splits)
 
 
 def gap_of(result: CrossValidation) -> GeneralizationGap:
@@ -141,15 +136,10 @@ def diagnose(
     X: Any,
     y: Any,
     *,
-    groups: Any = None,
-    cv: Any = 5,
-    scoring: str | None = None,
     best: float | None = None,
     max_gap: float = 0.1,
     min_skill: float = 0.5,
-    n_jobs: int | None = None,
-    rng: Rng = None,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> Diagnosis:
     """Underfits, overfits, fits, or no better than a constant guess: a verdict with its reasons.
 
@@ -162,8 +152,9 @@ def diagnose(
 
     Parameters
     ----------
-    estimator, X, y, groups, cv, n_jobs, rng, progress : as in cross_validate.
-    scoring : a name or a function; None: accuracy for a classifier, r2 otherwise.
+    estimator, X, y, groups, cv, error_score, n_jobs, rng, progress : as in cross_validate.
+    scoring : a name or a function; None: accuracy for a classifier, r2 otherwise. ValueError if it is not defined for
+        a test set, as r2 of one sample.
     best : the best possible score. None: 1 for accuracy and r2, 0 for neg_…; other names need it. If noise limits the
         score and the limit is known, give the limit.
     max_gap, min_skill : the thresholds, in (0, 1). If half of y's variance is noise, no model reaches a higher skill
@@ -174,14 +165,16 @@ def diagnose(
         "max_gap": number("max_gap", max_gap, 0, 1, **inside),
         "min_skill": number("min_skill", min_skill, 0, 1, **inside),
     }
-    s = setup(estimator, X, y, groups, cv, scoring or _default_scoring(estimator, y))
+    options["scoring"] = options.get("scoring") or _default_scoring(estimator, y)
+    s = setup(estimator, X, y, options)
     name = s.single_score()
     ceiling = best_value(name) if best is None else float(best)
     if ceiling is None:
         raise ValueError(f"best is None, and the best possible value of scoring={name!r} is not known")
-    seeds = parallel.seed_sequence(rng).spawn(2)
-    model = validate(s, n_jobs, seeds[0], progress)
-    constant = validate(s, None, seeds[1], False, _constant(s, name))
+    seeds = parallel.seed_sequence(s.rng).spawn(2)
+    model, constant = validate(s, seeds[0]), validate(s, seeds[1], _constant(s, name))
+    if undefined := int(np.isnan(model.scores() + constant.scores()).sum()):
+        raise ValueError(f"scoring: {name} is not defined in {undefined} of {len(s.splits)} splits: choose another cv")
     return _judge(name, model, constant, ceiling, thresholds)
 
 
@@ -192,14 +185,12 @@ def _default_scoring(estimator: Any, y: Any) -> str:
 
 
 def _constant(s: Setup, name: str) -> Any:
-    """ConstantGuess, or a dummy of scikit-learn where its own scorers need an estimator with its tags."""
-    scorer = s.scorers[name]
-    if name not in SCORERS and type(scorer).__module__.startswith("sklearn"):
-        from sklearn.dummy import DummyClassifier, DummyRegressor
-
-        return DummyClassifier(strategy="prior") if s.classifier else DummyRegressor()
-    kind = "class" if s.classifier else "median" if name == "neg_mean_absolute_error" else "mean"
-    return ConstantGuess(kind)
+    """ConstantGuess, or the dummy of scikit-learn for its own estimators."""
+    strategy = "prior" if s.classifier else "median" if name == "neg_mean_absolute_error" else "mean"
+    if hasattr(example(s.estimator), "__sklearn_tags__"):
+        dummies = require("sklearn.dummy", "diagnose", "sklearn")
+        return (dummies.DummyClassifier if s.classifier else dummies.DummyRegressor)(strategy=strategy)
+    return ConstantGuess("class" if s.classifier else strategy)
 
 
 def _judge(

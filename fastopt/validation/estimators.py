@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import number, warn
+from fastopt._optional import require
 from fastopt._types import Array, Rng
 from fastopt.validation import parallel
 from fastopt.validation._samples import samples, take
@@ -85,10 +86,10 @@ def _parameters(function: Any) -> Any:
 
 
 def _clone(estimator: Any) -> Any:
-    """scikit-learn's clone if it is loaded; otherwise a new object with the same parameters, or a deep copy."""
-    if hasattr(estimator, "get_params") and not isinstance(estimator, type):
-        if "sklearn.base" in sys.modules:
-            return sys.modules["sklearn.base"].clone(estimator)
+    """scikit-learn's clone of its own estimators; otherwise a new object with the same parameters, or a deep copy."""
+    if hasattr(estimator, "__sklearn_tags__"):
+        return require("sklearn.base", f"{estimator!r:.60}", "sklearn").clone(estimator)
+    if hasattr(estimator, "get_params"):
         return type(estimator)(**copy.deepcopy(estimator.get_params(deep=False)))
     return copy.deepcopy(estimator)
 
@@ -96,8 +97,8 @@ def _clone(estimator: Any) -> Any:
 def is_classifier(estimator: Any) -> bool:
     """Whether scikit-learn's tags or _estimator_type say so, or predict_proba exists."""
     made = example(estimator)
-    if "sklearn.base" in sys.modules and hasattr(made, "__sklearn_tags__"):
-        return bool(sys.modules["sklearn.base"].is_classifier(made))
+    if hasattr(made, "__sklearn_tags__"):
+        return bool(made.__sklearn_tags__().estimator_type == "classifier")
     kind = getattr(made, "_estimator_type", None)
     return bool(kind == "classifier" or (kind is None and hasattr(made, "predict_proba")))
 
@@ -210,8 +211,9 @@ class FitTask(ABC):
     def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> Any:
         """Return the result to keep. fit_time is in seconds."""
 
-    def explain(self, error: Exception, y_train: Any) -> None:  # noqa: B027 (optional for subclasses)
-        """Add a note to an error that fit() raised."""
+    def failed(self, error: Exception) -> Any:
+        """The result if fit() raised an error; raises it by default."""
+        raise error
 
 
 def run_fits(
@@ -253,11 +255,37 @@ def _fit_group(estimator: Any, tasks: Sequence[FitTask], rngs: Sequence[np.rando
     try:
         models = _fit_models(models, *zip(*sets, strict=True))
     except Exception as error:
-        for task, (_, y, _) in zip(tasks, sets, strict=True):
-            task.explain(error, y)
-        raise
+        if len(tasks) == 1:
+            return [tasks[0].failed(error)]
+        models = [_model_or_error(m, *one) for m, one in zip(models, sets, strict=True)]
     fit_time = (time.perf_counter() - start) / len(tasks)
-    return [t.result(m, X, y, fit_time) for t, m, (X, y, _) in zip(tasks, models, sets, strict=True)]
+    return [
+        t.failed(m) if isinstance(m, Exception) else t.result(m, X, y, fit_time)
+        for t, m, (X, y, _) in zip(tasks, models, sets, strict=True)
+    ]
+
+
+def _model_or_error(model: Any, X: Any, y: Any, params: Mapping[str, Any]) -> Any:
+    try:
+        return fit(model, X, y, params)
+    except Exception as error:
+        return error
+
+
+def check_error_score(value: Any) -> Any:
+    """ "raise", or a number, which may be NaN."""
+    if value == "raise":
+        return value
+    return value if isinstance(value, float) and value != value else number("error_score", value)
+
+
+def report_failures(errors: Sequence[Exception], total: int, error_score: Any, fits: bool = True) -> None:
+    """Raise the first error if all of `total` failed, by a fit or by misuse of a score; otherwise warn once."""
+    if len(errors) == total and (fits or isinstance(errors[0], (TypeError, AttributeError))):
+        raise errors[0]
+    if errors:
+        first = f"{type(errors[0]).__name__}: {errors[0]}"
+        warn(f"{len(errors)} of {total} fits or scores failed and count as error_score={error_score}; first {first}")
 
 
 def of_samples(value: Any, index: Array, n: int) -> Any:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastopt._checks import flag, integer, optional, rng_like, warn
+from fastopt._optional import require
 from fastopt._types import Array, Rng
-from fastopt.validation._samples import column, encode, same_length, samples
+from fastopt.validation._samples import column, encode, same_length, samples, take
 
 Split = tuple[Array, Array]
 
@@ -25,10 +26,11 @@ Split = tuple[Array, Array]
 class Splitter(ABC):
     """The base class of all splitters: the protocol, subsets, and a repr that is a valid expression."""
 
-    #: attributes that hold one value per sample
+    #: attributes that hold one value per sample; split() takes them, too
     per_sample: tuple[str, ...] = ()
+    uses_groups = False
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
+    def split(self, X: Any, y: Any = None, groups: Any = None, **per_sample: Any) -> Iterator[Split]:
         """Yield (train, test): two arrays of positions, each sorted.
 
         Parameters
@@ -36,17 +38,41 @@ class Splitter(ABC):
         X : n samples: array, DataFrame, sparse matrix or list. Only their number is used, and by splitters for time
             the DatetimeIndex of a DataFrame.
         y : (n,) classes, for stratified splitters.
-        groups : (n,) labels. A splitter that uses groups never puts one group on both sides.
+        groups : (n,) labels. A splitter that uses groups never puts one group on both sides; another one warns.
+        times, end_times : in place of the splitter's own, if it has them. scikit-learn's metadata routing passes them.
 
         Raises ValueError or TypeError at the call, not at the first split.
         """
         n = samples(X)
         same_length(n, y=y, groups=groups)
-        return self._splits(n, X, y, groups)
+        if groups is not None and not self.uses_groups:
+            warn(f"The groups parameter is ignored by {type(self).__name__}")
+        return self._with(per_sample)._splits(n, X, y, groups)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **per_sample: Any) -> int:
         """The number of splits. Some splitters need the samples to know it."""
         return int(self.n_splits)  # type: ignore[attr-defined]
+
+    @property
+    def random_state(self) -> Any:
+        """`rng` under the name by which scikit-learn's searches check that a splitter repeats its splits."""
+        return getattr(self, "rng", 0)
+
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn's metadata routing passes to split(): groups, times and end_times, if they are used."""
+        routing = require("sklearn.utils.metadata_routing", "metadata routing", "sklearn")
+        request = routing.MetadataRequest(owner=self)
+        for name in ("groups",) * self.uses_groups + self.per_sample:
+            request.split.add_request(param=name, alias=True)
+        return request
+
+    def _with(self, per_sample: dict[str, Any]) -> Splitter:
+        """This splitter, or a copy of it with other values per sample."""
+        if unknown := per_sample.keys() - set(self.per_sample):
+            raise TypeError(f"split() of {type(self).__name__} takes no {', '.join(sorted(unknown))}")
+        other = copy.copy(self)
+        vars(other).update(per_sample)
+        return other
 
     @abstractmethod
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
@@ -54,11 +80,8 @@ class Splitter(ABC):
 
     def subset(self, index: Array) -> Splitter:
         """A copy of this splitter for the samples at these positions: its times and end times are reduced to them."""
-        other = copy.copy(self)
-        for name in self.per_sample:
-            values = getattr(self, name)
-            setattr(other, name, None if values is None else np.asarray(values)[index])
-        return other
+        values = {name: getattr(self, name) for name in self.per_sample}
+        return self._with({k: v if v is None else take(v, index) for k, v in values.items()})
 
     def __repr__(self) -> str:
         shown = []
@@ -116,6 +139,8 @@ class _KFold(Splitter):
 class KFold(_KFold):
     """k folds of consecutive samples, or of shuffled ones; each fold is held out once.
 
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
+
     Parameters
     ----------
     n_splits : k >= 2.
@@ -150,6 +175,8 @@ def consecutive(bounds: Sequence[int]) -> Iterator[Split]:
 
 class StratifiedKFold(_KFold):
     """k folds with the same class proportions as the whole, as nearly as the counts allow.
+
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
 
     Sort the samples by class. Fold f gets as many samples of a class as there are among the sorted positions f, f + k,
     f + 2k, … The samples of a class go to the folds in their order in y (in a random order with shuffle=True). Classes
@@ -213,9 +240,13 @@ def group_codes(groups: Any, n: int, n_splits: int) -> tuple[Array, Array]:
 class GroupKFold(_KFold):
     """k folds of about equal size; a group is never divided.
 
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
+
     Groups are assigned from the largest to the smallest, each to the first fold with the fewest samples so far. With
     shuffle=True they are assigned at random, an equal number of groups to each fold.
     """
+
+    uses_groups = True
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         codes, counts = group_codes(groups, n, self.n_splits)
@@ -237,10 +268,14 @@ class GroupKFold(_KFold):
 class StratifiedGroupKFold(_KFold):
     """k folds that never divide a group, with class proportions as near to those of the whole as that allows.
 
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
+
     Groups are assigned one by one, by decreasing standard deviation of their class counts (equal ones in a random order
     with shuffle=True). Each goes to the fold that makes this number smallest: the standard deviation over folds of a
     class's share, averaged over the classes. Of equally good folds, the one with the fewest samples gets it.
     """
+
+    uses_groups = True
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         labels, of_class = classes(y, n, self.n_splits)
@@ -273,9 +308,12 @@ class StratifiedGroupKFold(_KFold):
 
 
 class LeaveOneOut(Splitter):
-    """Hold out each sample once, alone: n splits and n fits. Low bias, high variance, O(n²) positions in total."""
+    """Hold out each sample once, alone: n splits and n fits. Low bias, high variance, O(n²) positions in total.
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    Beyond scikit-learn's class of this name: an error, and not an empty training set, for a single sample.
+    """
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **per_sample: Any) -> int:
         if X is None:
             raise ValueError("X is None: LeaveOneOut has as many splits as X has samples")
         return samples(X)
@@ -291,6 +329,8 @@ class LeaveOneOut(Splitter):
 
 class ShuffleSplit(Splitter):
     """Hold out random samples, drawn anew for each split: the test sets of two splits may overlap.
+
+    Beyond scikit-learn's class of this name: rng may be a Generator.
 
     Parameters
     ----------
@@ -371,8 +411,9 @@ class Repeated(Splitter):
         self.splitter = splitter
         self.n_repeats = integer("n_repeats", n_repeats, 1)
         self.rng = rng_like("rng", rng)
+        self.uses_groups = getattr(splitter, "uses_groups", True)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **per_sample: Any) -> int:
         return int(self.n_repeats * self.splitter.get_n_splits(X, y, groups))
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:

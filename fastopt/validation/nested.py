@@ -5,24 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from fastopt._types import Array, Rng
+from fastopt._types import Array
 from fastopt.validation import parallel
 from fastopt.validation._samples import take
 from fastopt.validation.cross_validation import (
     MOST_ROWS,
     CrossValidation,
+    Options,
+    PackedSplit,
     Setup,
     check_classes,
     collect,
+    packed,
     setup,
     splits_of,
 )
-from fastopt.validation.estimators import check_has_set_params, name_of, run_fits
-from fastopt.validation.folds import Split, Splitter
+from fastopt.validation.estimators import check_has_set_params, name_of
+from fastopt.validation.folds import Splitter
 
 
 @dataclass(repr=False, eq=False)
@@ -41,7 +44,7 @@ class NestedCrossValidation(CrossValidation):
     @property
     def optimism(self) -> float:
         """Mean inner score of the chosen parameters minus their mean outer score."""
-        return float(np.mean(self.inner_scores.max(axis=1)) - self.mean())
+        return float(np.mean(np.nanmax(self.inner_scores, axis=1)) - self.mean())
 
     def __repr__(self) -> str:
         chosen = [f"split {i} chose {params}" for i, params in enumerate(self.chosen[:MOST_ROWS])]
@@ -54,13 +57,9 @@ def nested_cross_validate(
     X: Any,
     y: Any = None,
     *,
-    groups: Any = None,
     inner: Any = 5,
     outer: Any = 5,
-    scoring: Any = None,
-    n_jobs: int | None = None,
-    rng: Rng = None,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> NestedCrossValidation:
     """Choose parameters by cross-validation inside each training set; score the choice on the samples held out.
 
@@ -75,36 +74,47 @@ def nested_cross_validate(
     inner, outer : as cv in cross_validate. A splitter with times is reduced to each outer training set.
     groups : (n,) labels, given to both.
     scoring : a single score, to choose by and to report.
-    n_jobs, rng, progress : as in cross_validate.
+    error_score, n_jobs, rng, progress : as in cross_validate.
+
+    A candidate whose score is NaN in an inner split is not chosen; ValueError if all candidates have such scores.
 
     Source: Cawley and Talbot, On over-fitting in model selection, JMLR 11 (2010).
     """
-    s = setup(estimator, X, y, groups, outer, scoring)
+    if "cv" in options:
+        raise TypeError("nested_cross_validate has no cv: give inner and outer")
+    options["cv"] = outer
+    s = setup(estimator, X, y, options)
     s.single_score()
     candidates = grid_of(param_grid)
     check_has_set_params(estimator, "to try param_grid")
-    seeds = parallel.seed_sequence(rng).spawn(2)
-    inner_splits = [_inner_splits(s, groups, inner, train) for train, _ in s.splits]
+    seeds = parallel.seed_sequence(s.rng).spawn(2)
+    inner_splits = [_inner_splits(s, inner, train.array()) for train, _ in s.splits]
     tasks = [s.task(*split, params=p) for splits in inner_splits for split in splits for p in candidates]
-    fits = run_fits(estimator, tasks, n_jobs=n_jobs, rng=seeds[0], progress=progress, label="inner fits")
+    fits = s.run(tasks, rng=seeds[0], label="inner fits")
     scores = np.array([next(iter(f.test.values())) for f in fits]).reshape(-1, len(candidates))
     parts = np.split(scores, np.cumsum([len(splits) for splits in inner_splits])[:-1])
     means = np.array([np.sum(part, axis=0) / len(part) for part in parts])
+    if (without := np.isnan(means).all(axis=1)).any():
+        raise ValueError(
+            f"every inner score is NaN in outer split {int(without.argmax())}: there is nothing to choose by"
+        )
     chosen = [candidates[best_of(row)] for row in means]
     winners = [s.task(*split, params=params) for split, params in zip(s.splits, chosen, strict=True)]
-    fits = run_fits(estimator, winners, n_jobs=n_jobs, rng=seeds[1], progress=progress, label="outer fits")
+    fits = s.run(winners, rng=seeds[1], label="outer fits")
     plain = collect(name_of(estimator), fits, s.splits)
     return NestedCrossValidation(**vars(plain), chosen=chosen, inner_scores=means, candidates=candidates)
 
 
-def _inner_splits(s: Setup, groups: Any, inner: Any, train: Array) -> list[Split]:
+def _inner_splits(s: Setup, inner: Any, train: Array) -> list[PackedSplit]:
     """Splits of a training set, as positions in X."""
+    groups = s.options.get("groups")
     part = None if groups is None else take(np.asarray(groups), train)
     cv = inner.subset(train) if isinstance(inner, Splitter) else inner
-    splits = splits_of(cv, take(s.X, train), take(s.y, train), part, s.classifier)
-    splits = [(train[a], train[b]) for a, b in splits]
-    if s.classifier and s.y is not None:
-        check_classes(s.y, [a for a, _ in splits])
+    codes = None if s.codes is None else s.codes[train]
+    found = splits_of(cv, take(s.X, train), take(s.y, train), part, codes)
+    splits = packed(((train[a], train[b]) for a, b in found), s.n)
+    if s.codes is not None:
+        check_classes(s.codes, s.y, (a.array() for a, _ in splits))
     return splits
 
 

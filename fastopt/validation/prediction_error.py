@@ -5,7 +5,7 @@ Source: Efron and Tibshirani, Improvements on cross-validation: the .632+ bootst
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from fastopt.validation import parallel
 from fastopt.validation._samples import column, encode, same_length, samples, take
 from fastopt.validation.estimators import (
     FitTask,
+    check_error_score,
     check_estimator,
     example,
     fit,
@@ -25,6 +26,7 @@ from fastopt.validation.estimators import (
     is_classifier,
     name_of,
     predictions,
+    report_failures,
 )
 from fastopt.validation.folds import Split, Splitter, class_labels
 from fastopt.validation.resampling import ResamplingScheme, key_from, scheme_for
@@ -63,6 +65,7 @@ class Bootstrap(Splitter):
         self.grouped = flag("grouped", grouped)
         self.block_length = optional(integer, "block_length", block_length, 1)
         self.rng = rng_like("rng", rng)
+        self.uses_groups = self.grouped
         if self.stratified + self.grouped + (self.block_length is not None) > 1:
             raise ValueError("stratified, grouped and block_length are different ways to resample: choose one")
 
@@ -151,6 +154,7 @@ def bootstrap_score(
     loss: str | None = None,
     stratified: bool = False,
     groups: Any = None,
+    error_score: float | str = "raise",
     n_jobs: int | None = None,
     rng: Rng = None,
     progress: bool = False,
@@ -168,6 +172,7 @@ def bootstrap_score(
     loss : "zero_one" or "squared"; None: by whether the estimator is a classifier.
     stratified : draw within each class of y.
     groups : (n,) labels: whole groups are drawn and left out.
+    error_score : the error of the samples left out if a fit fails; NaN leaves that resample out; "raise" raises.
 
     γ is Σ p(1 − q) over the classes' shares p in y and q in the predictions, or var(y) + var(ŷ) + (ȳ − mean ŷ)² for the
     squared loss. Memory is linear in the samples.
@@ -197,40 +202,57 @@ def bootstrap_score(
     splits = cv.split(X, target if stratified else None, groups)
     full = fit(fresh(estimator, np.random.default_rng(seeds[1])), X, y, {})
     predicted = predictions(full, X, n, loss == "squared")
-    tasks = (OutOfBagFit(X, target, train, test, loss) for train, test in splits)
+    check_error_score(error_score)
+    tasks = (OutOfBagFit(X, y, target, train, test, loss, error_score) for train, test in splits)
     found = fits_in_turn(estimator, tasks, resamples, n_jobs=n_jobs, seed=seeds[2], progress=progress)
-    total, often, means = np.zeros(n), np.zeros(n, np.int64), []
-    for test, errors in found:
-        total[test] += errors
-        often[test] += 1
-        means.append(float(np.mean(errors)))
-    seen = often > 0
-    apparent, out_of_bag = np.mean(losses(loss, target, predicted)), np.mean(total[seen] / often[seen])
+    out_of_bag, means, errors = _averages(n, found)
+    report_failures(errors, resamples, error_score)
+    apparent = float(np.mean(losses(loss, target, predicted)))
     gamma = no_information(loss, target, predicted)
     name = name_of(estimator)
-    return BootstrapScore(name, method, loss, float(apparent), float(out_of_bag), gamma, np.array(means))
+    return BootstrapScore(name, method, loss, apparent, out_of_bag, gamma, means)
+
+
+def _averages(n: int, found: Iterable[tuple[Array, Array, Any]]) -> tuple[float, Array, list[Exception]]:
+    """The mean over the samples of their mean error, the mean error of each resample, and what failed fits raised."""
+    total, often, means = np.zeros(n), np.zeros(n, np.int64), []
+    failures: list[Exception] = []
+    for test, errors, failure in found:
+        failures += [] if failure is None else [failure]
+        means.append(float(np.mean(errors)))
+        if not np.isnan(means[-1]):
+            total[test] += errors
+            often[test] += 1
+    seen = often > 0
+    return float(np.mean(total[seen] / often[seen])) if seen.any() else float("nan"), np.array(means), failures
 
 
 @dataclass(frozen=True)
 class OutOfBagFit(FitTask):
-    """Fit on a resample; the result is (test, errors): the samples left out, and the error of each."""
+    """Fit on a resample; the result is the samples left out, the error of each, and what a failed fit raised."""
 
     X: Any
-    y: Array
+    y: Any
+    target: Array
     train: Array
     test: Array
     loss: str
+    error_score: Any
 
     def training_set(self, rng: np.random.Generator) -> tuple[Any, Any, Mapping[str, Any]]:
-        return take(self.X, self.train), self.y[self.train], {}
+        return take(self.X, self.train), take(self.y, self.train), {}
 
-    def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> tuple[Array, Array]:
+    def result(self, model: Any, X_train: Any, y_train: Any, fit_time: float) -> tuple[Array, Array, None]:
         predicted = predictions(model, take(self.X, self.test), len(self.test), self.loss == "squared")
-        return self.test, losses(self.loss, self.y[self.test], predicted)
+        return self.test, losses(self.loss, self.target[self.test], predicted), None
 
-    def explain(self, error: Exception, y_train: Any) -> None:
-        if self.loss == "zero_one" and (y_train == y_train[0]).all():
+    def failed(self, error: Exception) -> tuple[Array, Array, Exception]:
+        drawn = self.target[self.train]
+        if self.loss == "zero_one" and (drawn == drawn[0]).all():
             error.add_note("This resample of y has a single class. stratified=True draws from every class.")
+        if self.error_score == "raise":
+            raise error
+        return self.test, np.full(len(self.test), float(self.error_score)), error
 
 
 def loss_of(loss: str | None, made: Any) -> str:
@@ -240,10 +262,13 @@ def loss_of(loss: str | None, made: Any) -> str:
 
 
 def target_of(y: Any, n: int, loss: str, name: str = "y") -> Array:
-    """(n,) labels that can be sorted, none missing; for the squared loss finite numbers."""
+    """(n,) labels that can be sorted, none missing; for the squared loss finite numbers. (n, 1) counts as (n,)."""
     a = np.asarray(y)
-    if a.shape != (n,):
+    if a.shape not in ((n,), (n, 1)):
         raise ValueError(f"{name} must have shape ({n},), one target per sample, got {y if y is None else a.shape}")
+    a = a.reshape(n)
+    if loss == "squared" and a.dtype.kind == "O" and all(isinstance(v, (bool, int, float, np.number)) for v in a):
+        a = a.astype(float)
     if loss == "squared" and a.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be finite numbers for loss='squared', got dtype {a.dtype}")
     if loss == "squared" and not np.isfinite(a).all():

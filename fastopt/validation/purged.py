@@ -27,6 +27,7 @@ class _Purged(Splitter):
     """Blocks of consecutive samples; training leaves out their neighbourhood in time."""
 
     per_sample: tuple[str, ...] = ("times", "end_times")
+    uses_groups = True
     embargo: Any = 0
 
     def _set_labels(self, times: Any, end_times: Any, horizon: Any, embargo: Any) -> None:
@@ -77,7 +78,12 @@ class _Purged(Splitter):
     def _combine(self, n: int, X: Any, groups: Any, n_folds: int, chosen: list[tuple[int, ...]]) -> Iterator[Split]:
         """One split per choice of test blocks."""
         start, end = self._intervals(n, X)
-        bounds = block_bounds(n, n_folds)
+        bounds, times = block_bounds(n, n_folds), times_of(self.times, X, n)
+        if times is not None:  # rows of one timestamp stay in one block
+            bounds = np.searchsorted(np.searchsorted(times, times), bounds)
+            if (np.diff(bounds) == 0).any():
+                distinct = len(np.unique(times))
+                raise ValueError(f"{n_folds} blocks of whole times: one of them would be empty, with {distinct} times")
         blocks = list(itertools.pairwise(bounds.tolist()))
         keep = [self._outside(start, end, block) for block in blocks]
         labels = None if groups is None else column("groups", groups, n)

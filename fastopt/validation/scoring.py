@@ -1,113 +1,109 @@
-"""Scores of predictions by scikit-learn's names; greater is always better.
+"""Scores by scikit-learn's names; greater is always better.
 
-accuracy, r2 and neg_mean_squared_error need NumPy alone. All other names need scikit-learn.
+scikit-learn's scorers compute them. accuracy, r2 and neg_mean_squared_error of an estimator that is not scikit-learn's
+need NumPy alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastopt._checks import warn
 from fastopt._optional import require
 from fastopt._types import Array
+from fastopt.validation.estimators import is_classifier
 
-Scorer = Callable[[Any, Any, Any], float]
+Scorer = Callable[[Any, Any, Any], Any]
 
 
-def accuracy(y: Array, predicted: Array) -> float:
-    """The share of predictions that are right."""
-    return float(np.mean(y == predicted))
+def accuracy(y: Array, predicted: Array, weight: Array | None = None) -> float:
+    """The weighted share of predictions that are right."""
+    if y.ndim > 1:  # scikit-learn knows which label matrices have an accuracy
+        metrics = require("sklearn.metrics", f"the accuracy of y with shape {y.shape}", "sklearn")
+        return float(metrics.accuracy_score(y, predicted, sample_weight=weight))
+    return float(np.average(y == predicted, weights=weight))
 
 
 def mean_squared_error(y: Array, predicted: Array) -> float:
     """mean of (y − ŷ)²"""
-    return float(np.mean((y - predicted) ** 2))
+    return float(np.mean((y.astype(float) - predicted.astype(float)) ** 2))
 
 
-def r2(y: Array, predicted: Array) -> float:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², averaged over the columns of y. A constant column counts 1 if it is predicted
-    exactly, otherwise 0."""
-    residual = np.sum((y - predicted) ** 2, axis=0)
-    total = np.sum((y - np.mean(y, axis=0)) ** 2, axis=0)
+def r2(y: Array, predicted: Array, weight: Array | None = None) -> float:
+    """1 − Σw(y − ŷ)² / Σw(y − ȳ)², averaged over the columns of y. A constant column counts 1 if it is predicted
+    exactly, otherwise 0. NaN, with a warning, for fewer than two samples."""
+    if len(y) < 2:
+        warn(f"r2 is not defined for {len(y)} sample(s): it is NaN")
+        return float("nan")
+    y, predicted = y.astype(float), predicted.astype(float)
+    root = 1.0 if weight is None else np.sqrt(weight).reshape(-1, *[1] * (y.ndim - 1))
+    mean = np.average(y, axis=0, weights=weight)
+    residual = np.sum((root * (y - predicted)) ** 2, axis=0)  # (√w d)²: w d² would overflow where w is 0
+    total = np.sum((root * (y - mean)) ** 2, axis=0)
     constant = np.where(residual == 0, 1.0, 0.0)
     ratio = np.divide(residual, total, out=np.ones_like(total, dtype=float), where=total != 0)
     return float(np.mean(np.where(total == 0, constant, 1.0 - ratio)))
 
 
-@dataclass(frozen=True)
-class MetricScorer:
-    """A score from a metric of (y, predictions). `metric` is a function, or the name of one in sklearn.metrics.
-
-    scikit-learn's own scorers refuse estimators without its tags; this one takes any with predict.
-    """
-
-    name: str
-    metric: Callable[[Array, Array], float] | str
-    sign: float = 1.0  # -1 for errors
-    numeric: bool = True
-
-    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
-        y, predicted = np.asarray(y), np.asarray(estimator.predict(X))
-        if predicted.shape != y.shape and predicted.size == y.size:
-            predicted = predicted.reshape(y.shape)
-        if self.numeric:
-            y, predicted = y.astype(float), predicted.astype(float)
-        metric = self.metric
-        if isinstance(metric, str):
-            metric = getattr(require("sklearn.metrics", f"scoring={self.name!r}", "sklearn"), metric)
-        return float(self.sign * metric(y, predicted))
-
-
-def _log_loss(estimator: Any, X: Any, y: Any) -> float:
-    """−log loss; probabilities are columns in the order of the estimator's classes_."""
-    for needed in ("predict_proba", "classes_"):
-        if not hasattr(estimator, needed):
-            raise TypeError(f"scoring='neg_log_loss' needs an estimator with {needed}: {estimator!r} has none")
-    metrics = require("sklearn.metrics", "scoring='neg_log_loss'", "sklearn")
-    return -float(metrics.log_loss(y, estimator.predict_proba(X), labels=estimator.classes_))
-
-
-def _own_score(estimator: Any, X: Any, y: Any) -> float:
-    return float(estimator.score(X, y))
-
-
-SCORERS: dict[str, Scorer] = {
-    "accuracy": MetricScorer("accuracy", accuracy, numeric=False),
-    "balanced_accuracy": MetricScorer("balanced_accuracy", "balanced_accuracy_score", numeric=False),
-    "r2": MetricScorer("r2", r2),
-    "neg_mean_squared_error": MetricScorer("neg_mean_squared_error", mean_squared_error, -1.0),
-    "neg_root_mean_squared_error": MetricScorer("neg_root_mean_squared_error", "root_mean_squared_error", -1.0),
-    "neg_mean_absolute_error": MetricScorer("neg_mean_absolute_error", "mean_absolute_error", -1.0),
-    "neg_log_loss": _log_loss,
+METRICS: dict[str, Callable[[Array, Array], float]] = {
+    "accuracy": accuracy,
+    "r2": r2,
+    "neg_mean_squared_error": lambda y, predicted: -mean_squared_error(y, predicted),
 }
 
 
-def scorer_of(name: str) -> Scorer:
-    """The scorer with scikit-learn's name: from SCORERS, otherwise from scikit-learn."""
-    if name in SCORERS:
-        return SCORERS[name]
+class Tagged:
+    """An estimator without scikit-learn's tags, together with the tags that scikit-learn's scorers ask for."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made, name)
+
+    def __sklearn_tags__(self) -> Any:
+        utils = require("sklearn.utils", "this scoring", "sklearn")
+        known = is_classifier(self.made) and hasattr(self.made, "classes_")  # classifiers are asked for classes_
+        kind = "classifier" if known else "regressor"
+        return utils.Tags(estimator_type=kind, target_tags=utils.TargetTags(required=True))
+
+
+def scorer_of(name: str, estimator: Any) -> Scorer:
+    """The scorer with scikit-learn's name, for an estimator with or without scikit-learn's tags."""
+    foreign = not hasattr(estimator, "__sklearn_tags__")
+    if foreign and name in METRICS:
+        return lambda made, X, y: METRICS[name](*_arrays(y, made.predict(X)))
     try:
         metrics = require("sklearn.metrics", f"scoring={name!r}", "sklearn")
     except ImportError as error:
-        raise ImportError(f"{error}; without it there are {', '.join(SCORERS)}") from None
-    if name not in metrics.get_scorer_names():
-        raise ValueError(f"scoring={name!r} is no score of scikit-learn; some are {', '.join(SCORERS)}")
-    return metrics.get_scorer(name)  # type: ignore[no-any-return]
+        raise ImportError(f"{error}; without it there are {', '.join(METRICS)}") from None
+    try:
+        scorer: Scorer = metrics.get_scorer(name)
+    except ValueError:
+        raise ValueError(f"scoring={name!r} is no score of scikit-learn; some are {', '.join(METRICS)}") from None
+    return (lambda made, X, y: scorer(Tagged(made), X, y)) if foreign else scorer
+
+
+def _arrays(y: Any, predicted: Any) -> tuple[Array, Array]:
+    """Targets and predictions as arrays of one shape; a single column becomes one dimension."""
+    y, predicted = np.asarray(y), np.asarray(predicted)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if predicted.size != y.size:
+        raise ValueError(f"y has shape {y.shape}, the estimator predicts {predicted.shape}")
+    return y, predicted.reshape(y.shape)
 
 
 def scorers_of(scoring: Any, estimator: Any) -> dict[str, Scorer]:
     """Scorers by name, from None (the estimator's score()), a name, a function, a list of names, or a dict."""
     if scoring is None:
         if not hasattr(estimator, "score"):
-            raise ValueError(f"scoring is None, and the estimator has no score(): name one of {', '.join(SCORERS)}")
-        return {"score": _own_score}
-    if isinstance(scoring, str):
-        return {scoring: scorer_of(scoring)}
-    if callable(scoring):
-        return {getattr(scoring, "__name__", "score"): scoring}
+            raise ValueError(f"scoring is None, and the estimator has no score(): name one of {', '.join(METRICS)}")
+        return {"score": lambda made, X, y: made.score(X, y)}
+    if isinstance(scoring, str) or callable(scoring):
+        scoring = {scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score"): scoring}
     if not isinstance(scoring, Iterable):
         raise TypeError(f"scoring must be a name, a function of (estimator, X, y), a list or a dict, got {scoring!r}")
     pairs = dict(scoring) if isinstance(scoring, Mapping) else {name: name for name in scoring}
@@ -116,7 +112,7 @@ def scorers_of(scoring: Any, estimator: Any) -> dict[str, Scorer]:
     for name, s in pairs.items():
         if not isinstance(s, str) and not callable(s):
             raise TypeError(f"scoring[{name!r}] must be a name or a function of (estimator, X, y), got {s!r}")
-    return {str(name): scorer_of(s) if isinstance(s, str) else s for name, s in pairs.items()}
+    return {str(name): scorer_of(s, estimator) if isinstance(s, str) else s for name, s in pairs.items()}
 
 
 def best_value(name: str) -> float | None:
@@ -127,13 +123,13 @@ def best_value(name: str) -> float | None:
     return 1.0 if name in known or name.startswith(("f1", "precision", "recall", "jaccard")) else None
 
 
-def score(scorers: Mapping[str, Scorer], estimator: Any, X: Any, y: Any) -> dict[str, float]:
-    """Every score by name; TypeError if a scorer gives no number."""
+def score(scorer: Scorer, name: str, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+    """The number of a scorer by its name, or all numbers that it returns as a dict; TypeError for other values."""
+    found = scorer(estimator, X, y)
     values = {}
-    for name, scorer in scorers.items():
-        value = scorer(estimator, X, y)
+    for key, value in (found if isinstance(found, Mapping) else {name: found}).items():
         try:
-            values[name] = float(value)
+            values[str(key)] = float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"scoring: {name} must give a number, got {value!r:.80}") from None
+            raise TypeError(f"scoring: {key} must give a number, got {value!r:.80}") from None
     return values

@@ -19,6 +19,7 @@ class _Windows(Splitter):
     """Training windows that end before the test window begins."""
 
     per_sample = ("times",)
+    uses_groups = True
     expanding: bool
 
     def __init__(
@@ -56,12 +57,12 @@ class _Windows(Splitter):
         if durations and self.test_size is None:
             raise ValueError("test_size is None: with durations it has to be one")
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **per_sample: Any) -> int:
         if self.n_splits is not None:
             return int(self.n_splits)
         if X is None:
             raise ValueError("X is None: without n_splits, the number of windows depends on the samples")
-        return sum(1 for _ in self.split(X, y, groups))
+        return sum(1 for _ in self.split(X, y, groups, **per_sample))
 
     def _splits(self, n: int, X: Any, y: Any, groups: Any) -> Iterator[Split]:
         at, start, end = self._axis(n, X, groups)
@@ -83,8 +84,8 @@ class _Windows(Splitter):
         if self.by == "groups":
             codes = ordered_groups(groups, n)
             return codes, 0, int(codes[-1]) + 1
-        if not self._by_duration or times is None:
-            return None, 0, n
+        if not self._by_duration or times is None:  # a bound inside of one timestamp moves to the next timestamp
+            return (None if times is None else np.searchsorted(times, times)), 0, n
         steps = np.diff(times)
         steps = np.sort(steps[steps > np.timedelta64(0, "ns")])
         if not steps.size:

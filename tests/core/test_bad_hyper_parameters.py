@@ -22,13 +22,25 @@ rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+TOO_SMALL = float(np.nextafter(SMALLEST, 0.0))
+
+
 ABOVE = float(np.nextafter(LARGEST, np.inf))
 
 
-HALF_OPEN = ([0.0, -0.0, 0, 0.5, BELOW_ONE, np.float32(0.5), Fraction(1, 2), 5e-324], [1.0, 1, -5e-324, -1.0, 1.5])
+HALF_OPEN = (
+    [0.0, -0.0, 0, 0.5, BELOW_ONE, np.float32(0.5), Fraction(1, 2), SMALLEST],
+    [1.0, 1, -1e-30, -1.0, 1.5, TOO_SMALL, 5e-324],
+)
 
 
-POSITIVE_OR_0 = ([0.0, 0, 5e-324, 1.0, np.int64(3), np.float16(2), LARGEST], [-5e-324, -1, -1.0, ABOVE, 10**300])
+POSITIVE_OR_0 = (
+    [0.0, 0, SMALLEST, 1.0, np.int64(3), np.float16(2), LARGEST],
+    [-1e-30, -1, TOO_SMALL, 1e-50, ABOVE, 10**300],
+)
 
 
 HUGE = 10**400  # beyond every float
@@ -38,10 +50,9 @@ HUGE = 10**400  # beyond every float
 RANGES: dict[str, tuple[list[Any], list[Any]]] = {
     **dict.fromkeys(("momentum", "alpha", "rho"), HALF_OPEN),
     "dampening": ([0.0, 1.0, 1, 0.5], [-5e-324, float(np.nextafter(1.0, 2.0)), -1, 2]),
-    **dict.fromkeys(
-        ("lr", "eps", "eps_root", "lr_decay", "initial_accumulator_value", "weight_decay", "l1"), POSITIVE_OR_0
-    ),
-    "clip_value": ([5e-324, 1.0, LARGEST], [0.0, 0, -0.0, -1.0, ABOVE]),
+    **dict.fromkeys(("lr", "eps", "eps_root", "initial_accumulator_value", "weight_decay", "l1"), POSITIVE_OR_0),
+    "lr_decay": ([0.0, 5e-324, 1.0, LARGEST], [-5e-324, -1, ABOVE]),
+    "clip_value": ([SMALLEST, 1.0, LARGEST], [0.0, 0, -0.0, -1.0, TOO_SMALL, ABOVE]),
 }
 
 

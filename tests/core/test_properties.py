@@ -307,7 +307,7 @@ def test_powers_of_two_scale_exactly(drawn: tuple[Row, dict[str, Any]], k: int, 
 
 
 @settings(max_examples=150)
-@given(st.floats(0.0, 0.95), st.floats(1e-4, 0.3), st.booleans(), st.floats(0.0, 0.3), seeds)
+@given(zero_or(1e-30, 0.95), st.floats(1e-4, 0.3), st.booleans(), zero_or(1e-30, 0.3), seeds)
 def test_the_shifted_nesterov_is_the_lookahead_point_of_the_textbooks(
     momentum: float, lr: float, lr_in_momentum: bool, weight_decay: float, seed: int
 ) -> None:

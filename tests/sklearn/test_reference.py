@@ -14,9 +14,11 @@ pytest.importorskip("torch")
 
 import torch
 from scipy.sparse import csr_array
+from scipy.special import softmax
+from sklearn.model_selection import train_test_split
 
 from fastopt.mlp.network import Shape, initial_weights
-from fastopt.regularization import add_noise, cutmix, draw_key, dropout, mixup
+from fastopt.regularization import EarlyStopping, add_noise, cutmix, draw_key, dropout, mixup, perturbed
 from fastopt.sklearn import MLPClassifier, MLPRegressor
 from fastopt.sklearn.estimators import _streams
 
@@ -55,53 +57,109 @@ class Slow:
 
     def __init__(self, params: dict[str, Any], y: Any, weight: Any) -> None:
         self.p = p = {"dropout": 0.0, "batch_norm": False, "label_smoothing": 0.0, **params}
-        self.x, self.y, self.classes = X, y, y.dtype == np.int64
-        self.weight = None if weight is None else weight / weight.mean()
-        self.start, self.order, self.noise, _ = _streams(p["random_state"])
+        self.x, self.y, self.classes, self.weight = X, y, y.dtype == np.int64, weight
         hidden = tuple(p["hidden_layer_sizes"])
         shape = Shape((16, *hidden, K), p["activation"], self.classes, p["batch_norm"], p["dropout"])
-        first = [torch.tensor(w.astype(np.float64), requires_grad=True) for w in initial_weights(shape, self.start)]
+        first = [
+            torch.tensor(w.astype(np.float64), requires_grad=True)
+            for w in initial_weights(shape, _streams(p["random_state"]).weights)
+        ]
         scales = [torch.ones(n, dtype=torch.float64, requires_grad=True) for n in hidden if p["batch_norm"]]
         self.layers, self.params, self.scales = len(hidden) + 1, first + scales, scales
-        self.m, self.v = ([torch.zeros_like(w) for w in self.params] for _ in range(2))
         self.running = [(torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)) for n in hidden]
-        self.steps, self.losses = 0, []
 
     def fit(self) -> Slow:
-        size = min(self.p["batch_size"] or N, N)
+        """From the present weights, with a new optimizer and new streams."""
+        self.m, self.v = ([torch.zeros_like(w) for w in self.params] for _ in range(2))
+        _, self.order, self.noise, split = _streams(self.p["random_state"])
+        stopping, train, held_out = self.p.get("early_stopping"), np.arange(N), np.arange(0)
+        if stopping:
+            stratify, seed = self.y if self.classes else None, int(split.integers(2**31))
+            train, held_out = train_test_split(train, test_size=0.1, random_state=seed, stratify=stratify)
+        self.w = None if self.weight is None else self.weight / self.weight[train].mean()
+        self.steps, self.history, best, kept, waited = 0, {"loss": [], "lr": []}, -math.inf, [], 0
         for _ in range(self.p["epochs"]):
-            order = np.arange(N) if self.p["batch_size"] is None else self.order.permutation(N)
-            cuts = [order[i : i + size] for i in range(0, N, size)]
-            if self.p["batch_norm"] and len(cuts[-1]) == 1:
-                cuts.pop()
-            self.losses.append(sum(map(self.step, cuts)) / sum(map(len, cuts)))
+            self.epoch(train)
+            if stopping:
+                value = self.validate(held_out, by_score=isinstance(stopping, EarlyStopping))
+                waited = 0 if value > best else waited + 1
+                if value > best:
+                    best, kept = value, [a.detach().clone() for a in self.arrays()]
+                if waited == getattr(stopping, "patience", 10):
+                    break
+        with torch.no_grad():
+            for a, b in zip(self.arrays(), kept, strict=False):
+                a.copy_(b)
         return self
 
+    def epoch(self, rows: Any) -> None:
+        size = min(self.p["batch_size"] or N, len(rows))
+        order = rows if self.p["batch_size"] is None else rows[self.order.permutation(len(rows))]
+        cuts = [order[i : i + size] for i in range(0, len(rows), size)]
+        if self.p["batch_norm"] and len(cuts[-1]) == 1:
+            cuts.pop()
+        self.history["loss"].append(sum(map(self.step, cuts)) / sum(map(len, cuts)))
+        self.history["lr"].append(self.rate(self.steps - 1))
+
+    def validate(self, rows: Any, *, by_score: bool) -> float:
+        """Weighted loss without smoothing, and accuracy or R², of the rows held out. Returns what should grow."""
+        w = np.ones(len(rows)) if self.w is None else self.w[rows]
+        z, y = self.predicted()[rows], self.y[rows]
+        if self.classes:
+            losses = -np.log(np.exp(z)[np.arange(len(y)), y] / np.exp(z).sum(1))
+            score = w @ (z.argmax(1) == y) / w.sum()
+        else:
+            losses, mean = 0.5 * ((z - y) ** 2).sum(1), w @ y / w.sum()
+            score = np.mean(1 - w @ (z - y) ** 2 / (w @ (y - mean) ** 2))
+        loss = w @ losses / w.sum()
+        self.history.setdefault("val_loss", []).append(loss)
+        self.history.setdefault("val_score", []).append(score)
+        return float(score if by_score else -loss)
+
+    def arrays(self) -> list[Any]:
+        return [*self.params, *(a for pair in self.running for a in pair)]
+
+    def predicted(self) -> Any:
+        return self.outputs(torch.tensor(X.astype(np.float64)), predicting=True).detach().numpy()
+
+    def rate(self, step: int) -> float:
+        lr = self.p["lr"]
+        return float(lr(step) if callable(lr) else lr)
+
     def step(self, index: Any) -> float:
+        noise, w = self.weight_noise(), None if self.w is None else self.w[index]
+        x, mix = self.changed(self.x[index].copy())
+        ahead = self.rate(self.steps) * 0.9 if self.p["optimizer"] == "nag" else 0.0
         self.steps += 1
-        x, w = self.x[index].copy(), None if self.weight is None else self.weight[index]
-        x, mix = self.changed(x)
-        ahead = self.p["lr"] * 0.9 if self.p["optimizer"] == "nag" else 0.0
         with torch.no_grad():
-            for q, m in zip(self.params, self.m, strict=True):
-                q -= ahead * m
+            for q, m, e in zip(self.params, self.m, noise, strict=True):
+                q += e - ahead * m
         rows = self.loss(torch.tensor(x.astype(np.float64)), self.y[index], mix)
         if w is not None:
             rows = rows * torch.tensor(w if mix is None else mix.lam * w + (1 - mix.lam) * w[mix.partner])
         slopes = torch.autograd.grad(rows.mean(), self.params)
         with torch.no_grad():
             for i, (q, g) in enumerate(zip(self.params, slopes, strict=True)):
-                q += ahead * self.m[i]
+                q += ahead * self.m[i] - noise[i]
                 self.update(i, q, g, penalized=i < 2 * self.layers and i % 2 == 0)
         return float(rows.detach().sum())
 
+    def weight_noise(self) -> list[Any]:
+        drawn = [np.zeros(q.shape, np.float32) for q in self.params]
+        if not self.p.get("weight_noise"):
+            return [torch.tensor(a) for a in drawn]
+        with perturbed(drawn, self.p["weight_noise"], self.noise):
+            return [torch.tensor(a.astype(np.float64)) for a in drawn]
+
     def changed(self, x: Any) -> tuple[Any, Any]:
+        if self.p.get("augment"):
+            x = self.p["augment"](x.reshape(-1, *self.p["sample_shape"]), rng=self.noise).reshape(x.shape)
         if self.p.get("input_noise"):
             add_noise(x, self.p["input_noise"], rng=self.noise, out=x)
-        both = self.p.get("cutmix") and self.p.get("mixup")
-        if not self.p.get("mixup"):
+        by_mixup, by_cutmix = self.p.get("mixup"), self.p.get("cutmix")
+        if not (by_mixup or by_cutmix):
             return x, None
-        if both and self.noise.random() < 0.5:
+        if by_cutmix and (not by_mixup or self.noise.random() < 0.5):
             mixed, mix = cutmix(x.reshape(-1, *self.p["sample_shape"]), self.p["cutmix"], rng=self.noise)
         else:
             mixed, mix = mixup(x, self.p["mixup"], rng=self.noise)
@@ -147,11 +205,11 @@ class Slow:
         return z
 
     def update(self, i: int, q: Any, g: Any, *, penalized: bool) -> None:
-        p, m, v, lr = self.p, self.m[i], self.v[i], self.p["lr"]
-        if penalized and p.get("decoupled"):
-            q *= 1 - lr * p["l2"]
-        elif penalized:
-            g = g + (p.get("l2") or 0.0) * q + (p.get("l1") or 0.0) * torch.sign(q)
+        p, m, v, lr = self.p, self.m[i], self.v[i], self.rate(self.steps - 1)
+        if penalized:
+            l1, l2 = p.get("l1") or 0.0, p.get("l2") or 0.0
+            g = g + l1 * torch.sign(q) + (0.0 if p.get("decoupled") else l2) * q
+            q *= 1 - lr * l2 if p.get("decoupled") else 1.0
         if p["optimizer"] == "sgd":
             q -= lr * g
         elif p["optimizer"] == "adam":
@@ -173,18 +231,25 @@ def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_wei
     params = {**COMMON, **options}
     made = MLPClassifier if y.dtype == np.int64 else MLPRegressor
     given = params if class_weight is None else {**params, "class_weight": class_weight}
-    model = made(**given).fit(x, y, sample_weight=weight)
+    fits = 2 if params.get("warm_start") else 1
+    model = made(**given)
+    for _ in range(fits):
+        model.fit(x, y, sample_weight=weight)
     if class_weight is not None:
         weight = (1.0 if weight is None else weight) * np.array([class_weight.get(k, 1.0) for k in range(K)])[y]
-    slow = Slow(params, y, weight).fit()
+    slow = Slow(params, y, weight)
+    for _ in range(fits):
+        slow.fit()
     layers = slow.layers
     mine = [a for pair in zip(model.coefs_, model.intercepts_, strict=True) for a in pair]
     mine += [norm["weight"] for norm in model.batch_norms_ if norm is not None]
     for a, b, name in zip(mine, slow.params, [*"Wb" * layers, *"γ" * len(slow.scales)], strict=True):
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(model.history_["loss"], slow.losses, rtol=1e-5)
-    z = slow.outputs(torch.tensor(X.astype(np.float64)), predicting=True).detach()
-    predicted, exact = (model.predict_proba, torch.softmax(z, 1)) if slow.classes else (model.predict, z)
+    assert model.history_.keys() - {"seconds"} == slow.history.keys()
+    for name, values in slow.history.items():
+        np.testing.assert_allclose(model.history_[name], values, rtol=1e-5, err_msg=name)
+    z = slow.predicted()
+    predicted, exact = (model.predict_proba, softmax(z, axis=1)) if slow.classes else (model.predict, z)
     np.testing.assert_allclose(predicted(x), exact, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(predicted(x.astype(np.float64)), exact, rtol=1e-4, atol=1e-4)
 

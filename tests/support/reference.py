@@ -244,7 +244,7 @@ def prelude(w: Array, g: Array, point: Array, h: Hyper, factor: float) -> tuple[
     if h["clip_value"] is not None:
         g = np.minimum(np.maximum(g, -h["clip_value"]), h["clip_value"])
     if h["weight_decay"] and h["decoupled"]:
-        w = (1.0 - h["lr"] * h["weight_decay"]) * w
+        w = w - (h["lr"] * h["weight_decay"]) * w
     elif h["weight_decay"]:
         g = g + h["weight_decay"] * point
     if h["l1"]:

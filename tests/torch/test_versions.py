@@ -85,6 +85,7 @@ def test_a_step_in_backward_counts_up_states() -> None:
     ours.step_in_backward(opt)
     for _ in range(2):
         p.sum().backward()
+        opt.step()
     before = {name: x._version for name, x in opt.state[p].items()}
     p.sum().backward()
     assert all(x._version > before[name] for name, x in opt.state[p].items())

@@ -16,6 +16,7 @@ import numpy as np
 from fastopt._checks import flag, integer, one_of
 from fastopt._types import Array, Rng
 from fastopt.validation import parallel
+from fastopt.validation._samples import is_table
 from fastopt.validation.bootstrap.intervals import IntervalOptions, confidence_interval
 from fastopt.validation.bootstrap.resampled_statistic import ResampledStatistic
 from fastopt.validation.bootstrap.results import BootstrapResult, ConfidenceInterval
@@ -124,7 +125,11 @@ def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
     many = isinstance(data, tuple) or (
         isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
     )
-    samples = tuple(x if hasattr(x, "iloc") else np.asanyarray(x) for x in (data if many else (data,)))
+    # a function of the samples gets each of them in its own container
+    samples = tuple(
+        x if hasattr(x, "iloc") or (is_table(x) and not numbers) else np.asanyarray(x)
+        for x in (data if many else (data,))
+    )
     if not samples:
         raise ValueError("data is empty: there are no samples")
     for i, x in enumerate(samples):
@@ -135,7 +140,7 @@ def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
 
 
 def _check_sample(i: int, x: Any) -> None:
-    if x.ndim == 0:
+    if getattr(x, "ndim", 1) == 0:
         raise ValueError(f"data: sample {i} is {x!s:.80}, expected many values")
     if len(x) == 0:
         raise ValueError(f"data: sample {i} is empty, shape {x.shape}")

@@ -45,7 +45,9 @@ class ResampledStatistic:
         """The statistic of the data."""
         if isinstance(self.statistic, Named):
             return float(self.statistic.observed())
-        return self.once(tuple(x.copy() for x in self.samples))  # a function may sort its arguments in place
+        return self.once(
+            tuple(take(x, np.arange(len(x))) for x in self.samples)
+        )  # a function may sort its arguments in place
 
     def values(self, first: int, resamples: int) -> tuple[Array, Array | None]:
         """The statistic of resamples first, first + 1, …, and its standard errors if `error` is set."""
