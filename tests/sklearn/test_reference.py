@@ -240,6 +240,11 @@ def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_wei
     slow = Slow(params, y, weight)
     for _ in range(fits):
         slow.fit()
+    compare(model, slow, x)
+
+
+def compare(model: Any, slow: Slow, x: Any = X) -> None:
+    """Parameters, history and predictions."""
     layers = slow.layers
     mine = [a for pair in zip(model.coefs_, model.intercepts_, strict=True) for a in pair]
     mine += [norm["weight"] for norm in model.batch_norms_ if norm is not None]
