@@ -9,7 +9,7 @@ either within 6e-8 of its value in double, relatively, or refused:
 | eps, eps_in, eps_out, weight_decay, l1, clip, c, cu, 1 − β | 0, or 1.2e-38 to 3.4e38; another value is an error |
 | lr, gain, shift | 0 to 3.4e38. Below 1.2e-38, the end of a long schedule, it is rounded to a multiple of 1.4e-45 |
 | β up to 1 − 2⁻¹⁰ | β. The 1 − β that β·s implies is within 3e-8/(1 − β): 3e-5 at 0.999, as in torch |
-| β above it | 1 − β instead: s + (x − (1 − β)·s) for β·s + x; and 1 − βᵗ by expm1 |
+| β above it | 1 − β instead: s + (x − (1 − β)·s) for β·s + x |
 | decay (decoupled) | lr·weight_decay, added to the update before either is rounded to an ulp of the parameter |
 | scale (grad_scale · clip coefficient) | outside 1.2e-38 to 3.4e38, the product with the gradient is formed in double |
 """
@@ -18,7 +18,7 @@ from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, 
 from cpython.mem cimport PyMem_Free
 from cpython.ref cimport PyObject
 from libc.float cimport FLT_MIN
-from libc.math cimport INFINITY, NAN, expm1, fabs, isfinite, log1p, pow, sqrt
+from libc.math cimport INFINITY, NAN, fabs, isfinite, pow, sqrt
 from libc.stdint cimport int64_t
 
 cimport cython
@@ -54,11 +54,6 @@ cdef int set_scalar(fo_group *group, int slot, double value) except -1:
     return 0
 
 
-cdef double complement(double beta, double t) noexcept nogil:
-    """1 − βᵗ in double, without cancellation where β is near 1."""
-    return -expm1(t * log1p(beta - 1.0)) if beta > FO_NEAR_ONE else 1.0 - pow(beta, t)
-
-
 @cython.cdivision(True)
 cdef double corrected(const correction *c, double t) noexcept nogil:
     """value · Π (1 − βᵗ)^power, power −1 or ½, in this order and in double. It is not finite where β is 1."""
@@ -66,9 +61,9 @@ cdef double corrected(const correction *c, double t) noexcept nogil:
     cdef int i
     for i in range(c.n_factors):
         if c.power[i] > 0:
-            value *= sqrt(complement(c.beta[i], t))
+            value *= sqrt(1.0 - pow(c.beta[i], t))
         else:
-            value /= complement(c.beta[i], t)
+            value /= 1.0 - pow(c.beta[i], t)
     return value
 
 

@@ -6,12 +6,6 @@ from fastopt.ensemble.gradient_boosting import GradientBoostingClassifier, Gradi
 from fastopt.ensemble.stump import DecisionStumpClassifier, DecisionStumpRegressor
 
 __all__ = [
-    "AdaBoostClassifier",
-    "AdaBoostRegressor",
-    "BaggingClassifier",
-    "BaggingRegressor",
-    "DecisionStumpClassifier",
-    "DecisionStumpRegressor",
-    "GradientBoostingClassifier",
-    "GradientBoostingRegressor",
-]
+    "AdaBoostClassifier", "AdaBoostRegressor", "BaggingClassifier", "BaggingRegressor", "DecisionStumpClassifier",
+    "DecisionStumpRegressor", "GradientBoostingClassifier", "GradientBoostingRegressor",
+]  # fmt: skip

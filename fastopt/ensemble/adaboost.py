@@ -64,6 +64,8 @@ class AdaBoost(Boosting):
 class AdaBoostClassifier(AdaBoost, BoostingClassifier):
     """AdaBoost-SAMME: a weighted vote of classifiers. Each is fitted with larger weights on earlier mistakes.
 
+    Beyond scikit-learn's class of this name: stumps searched in C, and any estimator or factory.
+
     In round i, with e the weighted share of mistakes and K classes:
 
         α = η (ln((1 − e)/e) + ln(K − 1)),  w ← w·e^α for the mistakes
@@ -151,6 +153,8 @@ class AdaBoostClassifier(AdaBoost, BoostingClassifier):
 @dataclass(eq=False, repr=False)
 class AdaBoostRegressor(AdaBoost, Regressor):
     """AdaBoost.R2: the weighted median of regressors, fitted to samples drawn with weights that grow with the errors.
+
+    Beyond scikit-learn's class of this name: stumps searched in C, and any estimator or factory.
 
     In round i, with d = |y − ŷ| / max |y − ŷ| and the loss l = d, d² or 1 − e^−d:
 

@@ -14,7 +14,7 @@ from fastopt.ensemble import inputs
 from fastopt.ensemble.base import Classifier, Estimator, Regressor, child_seed, kept_estimators, root_seed
 from fastopt.ensemble.weak_learners import class_places, mean_importances, weak_learner
 from fastopt.validation import parallel
-from fastopt.validation._samples import take
+from fastopt.validation._samples import is_arrow, take
 from fastopt.validation.estimators import fit as fit_in_place
 from fastopt.validation.estimators import fit_all, fresh, predictions, probabilities
 
@@ -59,7 +59,7 @@ def _part(X: Any, rows: Array | None, columns: Array) -> Any:
     if len(columns) == X.shape[1] and (np.diff(columns) == 1).all():
         return part
     if not hasattr(part, "iloc"):
-        return part[:, columns]
+        return part.select(columns.tolist()) if is_arrow(part) else part[:, columns]
     repeats = [
         int((columns[:i] == c).sum()) for i, c in enumerate(columns)
     ]  # the names that pandas gives to duplicate columns
@@ -203,6 +203,8 @@ class Bagging(Estimator):
 class BaggingClassifier(Bagging, Classifier):
     """The mean of the probabilities, or the vote, of classifiers fitted to random parts of the samples and features.
 
+    Beyond scikit-learn's class of this name: any estimator or factory, and the same result for any n_jobs.
+
     Parameters
     ----------
     estimator : any object with fit and predict, or a function that makes one; None: DecisionStumpClassifier.
@@ -273,6 +275,8 @@ class BaggingClassifier(Bagging, Classifier):
 
 class BaggingRegressor(Bagging, Regressor):
     """The mean of regressors fitted to random parts of the samples and features.
+
+    Beyond scikit-learn's class of this name: any estimator or factory, and the same result for any n_jobs.
 
     The parameters are those of BaggingClassifier, without voting. The attributes, too, except:
 

@@ -261,6 +261,8 @@ def _error_decrease(tree: Any) -> Array:
 class GradientBoostingRegressor(GradientBoosting, Regressor):
     """Gradient boosting of the squared error: f ← f + η h, h fitted to the residuals y − f.
 
+    Beyond scikit-learn's class of this name: stumps searched in C, and any regressor as the weak learner.
+
     Parameters
     ----------
     estimator : a regressor, or a function that makes one; None: DecisionStumpRegressor. For deeper trees with any
@@ -312,6 +314,8 @@ class GradientBoostingRegressor(GradientBoosting, Regressor):
 
 class GradientBoostingClassifier(GradientBoosting, BoostingClassifier):
     """Gradient boosting of the logistic loss of two classes, or of the multinomial loss of more.
+
+    Beyond scikit-learn's class of this name: stumps searched in C, and any regressor as the weak learner.
 
     f_k ← f_k + η h_k,  h_k fitted to [y = k] − p_k,  p = softmax(f)
 

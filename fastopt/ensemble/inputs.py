@@ -12,7 +12,7 @@ import numpy as np
 
 from fastopt._checks import warn
 from fastopt._types import Array
-from fastopt.validation._samples import encode
+from fastopt.validation._samples import encode, is_table
 
 LARGEST = float(np.finfo(float).max)
 LARGEST_EXPONENT = 400  # weights between 2**-400 and 2**400 are not rescaled
@@ -32,22 +32,22 @@ def features(
             raise TypeError("X is sparse data, but dense data is required: pass X.toarray()")
         return X.tocsr()
     x = _numbers("X", X, dtype) if numeric else _any_values(X, dtype)
-    if x.ndim != 2:
+    if len(x.shape) != 2:
         raise ValueError(
-            f"X: Expected 2D array, got {x.ndim}D array instead (shape {x.shape}). Reshape your data with "
+            f"X: Expected 2D array, got {len(x.shape)}D array instead (shape {x.shape}). Reshape your data with "
             "X.reshape(-1, 1) if it has one feature, with X.reshape(1, -1) if it is one sample"
         )
     for axis, what in enumerate(("sample(s)", "feature(s)")):
         if x.shape[axis] == 0:
             raise ValueError(f"X: Found array with 0 {what} (shape={x.shape}) while a minimum of 1 is required.")
-    if finite and not hasattr(x, "iloc"):
+    if finite and not is_table(x):
         _check_finite("X", x)
     return x
 
 
 def _any_values(X: Any, dtype: Any) -> Any:
-    """A DataFrame unchanged; a numeric array in this dtype; any other array or nested list with its own values."""
-    if hasattr(X, "iloc"):
+    """A table unchanged; a numeric array in this dtype; any other array or nested list with its own values."""
+    if is_table(X):
         return X
     a = _array("X", X)
     if a.dtype.kind in "US" and not hasattr(X, "dtype"):  # NumPy turns the numbers of a mixed list into strings
@@ -154,7 +154,7 @@ def _targets(y: Any, n: int, several: bool = False) -> Array:
 
 def feature_names(X: Any) -> Array | None:
     """The column names of a DataFrame if all of them are strings, else None."""
-    columns = getattr(X, "columns", None)
+    columns = getattr(X, "column_names", getattr(X, "columns", None))  # of pyarrow, or of pandas and polars
     if columns is None:
         return None
     names = np.asarray(columns, dtype=object)

@@ -5,7 +5,8 @@ What each file holds, from the bottom to the top:
     _samples, scoring, parallel, plots, intervals   arguments, scores, workers, pictures, Student's t
     estimators                                      copies, seeds and fits of estimators
     folds, time_series, purged                      splitters
-    cross_validation, nested, comparison            scores on held-out samples, and what is built on them
+    cross_validation, out_of_fold                   scores and predictions of held-out samples
+    nested, comparison                              what is built on them
     diagnosis, curves                               over- and underfitting
     resampling, bootstrap/, prediction_error        the bootstrap of statistics and of prediction errors
     bias_variance                                   bias, variance and noise
@@ -46,53 +47,12 @@ from fastopt.validation.sharpness import (
 from fastopt.validation.time_series import ExpandingWindow, SlidingWindow
 
 __all__ = [
-    "BatchSizeSweep",
-    "BiasVariance",
-    "BiasVarianceCurve",
-    "BlockedKFold",
-    "Bootstrap",
-    "BootstrapResult",
-    "BootstrapScore",
-    "CombinatorialPurgedKFold",
-    "ConfidenceInterval",
-    "ConstantGuess",
-    "CrossValidation",
-    "Curve",
-    "DegenerateDataWarning",
-    "Diagnosis",
-    "ExpandingWindow",
-    "GeneralizationGap",
-    "GroupKFold",
-    "HessianEigenvalue",
-    "Interval",
-    "KFold",
-    "Leakage",
-    "LeaveOneOut",
-    "NestedCrossValidation",
-    "PurgedKFold",
-    "Repeated",
-    "Sharpness",
-    "ShuffleSplit",
-    "SlidingWindow",
-    "Splitter",
-    "StratifiedGroupKFold",
-    "StratifiedKFold",
-    "TTest",
-    "batch_size_sweep",
-    "bias_variance",
-    "bias_variance_curve",
-    "bootstrap",
-    "bootstrap_score",
-    "corrected_t_test",
-    "cross_validate",
-    "diagnose",
-    "generalization_gap",
-    "hessian_eigenvalue",
-    "leakage",
-    "learning_curve",
-    "nested_cross_validate",
-    "random_sharpness",
-    "sam_sharpness",
-    "sharpness",
-    "validation_curve",
-]
+    "BatchSizeSweep", "BiasVariance", "BiasVarianceCurve", "BlockedKFold", "Bootstrap", "BootstrapResult",
+    "BootstrapScore", "CombinatorialPurgedKFold", "ConfidenceInterval", "ConstantGuess", "CrossValidation", "Curve",
+    "DegenerateDataWarning", "Diagnosis", "ExpandingWindow", "GeneralizationGap", "GroupKFold", "HessianEigenvalue",
+    "Interval", "KFold", "Leakage", "LeaveOneOut", "NestedCrossValidation", "PurgedKFold", "Repeated", "Sharpness",
+    "ShuffleSplit", "SlidingWindow", "Splitter", "StratifiedGroupKFold", "StratifiedKFold", "TTest",
+    "batch_size_sweep", "bias_variance", "bias_variance_curve", "bootstrap", "bootstrap_score", "corrected_t_test",
+    "cross_validate", "diagnose", "generalization_gap", "hessian_eigenvalue", "leakage", "learning_curve",
+    "nested_cross_validate", "random_sharpness", "sam_sharpness", "sharpness", "validation_curve",
+]  # fmt: skip

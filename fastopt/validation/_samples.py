@@ -40,9 +40,17 @@ def take(X: Any, index: Array) -> Any:
         return X.tocsr()[index]
     if isinstance(X, (list, tuple)):
         return type(X)(X[i] for i in index)
-    if type(X).__module__.partition(".")[0] == "pyarrow":
-        return X.take(index)
-    return X[index]
+    return X.take(index) if is_arrow(X) else X[index]
+
+
+def is_arrow(X: Any) -> bool:
+    """Whether X is an Arrow table or array of pyarrow."""
+    return type(X).__module__.partition(".")[0] == "pyarrow"
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is a table with columns of several types: of pandas, polars or pyarrow."""
+    return hasattr(X, "iloc") or type(X).__module__.partition(".")[0] in ("pyarrow", "polars")
 
 
 def class_codes(y: Any, n: int) -> Array | None:

@@ -67,6 +67,8 @@ def learning_curve(
 ) -> Curve:
     """Would more data help? Scores after training on increasing parts of each training set.
 
+    Beyond scikit-learn's function of this name: a result with .plot() and .best, and a random stream per split.
+
     Parameters
     ----------
     train_sizes : shares in (0, 1] of the smallest training set, or counts.
@@ -128,6 +130,8 @@ def validation_curve(
     **options: Unpack[Options],
 ) -> Curve:
     """Which value of a parameter fits best? Scores along the values of a parameter.
+
+    Beyond scikit-learn's function of this name: a result with .plot() and .best, and a random stream per split.
 
     Parameters
     ----------

@@ -139,6 +139,8 @@ class _KFold(Splitter):
 class KFold(_KFold):
     """k folds of consecutive samples, or of shuffled ones; each fold is held out once.
 
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
+
     Parameters
     ----------
     n_splits : k >= 2.
@@ -173,6 +175,8 @@ def consecutive(bounds: Sequence[int]) -> Iterator[Split]:
 
 class StratifiedKFold(_KFold):
     """k folds with the same class proportions as the whole, as nearly as the counts allow.
+
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
 
     Sort the samples by class. Fold f gets as many samples of a class as there are among the sorted positions f, f + k,
     f + 2k, … The samples of a class go to the folds in their order in y (in a random order with shuffle=True). Classes
@@ -236,6 +240,8 @@ def group_codes(groups: Any, n: int, n_splits: int) -> tuple[Array, Array]:
 class GroupKFold(_KFold):
     """k folds of about equal size; a group is never divided.
 
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
+
     Groups are assigned from the largest to the smallest, each to the first fold with the fewest samples so far. With
     shuffle=True they are assigned at random, an equal number of groups to each fold.
     """
@@ -261,6 +267,8 @@ class GroupKFold(_KFold):
 
 class StratifiedGroupKFold(_KFold):
     """k folds that never divide a group, with class proportions as near to those of the whole as that allows.
+
+    Beyond scikit-learn's class of this name: faster on many samples, and rng may be a Generator.
 
     Groups are assigned one by one, by decreasing standard deviation of their class counts (equal ones in a random order
     with shuffle=True). Each goes to the fold that makes this number smallest: the standard deviation over folds of a
@@ -300,7 +308,10 @@ class StratifiedGroupKFold(_KFold):
 
 
 class LeaveOneOut(Splitter):
-    """Hold out each sample once, alone: n splits and n fits. Low bias, high variance, O(n²) positions in total."""
+    """Hold out each sample once, alone: n splits and n fits. Low bias, high variance, O(n²) positions in total.
+
+    Beyond scikit-learn's class of this name: an error, and not an empty training set, for a single sample.
+    """
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **per_sample: Any) -> int:
         if X is None:
@@ -318,6 +329,8 @@ class LeaveOneOut(Splitter):
 
 class ShuffleSplit(Splitter):
     """Hold out random samples, drawn anew for each split: the test sets of two splits may overlap.
+
+    Beyond scikit-learn's class of this name: rng may be a Generator.
 
     Parameters
     ----------

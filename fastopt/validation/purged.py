@@ -82,9 +82,8 @@ class _Purged(Splitter):
         if times is not None:  # rows of one timestamp stay in one block
             bounds = np.searchsorted(np.searchsorted(times, times), bounds)
             if (np.diff(bounds) == 0).any():
-                raise ValueError(
-                    f"times: {n_folds} blocks need more different times, there are {len(np.unique(times))}"
-                )
+                distinct = len(np.unique(times))
+                raise ValueError(f"{n_folds} blocks of whole times: one of them would be empty, with {distinct} times")
         blocks = list(itertools.pairwise(bounds.tolist()))
         keep = [self._outside(start, end, block) for block in blocks]
         labels = None if groups is None else column("groups", groups, n)

@@ -22,7 +22,7 @@ openmp = pytest.mark.skipif(fastopt.build_info()["openmp"] is None, reason="not 
 
 STEPS = """
     import hashlib, threading
-    import numpy as np, fastopt
+    import numpy as np, fastopt, fastopt.sklearn
     from fastopt import regularization as r
     from fastopt.ensemble import DecisionStumpClassifier
     from fastopt.validation import bootstrap
@@ -36,14 +36,20 @@ STEPS = """
     def run():
         found = []
         for row in ROWS.values():
-            w = np.linspace(-1, 1, n, dtype=np.float32)
-            opt = row.make(w)
             for options in ({"max_norm": 1.0}, {"noise": r.GradientNoise(0.3, rng=0)}, {"zero_grads": True}):
+                w = g[::-1].copy()
+                opt = row.make(w)
                 opt.step(given(g.copy()), **options)
-            found += [w, *(v for k, v in opt.state[0].items() if k != "step")]
-        x = np.sin(np.arange(90 * 100, dtype=np.float32)).reshape(90, 100)
+                found += [w, *(v for k, v in opt.state[0].items() if k != "step")]
+        x = np.sin(np.arange(90 * 100, dtype=np.float32)).reshape(90, 100) * np.float32(scale)
         found += [r.BatchNorm(100).forward(x), r.Dropout(0.5, rng=0).forward(x), r.GaussianNoise(0.1, rng=0).forward(x)]
         found += [r.cross_entropy(x[:, :c].copy(), np.arange(90) % 7)[1] for c in (10, 90)]
+        images = x.reshape(10, 3, 20, 15)
+        changes = [r.RandomFlip(0.5, 0.5), r.RandomCrop((18, 14), 2), r.RandomAffine(), r.RandomBrightnessContrast()]
+        found += [images := change(images, rng=0) for change in [*changes, r.RandomErasing(1.0), r.Cutout(5)]]
+        found += [r.mixup(x, rng=0)[0]]
+        net = fastopt.sklearn.MLPClassifier((200,), epochs=1, random_state=0).fit(x, np.arange(90) % 3)
+        found += [*net.coefs_]
         DecisionStumpClassifier().fit(x, np.arange(90) % 2)
         bootstrap(x[:, 0].astype(float), "mean", rng=0)
         return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in found)).hexdigest()
@@ -140,29 +146,98 @@ def test_a_limit_on_processes_costs_threads_and_one_warning(before: int, most: i
     assert result.returncode == 0, result.stderr
 
 
+LIMITS = """
+    import contextlib, ctypes, os
+    import numpy as np, fastopt
+    omp = ctypes.CDLL(fastopt.build_info()["openmp"])
+    count = lambda: len(os.listdir("/proc/self/task"))
+    w, g = np.zeros(1 << 20, np.float32), np.ones(1 << 20, np.float32)
+    step = lambda opt=fastopt.SGD(w): opt.step(g)
+    fastopt.set_num_threads(5)
+
+    @contextlib.contextmanager
+    def limit(n):
+        usual = omp.omp_get_max_threads()
+        omp.omp_set_num_threads(n)
+        yield
+        omp.omp_set_num_threads(usual)
+"""
+PYTORCH = """
+    import torch, fastopt.torch
+    torch.set_num_threads(1)
+    p = torch.nn.Parameter(torch.ones(1 << 20, dtype=torch.{dtype}))
+    p.grad = torch.ones_like(p)
+    step = fastopt.torch.SGD([p], lr=0.1).step
+
+    @contextlib.contextmanager
+    def limit(n):
+        torch.set_num_threads(n)
+        yield
+        torch.set_num_threads(4)
+"""
+LIMITERS = {
+    "omp_set_num_threads": "",
+    "threadpoolctl": "    import threadpoolctl\n    limit = lambda n: threadpoolctl.threadpool_limits(n, 'openmp')\n",
+    "torch": PYTORCH.format(dtype="float32"),
+    "torch, 16 bits": PYTORCH.format(dtype="bfloat16"),
+}
+
+
 @openmp
 @linux
-def test_limits_of_openmp_hold() -> None:
-    """omp_set_num_threads, which threadpoolctl and torch call, and a parallel region of another library."""
+@pytest.mark.parametrize("limiter", LIMITERS)
+def test_a_limit_that_another_library_sets_holds(tmp_path: Path, limiter: str) -> None:
+    if limiter != "omp_set_num_threads":
+        pytest.importorskip(limiter.split(",")[0], reason="it sets the limit")
     code = """
-        import ctypes, os
-        import numpy as np, fastopt
-        omp = ctypes.CDLL(fastopt.build_info()["openmp"])
-        count = lambda: len(os.listdir("/proc/self/task"))
-        w, g = np.zeros(1 << 20, np.float32), np.ones(1 << 20, np.float32)
-        opt, before = fastopt.SGD(w), count()
-        fastopt.set_num_threads(5)
-        usual = omp.omp_get_max_threads()
-        for limit in (1, 3):
-            omp.omp_set_num_threads(limit)
-            opt.step(g)
-            assert count() == before + limit - 1, (limit, count())
-        omp.omp_set_num_threads(usual)
-        opt.step(g)
-        assert count() == before + 4
+    before = count()
+    for n in (1, 3):
+        with limit(n):
+            step()
+        assert count() == before + n - 1, (n, count())
+    step()
+    assert count() == before + (3 if "torch" in globals() else 4), "set_num_threads is the upper bound"
     """
-    result = fresh(code, {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1", "FASTOPT_BACKOFF": "0"})
-    assert result.returncode == 0, result.stderr
+    env = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1", "FASTOPT_BACKOFF": "0"}
+    script(tmp_path, LIMITS + LIMITERS[limiter] + code, **env)
+
+
+@openmp
+@linux
+def test_within_a_parallel_region_of_another_library_a_step_has_one_thread(tmp_path: Path) -> None:
+    code = """
+    if not hasattr(omp, "GOMP_parallel"):
+        raise SystemExit
+    found = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def region(_):
+        if omp.omp_get_thread_num() == 0:
+            step()
+            found.append(count())
+
+    before = count()
+    omp.GOMP_parallel(region, None, 2, 0)
+    assert found == [before + 1]
+    """
+    env = {"OPENBLAS_NUM_THREADS": "1", "OMP_MAX_ACTIVE_LEVELS": "2"}
+    script(tmp_path, LIMITS + code, **env)
+
+
+def test_workers_of_joblib_use_as_many_threads_as_joblib_gives_them(tmp_path: Path) -> None:
+    pytest.importorskip("joblib", reason="it starts the workers")
+    code = """
+    import joblib
+
+    def threads():
+        from fastopt._native import runtime
+        return runtime.get_num_threads()
+
+    if __name__ == "__main__":
+        with joblib.parallel_config("loky", inner_max_num_threads=3):
+            assert joblib.Parallel(n_jobs=2)(joblib.delayed(threads)() for _ in range(2)) == [3, 3]
+    """
+    script(tmp_path, code)
 
 
 IMPORTS = ["fastopt", "fastopt._native.layers", "fastopt.regularization"]

@@ -33,7 +33,8 @@ from tests.support.rows import (
 
 rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-NEAR_ONE = [1 - 2.0**-k for k in (7, 9, 10, 11, 14, 20, 24, 30, 52)]
+FACTORS = {"momentum", "alpha", "rho", "betas"}
+NEAR_ONE = [*(1 - 2.0**-k for k in (7, 9, 10, 11, 14, 20, 24, 30, 52)), 1 - 1e-13]
 
 #: hyper-parameter -> values at both ends of its range, and between. The smallest lr and clip_value are larger than
 #: float32's smallest number: otherwise their products with g underflow, whatever the scalar is.
@@ -69,11 +70,13 @@ def test_scalars_at_both_ends_of_their_ranges(row: Row, t: int) -> None:
         assert_right(row, y, expected_step(row, row.hyper(**values), x, t), f"{values}, t={t}")
 
 
-@rows
-@pytest.mark.parametrize("distance", [2.0**-11, 1e-5])
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS.values() if FACTORS & row.hyper().keys()], ids=lambda row: row.rule
+)
+@pytest.mark.parametrize("distance", [2.0**-11 + 0.49 * 2.0**-24, 2.0**-14 + 0.49 * 2.0**-24])
 def test_averages_over_many_steps_when_beta_is_near_one(row: Row, distance: float) -> None:
     """A β that was rounded to float32 would be forgotten at another rate, and the error would grow with each step."""
-    names = [name for name in ("momentum", "alpha", "rho", "betas") if name in row.hyper()]
+    names = sorted(FACTORS & row.hyper().keys())
     values: dict[str, Any] = {n: (1 - distance,) * 2 if n == "betas" else 1 - distance for n in names}
     rng = np.random.default_rng(0)
     x = Tensor(numbers(rng, 8), numbers(rng, 8, -0.5, 0.5), tuple(numbers(rng, 8, 1.0, 2.0) for _ in row.names()[1:]))
@@ -85,8 +88,7 @@ def test_averages_over_many_steps_when_beta_is_near_one(row: Row, distance: floa
         (w,), (here,), _ = reference_step(row.rule, exact, [x.g.astype(float)], [here], t, h, norm=0.0)
         exact = [w]
     for name, a, b, before in zip(row.names()[1:], x.states, here, old, strict=True):
-        error = np.abs(a - b) / (np.abs(b - before) + 2000 * 2.0**-25 * np.abs(b))
-        assert_within(a, b, error, 0.02, f"{row.rule}, {values}, {name}")
+        assert_within(a, b, np.abs(a - b) / np.maximum(np.abs(b), before), 1e-5, f"{row.rule}, {values}, {name}")
 
 
 @rows

@@ -120,7 +120,7 @@ def test_error_score() -> None:
         curve = validation_curve(model, X, Y, param_name="l1_ratio", param_range=[0.0, 1.0], cv=3, error_score=0.5)
     assert (curve.test_scores[1] == 0.5).all()
     for call in (cross_validate, diagnose):
-        with pytest.raises(ValueError, match="solver"):
+        with pytest.raises(ValueError, match="Solver lbfgs"):
             call(model.set_params(l1_ratio=1.0), X, Y, error_score="raise")
     with pytest.raises(TypeError, match="error_score"):
         cross_validate(model, X, Y, error_score="ignore")
@@ -208,6 +208,38 @@ def test_arrow_tables_reach_the_estimator() -> None:
 
     assert bootstrap(table, first_mean, n_resamples=9, rng=0).statistic == pytest.approx(X[:, 0].mean())
     assert kinds == {arrow.Table}
+
+
+@pytest.mark.parametrize("ensemble", [AdaBoostClassifier, BaggingClassifier, GradientBoostingClassifier])
+def test_arrow_tables_reach_the_estimator_of_an_ensemble(ensemble: Any) -> None:
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    arrow = pytest.importorskip("pyarrow")
+    kinds = set()
+
+    class Watching(DecisionTreeRegressor if ensemble is GradientBoostingClassifier else DecisionTreeClassifier):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            kinds.add(type(X))
+            return super().fit(X, y, sample_weight)
+
+    table = arrow.table(dict(zip("abc", X.T, strict=True)))
+    options = {"max_features": 2} if ensemble is BaggingClassifier else {}
+    model = ensemble(Watching(max_depth=1), n_estimators=2, random_state=0, **options).fit(table, Y)
+    assert kinds == {arrow.Table}
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert np.array_equal(
+        model.predict(table),
+        ensemble(
+            DecisionTreeRegressor(max_depth=1)
+            if ensemble is GradientBoostingClassifier
+            else DecisionTreeClassifier(max_depth=1),
+            n_estimators=2,
+            random_state=0,
+            **options,
+        )
+        .fit(X, Y)
+        .predict(X),
+    )
 
 
 def test_splits_take_little_memory() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from fastopt._checks import flag, integer, one_of
 from fastopt._types import Array, Rng
 from fastopt.validation import parallel
+from fastopt.validation._samples import is_table
 from fastopt.validation.bootstrap.intervals import IntervalOptions, confidence_interval
 from fastopt.validation.bootstrap.resampled_statistic import ResampledStatistic
 from fastopt.validation.bootstrap.results import BootstrapResult, ConfidenceInterval
@@ -124,9 +125,9 @@ def _samples(data: Any, numbers: bool) -> tuple[Any, ...]:
     many = isinstance(data, tuple) or (
         isinstance(data, list) and len(data) > 0 and all(np.ndim(x) > 0 or hasattr(x, "iloc") for x in data)
     )
-    tables = ("pyarrow", "polars")  # a function of the samples gets such a container unchanged
+    # a function of the samples gets each of them in its own container
     samples = tuple(
-        x if hasattr(x, "iloc") or (not numbers and type(x).__module__.startswith(tables)) else np.asanyarray(x)
+        x if hasattr(x, "iloc") or (is_table(x) and not numbers) else np.asanyarray(x)
         for x in (data if many else (data,))
     )
     if not samples:
