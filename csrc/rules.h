@@ -53,7 +53,7 @@ RULES(FO_DECLARE)
     FO_INLINE void rule(struct rule##_element *x, const float g, const struct rule##_scalars h, FO_UNUSED bool near_one)
 
 /* s ← β·s + x, with betac = 1 − β formed in double. A float β near 1 is rounded to a number whose distance from 1 is
- * another, and the average would be one over another number of steps. The kernel `near_one` then takes 1 − β itself. An
+ * another, and the average would be one over another number of steps. The kernel `general` then takes 1 − β itself. An
  * infinite s stays infinite in both forms. */
 FO_INLINE float fading(bool near_one, float beta, float betac, float s, float x)
 {

@@ -106,3 +106,18 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastopt":
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def writable(x: Any) -> Any:
+    """x, also in a list or tuple, but copies of arrays that cannot be written, as joblib and pickle 5 give them."""
+    if type(x) in (list, tuple):
+        return type(x)(writable(item) for item in x)
+    return np.array(x, order="K") if isinstance(x, np.ndarray) and not x.flags.behaved else x
+
+
+class Sendable:
+    """An object that writes to its arrays, also after it came from another process."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, writable(value))

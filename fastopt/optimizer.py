@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
-from fastopt._checks import LARGEST, Check, flag, number
+from fastopt._checks import LARGEST, Check, flag, number, writable
 from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
@@ -451,9 +451,7 @@ class Optimizer:
         self.__dict__.update(state["attributes"])
         self._array_step = native_step.ArrayStep([], [], state["single"])
         for (values, steps), saved in zip(state["groups"], state["states"], strict=True):
-            # arrays from joblib or out-of-band buffers may be read-only or not aligned
-            params = [p if p.flags.behaved else p.copy(order="K") for p in values["params"]]
-            group = self._make_group({**values, "params": params})
+            group = self._make_group({**values, "params": writable(values["params"])})
             group.clock.steps = steps
             self._append(group)
             for name, arrays in group.states.items():

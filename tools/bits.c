@@ -113,18 +113,17 @@ static void add_spans(const struct fo_span *span, const struct fo_rule *rule)
 }
 
 static const struct fo_prelude preludes[FO_VARIANTS] = {
-    {1, INFINITY, 0, 0, 0}, {1, INFINITY, 0, 0, 0.001f}, {-1, 0.7f, 0.03f, 0.01f, 0.001f}, {1, INFINITY, 0, 0, 0}};
+    {1, INFINITY, 0, 0, 0}, {1, INFINITY, 0, 0, 0.001f}, {-1, 0.7f, 0.03f, 0.01f, 0}, {-1, 0.7f, 0.03f, 0.01f, 0.001f}};
 
 static void steps(int index, uint8_t type, int variant, double noise)
 {
     const struct fo_rule *const rule = &api->steps->rules[index];
     struct fo_span span[SPANS];
-    struct fo_group group = {.rule = index, .near_one = variant == FO_BETA_NEAR_ONE, .prelude = preludes[variant]};
+    struct fo_group group = {.rule = index, .near_one = variant == FO_GENERAL, .prelude = preludes[variant]};
     double partial[SPANS * 2 + 1];
     int64_t tiles;
     for (int k = 0; k < rule->n_scalars; k++)
-        fill(&group.scalars[k], 1, variant == FO_BETA_NEAR_ONE ? 0.9985f : 0.05f,
-             variant == FO_BETA_NEAR_ONE ? 1 : 0.95f);
+        fill(&group.scalars[k], 1, variant == FO_GENERAL ? 0.9985f : 0.05f, variant == FO_GENERAL ? 1 : 0.95f);
     lay_spans(span, rule, type);
     const int64_t cost = api->steps->lay_out(span, SPANS, &tiles);
     for (int t = 0; t < STEPS; t++) {

@@ -8,8 +8,9 @@
 #include "runtime/threads.h"
 #include "stump/stump.h"
 
-/* The kernels of a rule: without a prelude; with decoupled decay only; with all of the prelude; for a β near 1, too. */
-enum fo_variant { FO_PLAIN, FO_DECAYED, FO_PENALIZED, FO_BETA_NEAR_ONE, FO_VARIANTS };
+/* The kernels of a rule: without a prelude; with decoupled decay only; with clip, weight decay and L1 only; with all,
+ * and a β near 1. */
+enum fo_variant { FO_PLAIN, FO_DECAYED, FO_PENALIZED, FO_GENERAL, FO_VARIANTS };
 
 /* Updates elements [from, to). */
 typedef void fo_update(float *const *buffer, const float *gradient, int64_t from, int64_t to,

@@ -60,12 +60,12 @@ FO_INLINE void store(const float *element, float *const *buffer, int n, int64_t 
 #define FO_KERNELS(rule, buffers, scalars, point)                                                                      \
     FO_KERNEL(rule, rule##_plain, point, 0, 0, 0)                                                                      \
     FO_KERNEL(rule, rule##_decayed, point, 1, 0, 0)                                                                    \
-    FO_KERNEL(rule, rule##_penalized, point, 1, 1, 0)                                                                  \
-    FO_KERNEL(rule, rule##_near_one, point, 1, 1, 1)
+    FO_KERNEL(rule, rule##_penalized, point, 0, 1, 0)                                                                  \
+    FO_KERNEL(rule, rule##_general, point, 1, 1, 1)
 RULES(FO_KERNELS)
 
 /* In the order of enum fo_variant. */
-#define FO_ENTRY(rule, buffers, scalars, point) {rule##_plain, rule##_decayed, rule##_penalized, rule##_near_one},
+#define FO_ENTRY(rule, buffers, scalars, point) {rule##_plain, rule##_decayed, rule##_penalized, rule##_general},
 static fo_update *const update[][FO_VARIANTS] = {RULES(FO_ENTRY)};
 
 /* Moves w to the lookahead point: origin ← w; w ← w − shift·a. */

@@ -75,11 +75,10 @@ struct update {
 static enum fo_variant variant_of(const struct fo_group *group)
 {
     const struct fo_prelude *prelude = &group->prelude;
-    if (group->near_one)
-        return FO_BETA_NEAR_ONE;
-    if (prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0)
-        return FO_PENALIZED;
-    return prelude->decay != 0 ? FO_DECAYED : FO_PLAIN;
+    const bool penalized = prelude->clip < INFINITY || prelude->weight_decay != 0 || prelude->l1 != 0;
+    if (group->near_one || (penalized && prelude->decay != 0))
+        return FO_GENERAL;
+    return penalized ? FO_PENALIZED : prelude->decay != 0 ? FO_DECAYED : FO_PLAIN;
 }
 
 static struct update update_of(const struct fo_step *step, const struct fo_kernels *kernels, int32_t index)

@@ -137,6 +137,7 @@ def _restore_history(task: TrainingTask, state: dict[str, Any]) -> None:
     if search is not None and (search.keys() != {"lr", "loss"} or len(search["lr"]) != len(search["loss"])):
         raise ValueError(f"lr_search must have as many lr as loss, got {search!r:.60}")
     task.epochs_done, task.history, task.lr_search = epochs, history, search
+    task.seconds = history["seconds"][-1]
     if lr is not None:
         task.lr = number("lr", lr, 0.0, LARGEST)
 

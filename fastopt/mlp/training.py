@@ -68,6 +68,7 @@ class TrainingTask:
     lr: Any = None  # the setting, or the result of the search
     lr_search: dict[str, list[float]] | None = None
     samples: int = 0  # samples per epoch; equal samples that were merged count separately
+    seconds: float = 0.0  # of the training that this task continues
 
     def __post_init__(self) -> None:
         self.lr = self.settings.lr if self.lr is None else self.lr
@@ -235,7 +236,9 @@ class BatchedTrainer:
         """Record the epoch of every unfinished task, and store the weights of tasks that end with it."""
         for k, task in enumerate(self.tasks):
             if not task.finished:
-                record_epoch(task, float(self.totals[k]) / self.trained[k], self._lr(k), seconds, self.net, k)
+                record_epoch(
+                    task, float(self.totals[k]) / self.trained[k], self._lr(k), task.seconds + seconds, self.net, k
+                )
                 if task.finished:
                     self.finish(k)
 

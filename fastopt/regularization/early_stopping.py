@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastopt._checks import flag, integer, number, one_of, optional
+from fastopt._checks import Sendable, flag, integer, number, one_of, optional
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
 from fastopt.regularization.layer import as_list
@@ -16,7 +17,7 @@ from fastopt.regularization.layer import as_list
 FIELDS = ("best_value", "best_step", "step", "wait", "cooling", "reason")
 
 
-class EarlyStopping(layer_kernels.Restorer):
+class EarlyStopping(Sendable, layer_kernels.Restorer):
     """Stop when a monitored value has not improved for `patience` updates; keep and restore the best parameters.
 
     A value is an improvement if value < best − δ (mode="min") or value > best + δ (mode="max"), with δ = min_delta, or
@@ -208,6 +209,10 @@ class EarlyStopping(layer_kernels.Restorer):
         self._best = [p.copy(order="K") for p in best] or None
         for name in FIELDS:
             setattr(self, name, state_dict[name])
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy is outside of the block
+        arrays = {name: getattr(self, name) for name in ("_params", "_best", "restore_best")}
+        return copyreg.__newobj__, (type(self),), {**vars(self), **arrays}  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         state = f"step {self.step}, best {self.best_value} at {self.best_step}, wait {self.wait}, reason {self.reason}"

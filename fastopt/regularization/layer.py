@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from fastopt._checks import LARGEST, integer, number
+from fastopt._checks import LARGEST, Sendable, integer, number
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
 
@@ -101,7 +101,7 @@ def all_or_nothing(
         raise
 
 
-class Layer:
+class Layer(Sendable):
     """A layer in training or inference mode, switched by train() and eval(). Layers start in training mode."""
 
     training = True

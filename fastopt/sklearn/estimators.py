@@ -256,6 +256,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             task = self._make_task(X, y, sample_weight, again=True)
             task.lr_search = getattr(self, "lr_search_", None)
             epochs, seen, history = getattr(self, "n_iter_", 0), getattr(self, "t_", 0), getattr(self, "history_", {})
+            task.seconds = [0.0, *history.get("seconds", [])][-1]
             with blas_threads_for(task.shape.sizes, task.batch_size):
                 train([BatchedTrainer([task])], lambda trainer: True)
             self._set_fit(task)

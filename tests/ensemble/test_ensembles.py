@@ -237,3 +237,14 @@ def test_early_stopping() -> None:
 )
 def test_errors_name_the_argument(call: Any, error: type[Exception], fragments: list[str]) -> None:
     assert_refused(call, error, fragments)
+
+
+@pytest.mark.parametrize("stump", [DecisionStumpClassifier(), DecisionStumpRegressor()], ids=["classes", "numbers"])
+def test_of_equal_splits_the_lowest_feature_and_threshold_win(stump: Any) -> None:
+    column, y = np.arange(4.0), np.array([0, 1, 1, 0])  # the thresholds 0.5 and 2.5 are equally good
+    for columns, feature in (([column, column], 0), ([np.ones(4), column, column], 1), ([np.zeros(4), -column], 1)):
+        stump.fit(np.column_stack(columns), y)
+        low = 0.5 if columns[feature][1] > 0 else -2.5
+        assert (stump.feature_, stump.threshold_) == (feature, low)
+        importances = np.eye(len(columns))[feature]
+        assert stump.feature_importances_.tolist() == importances.tolist()

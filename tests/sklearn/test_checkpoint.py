@@ -45,3 +45,19 @@ def test_a_checkpoint_with_a_wrong_item_changes_nothing(tmp_path: Path, name: st
             model.fit(X, Y, checkpoint=path)
         np.testing.assert_equal(vars(model)["coefs_"], before["coefs_"])
         assert model.history_ == before["history_"]
+
+
+def test_a_continued_fit_reports_the_time_of_all_epochs(tmp_path: Path) -> None:
+    """Also partial_fit; the lists hold the values of the former epochs, then those of the new ones."""
+    for continues in (True, False):
+        path, model = tmp_path / f"{continues}.npz", net(epochs=3)
+        model.fit(X, Y, checkpoint=path)
+        state, params = checkpoint.load(path)
+        state["history"]["seconds"] = [1e6, 2e6, 3e6]
+        checkpoint.save(path, state, params)
+        model.set_params(epochs=5 if continues else 3).fit(X, Y, checkpoint=path)
+        model = model if continues else model.partial_fit(X, Y).partial_fit(X, Y)
+        seconds = model.history_["seconds"]
+        assert len(seconds) == model.n_iter_ == 5
+        assert seconds[:3] == [1e6, 2e6, 3e6]
+        assert 3e6 < seconds[3] < seconds[4] < 4e6

@@ -140,8 +140,9 @@ class Slow:
         slopes = torch.autograd.grad(rows.mean(), self.params)
         with torch.no_grad():
             for i, (q, g) in enumerate(zip(self.params, slopes, strict=True)):
+                at = q - noise[i]  # penalties, as the gradient, are of the lookahead point
                 q += ahead * self.m[i] - noise[i]
-                self.update(i, q, g, penalized=i < 2 * self.layers and i % 2 == 0)
+                self.update(i, q, g, at, penalized=i < 2 * self.layers and i % 2 == 0)
         return float(rows.detach().sum())
 
     def weight_noise(self) -> list[Any]:
@@ -204,11 +205,11 @@ class Slow:
                 z = z * torch.tensor(mask.astype(np.float64))
         return z
 
-    def update(self, i: int, q: Any, g: Any, *, penalized: bool) -> None:
+    def update(self, i: int, q: Any, g: Any, at: Any, *, penalized: bool) -> None:
         p, m, v, lr = self.p, self.m[i], self.v[i], self.rate(self.steps - 1)
         if penalized:
             l1, l2 = p.get("l1") or 0.0, p.get("l2") or 0.0
-            g = g + l1 * torch.sign(q) + (0.0 if p.get("decoupled") else l2) * q
+            g = g + l1 * torch.sign(at) + (0.0 if p.get("decoupled") else l2) * at
             q *= 1 - lr * l2 if p.get("decoupled") else 1.0
         if p["optimizer"] == "sgd":
             q -= lr * g
@@ -240,6 +241,11 @@ def check(options: dict[str, Any], y: Any, weight: Any, *, x: Any = X, class_wei
     slow = Slow(params, y, weight)
     for _ in range(fits):
         slow.fit()
+    compare(model, slow, x)
+
+
+def compare(model: Any, slow: Slow, x: Any = X) -> None:
+    """Parameters, history and predictions."""
     layers = slow.layers
     mine = [a for pair in zip(model.coefs_, model.intercepts_, strict=True) for a in pair]
     mine += [norm["weight"] for norm in model.batch_norms_ if norm is not None]

@@ -411,3 +411,11 @@ def test_leakage_takes_masks_and_refuses_invalid_splits() -> None:
 def test_an_embargo_as_a_share_is_below_one(embargo: float) -> None:
     with pytest.raises(ValueError, match=r"embargo as a share must be in \[0, 1\), got"):
         PurgedKFold(3, horizon=0, embargo=embargo)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.15, 1), (0.19, 1), (0.2, 2), (0.29, 2)])
+def test_an_embargo_as_a_share_is_rounded_down(share: float, count: int) -> None:
+    """Of 10 samples; the block 0 … 4 and the embargo after it leave the rest."""
+    train, test = next(PurgedKFold(2, horizon=0, embargo=share).split(range(10)))
+    assert test.tolist() == [0, 1, 2, 3, 4]
+    assert train.tolist() == [*range(5 + count, 10)]
