@@ -19,7 +19,6 @@ INCLUDE = ["csrc", "csrc/include", "fastopt/torch"]
 SOURCES = [
     "csrc/runtime/api.c",
     "csrc/runtime/dispatch.c",
-    "csrc/runtime/memory.c",
     "csrc/runtime/threads.c",
     "csrc/optimize/layout.c",
     "csrc/optimize/step.c",

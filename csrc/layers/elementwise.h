@@ -1,5 +1,4 @@
-/* Jobs that treat each element alone: noise, dropout, the gradient of a penalty; and for tests the elementary functions
- * and the random words. */
+/* Jobs that treat each element alone: noise, dropout, the gradient of a penalty, elementary functions, random words. */
 #pragma once
 
 #include <stdint.h>

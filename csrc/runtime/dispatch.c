@@ -1,8 +1,10 @@
-/* Chooses the table of kernels for this CPU, and notes each fork, after which OpenMP must not be entered. */
+/* What depends on the machine: the table of kernels for this CPU, forks, after which OpenMP must not be entered, and
+ * advice about large pages. */
 #if !defined(_WIN32)
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #endif
 #include <string.h>
 
@@ -93,5 +95,18 @@ const char *fo_openmp_runtime(void)
     return "unknown";
 #else
     return NULL;
+#endif
+}
+
+void fo_huge_pages(void *memory, size_t bytes)
+{
+#if defined(MADV_HUGEPAGE)
+    enum { PAGE = 4096 };
+    const uintptr_t start = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE,
+                    end = ((uintptr_t)memory + bytes) / PAGE * PAGE;
+    if (start < end)
+        (void)madvise((void *)start, end - start, MADV_HUGEPAGE); /* may fail: small pages work as well */
+#else
+    (void)memory, (void)bytes;
 #endif
 }
