@@ -31,7 +31,7 @@ def sgd(w: Any, g: Any, s: Any) -> Any:
 
 
 def momentum(w: Any, a: Any, g: Any, s: Any) -> Any:
-    a = s[1] * a + s[2] * g
+    a = s[1] * a + s[3] * g
     return w - s[0] * a, a
 
 
@@ -76,7 +76,7 @@ def sgd_out(w: Any, g: Any, s: Any, b: Any) -> None:
 
 def momentum_out(w: Any, a: Any, g: Any, s: Any, b: Any) -> None:
     a *= s[1]
-    np.multiply(g, s[2], out=b[0])
+    np.multiply(g, s[3], out=b[0])
     a += b[0]
     np.multiply(a, s[0], out=b[0])
     w -= b[0]
