@@ -88,7 +88,7 @@ def all_or_nothing(
     owner: Any, call: Callable[[], Array], rng: np.random.Generator | None = None, arrays: Iterable[Array] = ()
 ) -> Array:
     """Call; after an error or Ctrl-C restore the owner's attributes, the generator's state and the arrays' values."""
-    attributes, state = dict(vars(owner)), None if rng is None else rng.bit_generator.state
+    attributes, state = dict(vars(owner)), {} if rng is None else rng.bit_generator.state
     values = [(a, a.copy()) for a in arrays]
     try:
         return call()
