@@ -80,13 +80,16 @@ def walk(
     return way
 
 
-def assert_same(mine: Sequence[Any], peers: Sequence[Any], way: Sequence[torch.Tensor]) -> None:
-    """Every element agrees within 1e-6 of its value plus 2e-6 of its sum of |changes|."""
+def assert_same(mine: Sequence[Any], peers: Sequence[Any], way: Sequence[torch.Tensor], peers_own: float = 0.0) -> None:
+    """Every element agrees within 1e-6 of its value plus 2e-6 of its sum of |changes|.
+
+    peers_own : a relative error that the peers make themselves.
+    """
     for i, (p, q, w) in enumerate(zip(mine, peers, way, strict=True)):
         p, q = p.detach(), q.detach()
         assert p.shape == q.shape
         assert w.numel() == 0 or bool((w > 0).all()), f"parameter {i} has elements that did not move"
-        off = (p - q).abs() - (1e-6 * q.abs() + 2e-6 * w)
+        off = (p - q).abs() - ((1e-6 + peers_own) * q.abs() + 2e-6 * w)
         assert not bool((torch.isnan(off) | (off > 0)).any()), (
             f"parameter {i} {tuple(p.shape)}: {int((off > 0).sum())} of {p.numel()} elements differ, "
             f"by {float((p - q).abs().max()):.3g} at most"
