@@ -132,8 +132,10 @@ cdef int check_disjoint(cnp.ndarray out, str label, cnp.ndarray x, str name, bin
 
 cdef cnp.ndarray own_vector(object x, str label, int64_t size, int dtype):
     """A copy of such a vector. Where a kernel takes addresses from an array, check and kernel both use the copy: another
-    thread may change the caller's array between the two."""
-    return cnp.PyArray_NewCopy(as_vector(x, label, size, dtype), cnp.NPY_CORDER)
+    thread may change the caller's array between the two. NumPy's own copy would release the GIL meanwhile."""
+    cdef cnp.ndarray a = as_vector(x, label, size, dtype), copy = np.empty_like(a)
+    memmove(cnp.PyArray_DATA(copy), cnp.PyArray_DATA(a), <size_t> cnp.PyArray_NBYTES(a))
+    return copy
 
 
 cdef cnp.ndarray own_indices(object x, str label, int64_t size, int64_t below):
