@@ -12,11 +12,13 @@ import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 LARGEST = 3.4028234663852886e38  # the largest float32: the kernels use hyper-parameters as float32
+SMALLEST = 2.0**-126  # the smallest float32 of full precision
 
 Check = Callable[[str, Any], Any]
 
@@ -49,6 +51,19 @@ def interval(low: float, high: float, above: bool, below: bool, infinite: bool) 
     if math.isinf(high) and not infinite:
         return "finite" if math.isinf(low) else f"{'>' if above else '>='} {low:g} and finite"
     return f"in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
+
+
+def as_float32(name: str, value: Any, low: float = -LARGEST, high: float = LARGEST, **bounds: bool) -> float:
+    """A number within these bounds that float32 holds to full precision: 0, or of a magnitude from 1.2e-38."""
+    x = number(name, value, low, high, **bounds)
+    if 0.0 < abs(x) < SMALLEST:
+        zero = "" if bounds.get("above") else "0 or "
+        raise ValueError(f"{name} must be {zero}at least {SMALLEST:.3g}, the smallest normal float32, got {value!r}")
+    return x
+
+
+nonnegative = partial(as_float32, low=0.0)
+positive = partial(as_float32, low=0.0, above=True)
 
 
 def integer(name: str, value: Any, low: int = 0, high: int | None = None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from fastopt._checks import LARGEST, Check, flag, number, optional, pair
+from fastopt._checks import LARGEST, Check, as_float32, flag, nonnegative, number, optional, pair, positive
 
 CONVENTIONS = ("textbook", "torch", "keras", "optax", "sklearn")
 
@@ -25,22 +25,10 @@ COMMON: dict[str, Any] = {
 #: In Keras weight decay is always decoupled: W ← W − lr·weight_decay·W. The others add weight_decay·W to the gradient.
 COMMON_BY_CONVENTION: dict[str, dict[str, Any]] = {"keras": {"decoupled": True}}
 
-SMALLEST = 1.1754943508222875e-38  # the smallest float32 of full precision
 LARGE_EPS = 1e-12
 
 
-def as_float32(name: str, value: Any, **bounds: Any) -> float:
-    """A number within these bounds that float32 holds to full precision: 0, or not below 1.2e-38."""
-    x = number(name, value, **bounds)
-    if 0.0 < x < SMALLEST:
-        zero = "" if bounds.get("above") else "0 or "
-        raise ValueError(f"{name} must be {zero}at least {SMALLEST:.3g}, the smallest normal float32, got {value!r}")
-    return x
-
-
 fraction = partial(as_float32, low=0.0, high=1.0, below=True)
-nonnegative = partial(as_float32, low=0.0, high=LARGEST)
-positive = partial(as_float32, low=0.0, high=LARGEST, above=True)
 
 
 def eps_warning(given: Mapping[str, Any], current: Mapping[str, Any], usual: float) -> str | None:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag, warn
+from fastopt._checks import flag, nonnegative, warn
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
-from fastopt.conventions import COMMON, eps_warning, fraction, nonnegative, resolve, scheduled
+from fastopt.conventions import COMMON, eps_warning, fraction, resolve, scheduled
 from fastopt.optimizer import LR, MAX_STEPS, Corrections, Optimizer, any_norm, any_number, prelude
 from fastopt.param_groups import check_values
 

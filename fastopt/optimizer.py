@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
-from fastopt._checks import LARGEST, Check, flag, number, writable
+from fastopt._checks import LARGEST, Check, flag, nonnegative, number, writable
 from fastopt._native import arrays as native_arrays
 from fastopt._native import runtime
 from fastopt._native import step as native_step
 from fastopt._types import Array
-from fastopt.conventions import CHECKS, COMMON, nonnegative, resolve, scheduled
+from fastopt.conventions import CHECKS, COMMON, resolve, scheduled
 from fastopt.param_groups import ParamGroup, check_values
 
 if TYPE_CHECKING:

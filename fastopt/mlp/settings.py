@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 import fastopt
-from fastopt._checks import flag, integer, number, one_of, optional
+from fastopt._checks import flag, integer, number, one_of, optional, positive
 from fastopt._types import Array
-from fastopt.conventions import positive
 from fastopt.mlp.network import ACTIVATIONS
 from fastopt.regularization import EarlyStopping
 

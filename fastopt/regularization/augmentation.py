@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fastopt._checks import flag, integer, one_of, optional, pair
+from fastopt._checks import as_float32, flag, integer, nonnegative, one_of, optional, pair, positive
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
-from fastopt.regularization.layer import Layout, any_number, choose_key, nonnegative, positive, probability
+from fastopt.regularization.layer import Layout, choose_key, probability
 
 MODES = ("constant", "reflect")
 MOST_ELEMENTS = 2**62  # in one random stream
@@ -116,7 +116,7 @@ def _copied(y: Array, out: Array) -> Array:
     return out
 
 
-def _interval(name: str, value: Any, check: Any = any_number) -> tuple[float, float]:
+def _interval(name: str, value: Any, check: Any = as_float32) -> tuple[float, float]:
     """A pair (a, b) with a <= b, or one number x for (−x, x)."""
     if isinstance(value, (tuple, list)):
         a, b = pair(name, value, check)
@@ -131,8 +131,8 @@ def _interval(name: str, value: Any, check: Any = any_number) -> tuple[float, fl
 def _checked_fill(fill: Any) -> Fill:
     """A finite number, or a tuple of them."""
     if isinstance(fill, (tuple, list, np.ndarray)) and np.ndim(fill) == 1 and len(fill):
-        return tuple(any_number(f"fill[{i}]", value) for i, value in enumerate(fill))
-    return any_number("fill", fill)
+        return tuple(as_float32(f"fill[{i}]", value) for i, value in enumerate(fill))
+    return as_float32("fill", fill)
 
 
 def _fill(fill: Fill, x: Array, channels_last: bool) -> Array:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastopt._checks import flag, integer, one_of
+from fastopt._checks import flag, integer, nonnegative, one_of, positive
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
-from fastopt.regularization.layer import nonnegative, positive, probability
+from fastopt.regularization.layer import probability
 
 REDUCTIONS = ("mean", "sum", "none")
 MODES = ("batch", "pair", "sample")

@@ -8,36 +8,17 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from fastopt._checks import LARGEST, Sendable, integer, number
+from fastopt._checks import Sendable, integer, number
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
 
 #: (outer, channels, inner, channels_last), as the kernels take it
 Layout: TypeAlias = tuple[int, int, int, bool]
-LEAST = 2.0**-126  # below this, float32 numbers have fewer digits
 
 
 def probability(name: str, value: Any) -> float:
     """A number in [0, 1]."""
     return number(name, value, 0.0, 1.0)
-
-
-def any_number(name: str, value: Any, low: float = -LARGEST, *, above: bool = False) -> float:
-    """A number that float32 holds with all its digits; 0 if not `above`."""
-    x = number(name, value, low, LARGEST, above=above)
-    if 0.0 < abs(x) < LEAST:
-        raise ValueError(f"{name} must be {'' if above else '0 or '}at least {LEAST:g} in magnitude, got {value!r}")
-    return x
-
-
-def nonnegative(name: str, value: Any) -> float:
-    """A number >= 0 that float32 holds with all its digits."""
-    return any_number(name, value, 0.0)
-
-
-def positive(name: str, value: Any) -> float:
-    """A number > 0 that float32 holds with all its digits."""
-    return any_number(name, value, 0.0, above=True)
 
 
 def draw_key(rng: Rng) -> int:

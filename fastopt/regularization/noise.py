@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastopt._checks import LARGEST, flag, integer, number
+from fastopt._checks import LARGEST, flag, integer, nonnegative, number
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array, Rng
-from fastopt.regularization.layer import RandomLayer, as_list, choose_key, draw_key, nonnegative, unchanged
+from fastopt.regularization.layer import RandomLayer, as_list, choose_key, draw_key, unchanged
 
 
 def add_noise(x: Array, std: float, *, rng: Rng = None, key: int | None = None, out: Array | None = None) -> Array:

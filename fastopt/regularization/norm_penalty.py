@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from fastopt._checks import nonnegative, positive
 from fastopt._native import layers as layer_kernels
 from fastopt._types import Array
-from fastopt.regularization.layer import Layout, as_list, nonnegative, positive
+from fastopt.regularization.layer import Layout, as_list
 
 #: A function of (index, parameter) that is True for a parameter without penalty.
 Predicate = Callable[[int, Array], bool]
